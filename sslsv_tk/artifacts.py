@@ -1,0 +1,100 @@
+"""Files that appear whole or not at all, and the record of what made them."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+RECORD = "made.json"
+_WHOLE_FILE_LIMIT = 64 * 2**20  # larger files are known by their size, first and last MiB
+_MEBIBYTE = 2**20
+
+
+class StaleArtifact(ValueError):
+    """An artifact on disk was made with other options or from other inputs."""
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary file beside `path` that takes its name when the block ends without an error.
+
+    A reader sees the old file or the new one, never a part, also after kill -9 or on a full disk.
+    `mode` is "w" (UTF-8 text) or "wb".
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def fingerprint(*paths: str | Path) -> str:
+    """A short digest of the contents of files, in the order given.
+
+    Files above 64 MiB (arks, checkpoints of large models) count with their size, first and last MiB.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        size = os.path.getsize(path)
+        digest.update(f"{size}\n".encode())
+        with open(path, "rb") as stream:
+            if size <= _WHOLE_FILE_LIMIT:
+                digest.update(stream.read())
+            else:
+                digest.update(stream.read(_MEBIBYTE))
+                stream.seek(-_MEBIBYTE, os.SEEK_END)
+                digest.update(stream.read())
+    return digest.hexdigest()[:16]
+
+
+def read_record(folder: str | Path) -> dict[str, dict[str, Any]] | None:
+    """The options and inputs that made the artifact in `folder`, or None when it is not complete."""
+    try:
+        found = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not {"options", "inputs"} <= found.keys():
+        raise StaleArtifact(f"{folder}/{RECORD}: not a record of how this folder was made. Remove the folder, or use --force true.")
+    return found
+
+
+def made_as(folder: str | Path, options: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
+    """Is the artifact in `folder` complete and made with these options from these inputs?
+
+    `inputs` maps a name that the user knows ("wav.scp of data/train") to a fingerprint.
+    Raises StaleArtifact, naming each difference, when it was made otherwise.
+    """
+    found = read_record(folder)
+    if found is None:
+        return False
+    wanted = json.loads(json.dumps({"options": dict(options), "inputs": dict(inputs)}))
+    differences = [
+        f"{kind[:-1]} {name}: was {found[kind].get(name, 'absent')}, now {wanted[kind].get(name, 'absent')}"
+        for kind in ("options", "inputs")
+        for name in sorted(found[kind].keys() | wanted[kind].keys())
+        if found[kind].get(name) != wanted[kind].get(name)
+    ]
+    if differences:
+        raise StaleArtifact(
+            f"{folder} was made otherwise ({'; '.join(differences)}). Use another folder, or --force true to make it anew."
+        )
+    return True
+
+
+def record(folder: str | Path, options: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
+    """Mark the artifact in `folder` as complete; call it last."""
+    with replacing(Path(folder) / RECORD) as stream:
+        json.dump({"options": dict(options), "inputs": dict(inputs)}, stream, indent=1, sort_keys=True)
+        stream.write("\n")

@@ -1,0 +1,219 @@
+"""Strict YAML into dataclasses: an unknown key, a wrong type or a duplicate key names its file and line.
+
+A configuration file may begin with `include: [encoder/fast_resnet34.yaml, ...]`, paths relative to itself; what
+the file says itself wins over what it includes, and later files win over earlier ones.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from sslsv_tk import artifacts
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the file and the line."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """A choice by file name and its settings: `{name: fast_resnet34, pooling: sap}`."""
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def build(self, cls: type[T]) -> T:
+        """The settings as the component's own configuration dataclass."""
+        return build(cls, self.settings)
+
+
+class _Table(dict[str, Any]):
+    """A mapping that knows where each key was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: dict[str, str] = {}
+
+
+def _parse(node: yaml.Node, file: str) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        table = _Table()
+        for key_node, value_node in node.value:
+            key, place = str(key_node.value), f"{file}:{key_node.start_mark.line + 1}"
+            if key in table:
+                raise ConfigError(f"{place}: {key!r} is given twice, first at {table.places[key]}. Keep one.")
+            table[key] = _parse(value_node, file)
+            table.places[key] = place
+        return table
+    if isinstance(node, yaml.SequenceNode):
+        return [_parse(item, file) for item in node.value]
+    return yaml.SafeLoader("").construct_object(node)
+
+
+def _read(text: str, file: str) -> Any:
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        return _Table() if node is None else _parse(node, file)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def _merge(below: _Table, above: Mapping[str, Any]) -> _Table:
+    """`above` wins, key by key; a component with another name replaces the settings of the one below."""
+    merged = _Table()
+    merged.update(below)
+    merged.places.update(below.places)
+    for key, value in above.items():
+        old = merged.get(key)
+        if isinstance(old, _Table) and isinstance(value, _Table) and value.get("name", old.get("name")) == old.get("name"):
+            value = _merge(old, value)
+        merged[key] = value
+        merged.places[key] = getattr(above, "places", {}).get(key, "")
+    return merged
+
+
+def read(file: str | Path, _open: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The contents of a configuration file with its includes resolved."""
+    path = Path(file)
+    if path.resolve() in _open:
+        raise ConfigError(f"{file}: includes itself.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such configuration file.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file}: not UTF-8 text, so not a YAML file.") from None
+    table = _read(text, str(file))
+    if not isinstance(table, _Table):
+        raise ConfigError(f"{file}: expected `key: value` lines, found {type(table).__name__}.")
+    includes = table.pop("include", [])
+    if not isinstance(includes, list) or not all(isinstance(item, str) for item in includes):
+        raise ConfigError(f"{table.places['include']}: include takes a list of files.")
+    below = _Table()
+    for item in includes:
+        included = read(path.parent / item, (*_open, path.resolve()))
+        below = _merge(below, included)
+    return _merge(below, table)
+
+
+def load(cls: type[T], *files: str | Path, overrides: Sequence[str] = ()) -> T:
+    """Read files in order (later ones win), then overrides such as "optim.lr=0.1", into the dataclass `cls`."""
+    table = _Table()
+    for file in files:
+        table = _merge(table, read(file))
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals or not path:
+            raise ConfigError(f"--set {override}: expected name.of.option=value.")
+        place = f"--set {override}"
+        nested = _read(text, place) if text else ""
+        for key in reversed(path.split(".")):
+            outer = _Table()
+            outer[key], outer.places[key] = nested, place
+            nested = outer
+        table = _merge(table, nested)
+    return build(cls, table)
+
+
+def build(cls: type[T], table: Mapping[str, Any], prefix: str = "") -> T:
+    """Fill the dataclass `cls` from a mapping; unknown keys and wrong types raise ConfigError."""
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for key, value in table.items():
+        place = getattr(table, "places", {}).get(key, "") or "configuration"
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(fields) or 'none'}."
+            raise ConfigError(f"{place}: unknown key {prefix + key!r}.{hint}")
+        values[key] = _convert(hints[key], value, place, prefix + key)
+    missing = [n for n, f in fields.items() if n not in values and f.default is f.default_factory is dataclasses.MISSING]
+    if missing:
+        raise ConfigError(f"{_place_of(table)}: the configuration lacks {', '.join(prefix + name for name in missing)}.")
+    try:
+        return cls(**values)
+    except ConfigError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{_place_of(table)}: {error}") from None
+
+
+def _place_of(table: Mapping[str, Any]) -> str:
+    places = [place for place in getattr(table, "places", {}).values() if place]
+    return places[0].rpartition(":")[0] or places[0] if places else "configuration"
+
+
+def _convert(hint: Any, value: Any, place: str, name: str) -> Any:
+    """Check `value` against the type `hint`; integers pass as floats, and 1e-3 (a string in YAML 1.1) as well."""
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{place}: {name} takes a table of options, found {value!r}.")
+        if hint is Component:
+            rest = _merge(_Table(), value)
+            chosen = rest.pop("name", None)
+            if not isinstance(chosen, str):
+                raise ConfigError(f"{place}: {name} needs a name, as in `{name}: {{name: ...}}`.")
+            return Component(chosen, rest)
+        return build(typing.cast(type, hint), value, f"{name}.")
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in arguments:
+            return None
+        hint = next(a for a in arguments if a is not type(None))
+        return _convert(hint, value, place, name)
+    if origin is typing.Literal:
+        if value not in arguments or isinstance(value, bool) != isinstance(arguments[0], bool):
+            near = difflib.get_close_matches(str(value), [str(a) for a in arguments], n=1)
+            hint_text = f" Did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{place}: {name} is one of {', '.join(map(str, arguments))}; found {value!r}.{hint_text}")
+        return value
+    if origin is tuple:
+        many = list(value) if isinstance(value, (list, tuple)) else None
+        if many is None or (arguments[-1] is not Ellipsis and len(many) != len(arguments)):
+            raise ConfigError(f"{place}: {name} takes a list of {len(arguments)} values, found {value!r}.")
+        kinds = [arguments[0]] * len(many) if arguments[-1] is Ellipsis else arguments
+        return tuple(_convert(kind, item, place, name) for kind, item in zip(kinds, many, strict=True))
+    return _convert_scalar(hint, value, place, name)
+
+
+def _convert_scalar(hint: type, value: Any, place: str, name: str) -> Any:
+    if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ConfigError(f"{place}: {name} takes a value of type {hint.__name__}, found {value!r}.")
+    return value
+
+
+def to_dict(instance: Any) -> dict[str, Any]:
+    """The dataclass as plain nested dictionaries; a Component becomes {name, **settings}."""
+    result: dict[str, Any] = {}
+    for f in dataclasses.fields(instance):
+        value = getattr(instance, f.name)
+        if isinstance(value, Component):
+            value = {"name": value.name, **value.settings}
+        elif dataclasses.is_dataclass(value):
+            value = to_dict(value)
+        elif isinstance(value, tuple):
+            value = list(value)
+        result[f.name] = value
+    return result
+
+
+def dump(instance: Any, path: str | Path) -> None:
+    """Write the dataclass as YAML that `load` reads back to an equal one."""
+    with artifacts.replacing(path) as stream:
+        yaml.safe_dump(to_dict(instance), stream, sort_keys=False)
