@@ -1,0 +1,1 @@
+"""Data directories, corpora, trials, packed audio, segments and batches."""

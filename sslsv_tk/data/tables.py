@@ -1,0 +1,156 @@
+"""Text tables of two columns: a key, white space, and the rest of the line as its value.
+
+Tables have millions of lines, so they live as numpy arrays of fixed-width bytes (UTF-8), never as Python
+strings: reading and checking takes about a second per million lines.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sslsv_tk import artifacts
+
+Words = NDArray[np.bytes_]
+_NEWLINE, _CARRIAGE_RETURN, _SPACE, _TAB = 10, 13, 32, 9
+
+
+def as_words(words: Words | Sequence[str] | Sequence[bytes] | NDArray[np.integer]) -> Words:
+    """Any sequence of words or integers as an array of fixed-width bytes."""
+    array = np.asarray(words)
+    if array.size == 0:
+        return np.zeros(0, dtype="S1")
+    return np.char.encode(array, "utf-8") if array.dtype.kind == "U" else array.astype(np.bytes_)
+
+
+def text(word: bytes) -> str:
+    """A word as a human reads it."""
+    return word.decode("utf-8", errors="replace")
+
+
+def first_words(words: Words, limit: int = 5) -> str:
+    """The first few words for a message."""
+    return ", ".join(text(word) for word in words[:limit]) + (", ..." if len(words) > limit else "")
+
+
+def gather(buffer: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Words:
+    """The stretches [start, end) of a byte buffer as one array of fixed-width words."""
+    if len(starts) == 0:
+        return np.zeros(0, dtype="S1")
+    lengths = ends - starts
+    width = max(1, int(lengths.max()))
+    padded = np.concatenate([buffer, np.zeros(width, dtype=np.uint8)])
+    rows = np.lib.stride_tricks.sliding_window_view(padded, width)[starts]
+    rows *= np.arange(width) < lengths[:, None]
+    return rows.view(f"S{width}")[:, 0]
+
+
+def integers(words: Words, path: str | Path) -> NDArray[np.int64]:
+    """Words of decimal digits as integers; the first that is none is named with its line of `path`."""
+    digits = words.view(np.uint8).reshape(len(words), -1)
+    blank = digits == 0
+    wrong = (
+        (~blank & ((digits < ord("0")) | (digits > ord("9")))).any(axis=1) | blank[:, 0] | ((~blank).sum(axis=1) > 18)
+    )
+    if wrong.any():
+        line = int(wrong.argmax())
+        raise ValueError(f"{path}:{line + 1}: expected a whole number, found {text(words[line])!r}.")
+    value = np.zeros(len(words), dtype=np.int64)
+    for column in range(digits.shape[1]):
+        value = np.where(blank[:, column], value, value * 10 + (digits[:, column] - np.int64(ord("0"))))
+    return value
+
+
+def read_bytes(path: str | Path) -> NDArray[np.uint8]:
+    """The bytes of a text file that must be UTF-8, end with a newline and have no carriage returns or NULs."""
+    contents = Path(path).read_bytes()
+    if not contents:
+        raise ValueError(f"{path}: empty; expected at least one line. Make it anew.")
+    try:
+        contents.isascii() or contents.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}:{contents[: error.start].count(10) + 1}: not UTF-8 text.") from None
+    for byte, name in ((_CARRIAGE_RETURN, "a carriage return (Windows line end; run dos2unix)"), (0, "a NUL byte")):
+        if byte in contents:
+            line = contents[: contents.index(byte)].count(_NEWLINE) + 1
+            raise ValueError(f"{path}:{line}: {name} in a text table.")
+    if contents[-1] != _NEWLINE:
+        line = contents.count(_NEWLINE) + 1
+        raise ValueError(f"{path}:{line}: the last line has no newline: the file may be cut short. Make it anew.")
+    return np.frombuffer(contents, dtype=np.uint8)
+
+
+def is_space(buffer: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which bytes are spaces or tabs."""
+    return (buffer == _SPACE) | (buffer == _TAB)
+
+
+def read_rows(path: str | Path) -> tuple[Words, Words]:
+    """Keys and values in the order of the file; duplicates pass (see read_table)."""
+    buffer = read_bytes(path)
+    ends = np.flatnonzero(buffer == _NEWLINE)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    spaces = np.append(np.flatnonzero(is_space(buffer)), len(buffer))
+    key_ends = np.minimum(spaces[np.searchsorted(spaces, starts)], ends)
+    value_starts, value_ends = key_ends, ends.copy()
+    while (moving := is_space(buffer[value_starts]) & (value_starts < ends)).any():
+        value_starts = value_starts + moving
+    while (moving := (value_ends > value_starts) & is_space(buffer[value_ends - 1])).any():
+        value_ends = value_ends - moving
+    for wrong, what in (
+        (key_ends == starts, "a key at the beginning of the line"),
+        (value_starts >= value_ends, "a value"),
+    ):
+        if wrong.any():
+            line = int(wrong.argmax())
+            found = text(buffer[starts[line] : ends[line]].tobytes())
+            raise ValueError(
+                f"{path}:{line + 1}: expected a key, a space and a value; found no {what[2:]} in {found!r}."
+            )
+    return gather(buffer, starts, key_ends), gather(buffer, value_starts, value_ends)
+
+
+def is_sorted(keys: Words) -> bool:
+    """Are the keys unique and in the order of LC_ALL=C sort?"""
+    return bool((keys[1:] > keys[:-1]).all())
+
+
+def read_table(path: str | Path) -> tuple[Words, Words]:
+    """Keys and values of a table, in the order of the file; a key that stands twice is an error with both lines."""
+    keys, values = read_rows(path)
+    if not is_sorted(keys):
+        order = np.argsort(keys, kind="stable")
+        twice = np.flatnonzero(keys[order][1:] == keys[order][:-1])
+        if len(twice):
+            first, second = sorted((int(order[twice[0]]), int(order[twice[0] + 1])))
+            raise ValueError(
+                f"{path}:{second + 1}: the key {text(keys[second])} is there already on line {first + 1}"
+                f" ({len(twice)} such keys). Keys must be unique."
+            )
+    return keys, values
+
+
+def write_table(
+    path: str | Path, keys: Words | Sequence[str], values: Words | Sequence[str] | NDArray[np.integer]
+) -> None:
+    """Write a table whole or not at all; keys must be unique, sorted and without white space."""
+    keys, values = as_words(keys), as_words(values)
+    if len(keys) != len(values):
+        raise ValueError(f"{path}: {len(keys)} keys but {len(values)} values.")
+    if len(keys) == 0:
+        raise ValueError(f"{path}: nothing to write: a table needs at least one line.")
+    if not is_sorted(keys):
+        raise ValueError(f"{path}: keys must be unique and sorted (LC_ALL=C).")
+    for words, what in ((keys, "key"), (values, "value")):
+        characters = words.view(np.uint8).reshape(len(words), -1)
+        wrong = (characters == _NEWLINE).any(axis=1) | (characters[:, 0] == 0)
+        if what == "key":
+            wrong |= is_space(characters).any(axis=1)
+        if wrong.any():
+            raise ValueError(f"{path}: {text(words[wrong.argmax()])!r} cannot be a {what} of a table.")
+    with artifacts.replacing(path, "wb") as stream:
+        for begin in range(0, len(keys), 65536):
+            block = slice(begin, begin + 65536)
+            pairs = zip(keys[block].tolist(), values[block].tolist(), strict=True)
+            stream.write(b"".join(b"%b %b\n" % pair for pair in pairs))
