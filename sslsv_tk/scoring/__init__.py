@@ -1,0 +1,1 @@
+"""Cosine scores, error rates and their intervals; numpy and scipy only, so that scoring needs no torch."""

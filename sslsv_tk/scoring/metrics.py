@@ -1,0 +1,158 @@
+"""Error rates of a verification system and the figures made of them: EER, minimum DCF, Cllr.
+
+A trial is accepted when its score reaches the threshold. One sort serves all figures: `error_rates` makes the
+curve, its methods read EER and minimum DCF from it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Convention = Literal["nearest", "rocch"]
+
+EER_CONVENTIONS: dict[Convention, str] = {
+    "nearest": "the larger of the two error rates at the threshold where they are nearest, tied scores merged",
+    "rocch": "where the convex hull of the ROC curve crosses the diagonal",
+}
+_DECIMALS = 13  # rates are ratios of integers; differences closer than this are equal
+
+
+@dataclass(frozen=True)
+class ErrorRates:
+    """The two error rates at each threshold, thresholds ascending; the last one, infinity, rejects every trial.
+
+    `false_rejection` is the share of target trials below the threshold, `false_acceptance` the share of
+    nontarget trials at or above it.
+    """
+
+    thresholds: Floats
+    false_rejection: Floats
+    false_acceptance: Floats
+
+    def equal_error_rate(self, convention: Convention = "nearest") -> float:
+        """Equal error rate in per cent.
+
+        "nearest" is max(FPR, FNR) at the threshold where they are nearest (of two equally near ones the higher
+        threshold); "rocch" reads the convex hull (Brummer and de Villiers, "The BOSARIS toolkit", 2013) and is
+        never larger than the curve's own crossing.
+        """
+        if convention not in get_args(Convention):
+            raise ValueError(f"EER convention: expected one of {', '.join(EER_CONVENTIONS)}, found {convention!r}.")
+        if convention == "rocch":
+            return 100 * _hull_crossing(self.false_acceptance, self.false_rejection)
+        gap = np.round(np.abs(self.false_rejection - self.false_acceptance), _DECIMALS)
+        nearest = len(gap) - 1 - int(np.argmin(gap[::-1]))
+        return 100 * float(max(self.false_rejection[nearest], self.false_acceptance[nearest]))
+
+    def minimum_dcf(self, p_target: float, c_miss: float = 1.0, c_fa: float = 1.0) -> float:
+        """Minimum of the detection cost over all thresholds, divided by the cost of the better blind decision.
+
+        `p_target` is the prior of a target trial, `c_miss` and `c_fa` what the errors cost (NIST evaluations).
+        """
+        if not 0 < p_target < 1 or not c_miss > 0 or not c_fa > 0:
+            raise ValueError(
+                f"DCF: expected 0 < p_target < 1 and positive costs, found p_target {p_target}, costs {c_miss} and {c_fa}."
+            )
+        miss, alarm = c_miss * p_target, c_fa * (1 - p_target)
+        return float(np.min(miss * self.false_rejection + alarm * self.false_acceptance)) / min(miss, alarm)
+
+
+def error_rates(scores: ArrayLike, targets: ArrayLike, merge_ties: bool = True) -> ErrorRates:
+    """Both error rates at every threshold that tells trials apart.
+
+    `scores` (T,) are higher for the same speaker; `targets` (T,) says which trials are target trials.
+    With `merge_ties=False` tied scores are told apart in the order of the list, as voxceleb_trainer's minimum
+    DCF does; the figures then depend on that order.
+    """
+    values, is_target = checked(scores, targets)
+    order = np.argsort(values, kind=None if merge_ties else "stable")
+    ascending = values[order]
+    first = np.flatnonzero(np.diff(ascending, prepend=-np.inf) > 0) if merge_ties else np.arange(len(values))
+    below = np.append(first, len(values))
+    target_count = np.concatenate([[0], np.cumsum(is_target[order])])
+    rejected_targets = target_count[below]
+    rejected_nontargets = below - rejected_targets
+    return ErrorRates(
+        thresholds=np.append(ascending[first], np.inf),
+        false_rejection=rejected_targets / target_count[-1],
+        false_acceptance=1 - rejected_nontargets / (len(values) - target_count[-1]),
+    )
+
+
+def equal_error_rate(scores: ArrayLike, targets: ArrayLike, convention: Convention = "nearest") -> float:
+    """Equal error rate in per cent; see `ErrorRates.equal_error_rate` for the conventions."""
+    return error_rates(scores, targets).equal_error_rate(convention)
+
+
+def minimum_dcf(
+    scores: ArrayLike, targets: ArrayLike, p_target: float, c_miss: float = 1.0, c_fa: float = 1.0
+) -> float:
+    """Normalised minimum detection cost; see `ErrorRates.minimum_dcf`."""
+    return error_rates(scores, targets).minimum_dcf(p_target, c_miss, c_fa)
+
+
+def cllr(log_likelihood_ratios: ArrayLike, targets: ArrayLike) -> float:
+    """Cost of natural log-likelihood ratios in bits: 0 is perfect, 1 what a system that says nothing reaches.
+
+    Brummer and du Preez, "Application-independent evaluation of speaker detection", 2006, equation 13.
+    """
+    ratios, is_target = checked(log_likelihood_ratios, targets)
+    missed = np.logaddexp(0, -ratios[is_target]).mean()
+    alarmed = np.logaddexp(0, ratios[~is_target]).mean()
+    return float(missed + alarmed) / (2 * float(np.log(2)))
+
+
+def checked(scores: ArrayLike, targets: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
+    """Scores as (T,) float64 and targets as (T,) bool, or a ValueError that says what is wrong with them."""
+    values, marks = np.asarray(scores, dtype=np.float64), np.asarray(targets)
+    if values.ndim != 1 or marks.shape != values.shape:
+        raise ValueError(f"Expected one score and one label per trial, found shapes {values.shape} and {marks.shape}.")
+    if marks.dtype != np.bool_ and not np.isin(marks, (0, 1)).all():
+        raise ValueError("Expected labels 1 (target) and 0 (nontarget), found other values.")
+    is_target = marks.astype(np.bool_)
+    targets_found = int(is_target.sum())
+    if not 0 < targets_found < len(values):
+        raise ValueError(
+            f"Error rates need target and nontarget trials, found {targets_found} target and "
+            f"{len(values) - targets_found} nontarget trials. Check the trial list."
+        )
+    broken = np.flatnonzero(~np.isfinite(values))
+    if len(broken):
+        raise ValueError(
+            f"{len(broken)} of {len(values)} scores are not finite, the first is number {broken[0] + 1} "
+            f"({values[broken[0]]}). Check the embeddings."
+        )
+    return values, is_target
+
+
+def _hull_crossing(false_acceptance: Floats, false_rejection: Floats) -> float:
+    """Where the lower convex hull of the points crosses false_acceptance = false_rejection.
+
+    Quickhull towards the diagonal: the chord between a point on either side of it is replaced by the chord
+    through the point farthest below it, until no point lies below.
+
+        false rejection
+        |B
+        | .        .  the curve
+        |  .P      P  farthest below the chord AB
+        |     . .A
+        +--------- false acceptance
+    """
+    above, below = 0, len(false_acceptance) - 1  # accepts everything; rejects everything
+    while True:
+        x, y = false_acceptance[above : below + 1], false_rejection[above : below + 1]
+        width, height = x[0] - x[-1], y[-1] - y[0]
+        under = (x - x[-1]) * height + (y - y[-1]) * width
+        lowest = int(np.argmin(under))
+        if under[lowest] > -(10.0**-_DECIMALS) * max(width, height, 1e-300) or lowest in (0, len(x) - 1):
+            break
+        if y[lowest] <= x[lowest]:
+            above += lowest
+        else:
+            below = above + lowest
+    start, end = y[0] - x[0], y[-1] - x[-1]
+    share = start / (start - end)
+    return float(x[0] + share * (x[-1] - x[0]))
