@@ -1,0 +1,1 @@
+"""The generated corpus of the mini recipe: options, sounds, voices, recording channels, augmentation and lists."""
