@@ -5,7 +5,7 @@ positives were replaced. Shapes: B batch, S positive slots, P projection, D embe
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +22,7 @@ class SamplerFacts:
     """N, rows of the training set."""
     seed: int = 0
     """All draws are keyed (seed, epoch, utterance)."""
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     """Where positives live; queues are kept there."""
     projection_dimension: int = 0
     """P, width of what the loss sees."""

@@ -1,0 +1,145 @@
+"""Spherical k-means: unit vectors, cosine similarity, on any device and in bounded memory.
+
+N points, K clusters, D values. Dhillon and Modha, "Concept decompositions for large sparse text data using
+clustering", Machine Learning 42, 2001.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from sslsv_tk import seeds
+
+Precision = Literal["fp32", "bf16"]
+
+# A product should still be in the cache when its maximum is taken; a GPU needs large ones to be busy.
+_SIMILARITIES_AT_ONCE = {"cpu": 2**22, "cuda": 2**27}  # 16 and 512 MiB of fp32
+_LEAST_CHUNK = 256
+_ROWS_AT_ONCE = 2**15  # of points read in fp32 for sums and lengths: 64 MiB at 512 values
+_UNIT_TOLERANCE = 0.01  # float16 rows are off by 1e-3
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """The outcome of k-means; every point is with the centroid that is nearest to it."""
+
+    centroids_KD: Tensor
+    """Unit rows, float32."""
+    assignments_N: Tensor
+    """Cluster of each point, int64."""
+    similarities_N: Tensor
+    """Cosine of each point and its centroid."""
+
+    @property
+    def sizes_K(self) -> Tensor:
+        """Number of points in each cluster; 0 for an empty one."""
+        return torch.bincount(self.assignments_N, minlength=len(self.centroids_KD))
+
+    @property
+    def objective(self) -> float:
+        """Mean cosine of points and their centroids, which no update makes smaller."""
+        return float(self.similarities_N.double().mean())
+
+
+def spherical_kmeans(
+    points_ND: Tensor,
+    initial_rows_K: Tensor,
+    iterations: int = 10,
+    precision: Precision = "fp32",
+    chunk: int | None = None,
+) -> Clustering:
+    """Make `iterations` updates of the centroids, which begin as rows of the points, and a final assignment.
+
+    A cluster without points, or whose points cancel out, keeps its centroid: K stays what was asked for, and a
+    later update may fill the cluster again. A tie goes to the lower cluster number. `chunk` points at a time meet
+    all centroids (default: 16 MiB of similarities, on a GPU 512); `precision` is that of these products, sums are fp32.
+    On the CPU the result depends on nothing but the arguments and the number of threads.
+    """
+    _check_points(points_ND, len(initial_rows_K), iterations)
+    chunk = chunk or _points_at_once(len(initial_rows_K), points_ND.device)
+    centroids_KD = normalize(points_ND[initial_rows_K.to(points_ND.device)].float(), dim=1)
+    for _ in range(iterations):
+        assignments_N, _ = assign(points_ND, centroids_KD, precision, chunk)
+        centroids_KD = _update(points_ND, assignments_N, centroids_KD)
+    return Clustering(centroids_KD, *assign(points_ND, centroids_KD, precision, chunk))
+
+
+def random_rows(points: int, clusters: int, *key: seeds.Key) -> Tensor:
+    """(K,) different row numbers, drawn without replacement by the key, with which k-means begins."""
+    _check_count(points, clusters)
+    return torch.from_numpy(seeds.generator(*key).choice(points, clusters, replace=False).astype(np.int64))
+
+
+def assign(points_ND: Tensor, centroids_KD: Tensor, precision: Precision, chunk: int) -> tuple[Tensor, Tensor]:
+    """(N,) nearest centroid of each point, and (N,) the cosine with it in fp32."""
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    centroids_DK = centroids_KD.to(kind).T
+    assignments_N = torch.empty(len(points_ND), dtype=torch.int64, device=points_ND.device)
+    similarities_N = torch.empty(len(points_ND), dtype=torch.float32, device=points_ND.device)
+    for rows in _slices(len(points_ND), chunk):
+        similarities_N[rows], assignments_N[rows] = (points_ND[rows].to(kind) @ centroids_DK).max(dim=1)
+        if precision != "fp32":
+            similarities_N[rows] = (points_ND[rows].float() * centroids_KD[assignments_N[rows]]).sum(dim=1)
+    return assignments_N, similarities_N
+
+
+def nearest_clusters(centroids_KD: Tensor, neighbours: int, chunk: int | None = None) -> Tensor:
+    """(K, M) int64: the M other clusters of largest cosine for each cluster, the nearest first [eq. 5 of SSPS]."""
+    clusters = len(centroids_KD)
+    if not 0 <= neighbours < clusters:
+        raise ValueError(
+            f"Expected a number of neighbours from 0 to {clusters - 1}, since {clusters} clusters have that many "
+            f"others; found {neighbours}. Use fewer neighbours or more clusters."
+        )
+    nearest_KM = torch.empty(clusters, neighbours, dtype=torch.int64, device=centroids_KD.device)
+    for rows in _slices(clusters, chunk or _points_at_once(clusters, centroids_KD.device)):
+        similarities = centroids_KD[rows] @ centroids_KD.T
+        own = torch.arange(rows.start, rows.stop, device=centroids_KD.device)
+        similarities.scatter_(1, own[:, None], -torch.inf)
+        nearest_KM[rows] = similarities.topk(neighbours, dim=1).indices
+    return nearest_KM
+
+
+def _update(points_ND: Tensor, assignments_N: Tensor, centroids_KD: Tensor) -> Tensor:
+    sums_KD = torch.zeros_like(centroids_KD)
+    for rows in _slices(len(points_ND), _ROWS_AT_ONCE):
+        sums_KD.index_add_(0, assignments_N[rows], points_ND[rows].float())
+    lengths_K1 = sums_KD.norm(dim=1, keepdim=True)
+    return torch.where(lengths_K1 > 1e-6, sums_KD / lengths_K1.clamp(min=1e-6), centroids_KD)
+
+
+def _points_at_once(clusters: int, device: torch.device) -> int:
+    return max(_LEAST_CHUNK, _SIMILARITIES_AT_ONCE.get(device.type, 2**22) // clusters)
+
+
+def _slices(count: int, chunk: int) -> Iterator[slice]:
+    return (slice(start, min(start + chunk, count)) for start in range(0, count, chunk))
+
+
+def _check_count(points: int, clusters: int) -> None:
+    if not 1 <= clusters <= points:
+        raise ValueError(
+            f"Expected from 1 to {points} clusters, since there are {points} points; found {clusters}. "
+            "Use fewer clusters (a share of the points, such as 0.02) or more points."
+        )
+
+
+def _check_points(points_ND: Tensor, clusters: int, iterations: int) -> None:
+    if points_ND.ndim != 2:
+        raise ValueError(f"Expected points as rows of a matrix, found shape {tuple(points_ND.shape)}.")
+    _check_count(len(points_ND), clusters)
+    if iterations < 0:
+        raise ValueError(f"Expected a number of k-means iterations of at least 0, found {iterations}.")
+    lengths_N = torch.cat([points_ND[rows].float().norm(dim=1) for rows in _slices(len(points_ND), _ROWS_AT_ONCE)])
+    wrong = ~((lengths_N - 1).abs() <= _UNIT_TOLERANCE)  # also true for NaN
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"Expected finite rows of unit length to cluster; {int(wrong.sum())} of {len(wrong)} are not, first "
+            f"row {row} of length {lengths_N[row]:.4g}. Normalise them; look for a diverged encoder or silent audio."
+        )
