@@ -24,7 +24,7 @@ def contingency(first_N: NDArray[np.integer], second_N: NDArray[np.integer]) -> 
     """Count pairs of labels in O(N log N)."""
     if first_N.ndim != 1 or first_N.shape != second_N.shape or len(first_N) == 0:
         raise ValueError(
-            f"Expected two labelings of the same things, at least one; found shapes {first_N.shape} and {second_N.shape}."
+            f"Expected two labelings of the same things, found shapes {first_N.shape} and {second_N.shape}."
         )
     _, first_codes, first_counts = np.unique(first_N, return_inverse=True, return_counts=True)
     _, second_codes, second_counts = np.unique(second_N, return_inverse=True, return_counts=True)

@@ -44,11 +44,11 @@ class CountTree:
         """(B,) the place that has `rank` taken places below it and is taken itself."""
         node_B = torch.ones_like(rank_B)
         for _ in range(self.depth):
-            node_B = node_B * 2
+            node_B *= 2
             left_B = self.count[node_B]
             right_B = rank_B >= left_B
             rank_B = rank_B - left_B * right_B
-            node_B = node_B + right_B
+            node_B += right_B
         return node_B - self.leaves
 
 
@@ -83,8 +83,9 @@ class ClusterMembers:
         first_B, end_B = self.first_K[cluster_B], self.first_K[cluster_B + 1]
         own_B = self.place_N[besides_B]
         inside_B = (own_B >= first_B) & (own_B < end_B) & besides_marked_B
-        before_3B = self.marked.before(torch.stack([first_B, end_B, own_B.clamp(min=0)]).flatten()).view(3, -1)
-        rank_B, found_B = _rank(uniform_B, *before_3B, inside_B)
+        places = torch.cat([first_B, end_B, own_B.clamp(min=0)])
+        before_first_B, before_end_B, before_own_B = self.marked.before(places).chunk(3)
+        rank_B, found_B = _rank(uniform_B, before_first_B, before_end_B, before_own_B, inside_B)
         return torch.where(found_B, self.members[self.marked.find(rank_B).clamp(max=len(self.members) - 1)], -1)
 
 

@@ -33,7 +33,7 @@ class SSPSKMeansConfig:
     neighbours: int = 1
     """M, nearest other clusters to draw from; 0 draws from the anchor's own cluster."""
     queue_size: int | None = None
-    """Utterances whose projections are kept; none means K, as in the paper."""
+    """Utterances whose projections are kept; null means K, as in the paper."""
     iterations: int = 10
     """Updates of the centroids at each epoch's start."""
     candidates: Literal["queued", "all"] = "queued"
@@ -52,13 +52,13 @@ class SSPSKMeansConfig:
     def __post_init__(self) -> None:
         if not self.clusters > 0 or (self.clusters > 1 and self.clusters != int(self.clusters)):
             raise ValueError(
-                f"clusters: expected a whole number, or a share of the utterances between 0 and 1; found {self.clusters}."
+                f"clusters: expected a whole number, or a share of the utterances below 1; found {self.clusters}."
             )
         if self.neighbours < 0:
             raise ValueError(f"neighbours: expected 0 (own cluster) or more, found {self.neighbours}.")
         if self.queue_size is not None and self.queue_size < 1:
             raise ValueError(
-                f"queue_size: expected at least 1, or none for the number of clusters; found {self.queue_size}."
+                f"queue_size: expected at least 1, or null for the number of clusters; found {self.queue_size}."
             )
         if self.iterations < 0:
             raise ValueError(f"iterations: expected 0 or more, found {self.iterations}.")
@@ -222,21 +222,21 @@ def _check_widths(config: SSPSKMeansConfig, facts: SamplerFacts) -> None:
         )
     if config.positive == "centroid" and facts.projection_dimension != facts.embedding_dimension:
         raise ValueError(
-            f"positive: a centroid is an embedding of {facts.embedding_dimension} values, the loss wants projections of "
-            f"{facts.projection_dimension}. Use positive: member, or a method without a projector."
+            f"positive: a centroid is an embedding of {facts.embedding_dimension} values, the loss wants projections "
+            f"of {facts.projection_dimension}. Use positive: member, or a method without a projector."
         )
 
 
 def _check_state(state: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
     if state.keys() != ours.keys():
         raise ValueError(
-            f"Expected the state of the positives ssps_kmeans ({', '.join(ours)}), found {', '.join(state) or 'nothing'}. "
+            f"Expected the state of the positives ssps_kmeans ({', '.join(ours)}), found {', '.join(state) or 'none'}. "
             "Resume with the positives that the run was started with."
         )
     for name, mine in ours.items():
         theirs = state[name]
         if isinstance(mine, Tensor) and (theirs.shape, theirs.dtype) != (mine.shape, mine.dtype):
             raise ValueError(
-                f"The saved sampler's {name} is {theirs.dtype} of shape {tuple(theirs.shape)}, expected {mine.dtype} of "
-                f"shape {tuple(mine.shape)}: it belongs to another training set or other settings. Resume with those."
+                f"The saved sampler's {name} is {theirs.dtype} of shape {tuple(theirs.shape)}, expected {mine.dtype} "
+                f"of shape {tuple(mine.shape)}: it belongs to another training set or other settings. Resume with those."
             )
