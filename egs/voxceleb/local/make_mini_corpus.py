@@ -23,13 +23,13 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
-
 from mini import augmentation, lists
 from mini.channel import draw_channel, record
 from mini.options import TINY, CorpusOptions
 from mini.synthesis import RATE_HZ, speak
 from mini.voice import draw_speaker, in_session
+from numpy.typing import NDArray
+
 from sslsv_tk import artifacts, config, logs, seeds
 
 VERSION = 1  # raise when the same options make other audio
@@ -84,7 +84,8 @@ def _is_there(out: Path, made_by: dict[str, object]) -> bool:
         return True
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(
-            f"{out} is there and is not a generated corpus (it has no {artifacts.RECORD}). Name another --out or remove it."
+            f"{out} is there and is not a generated corpus (it has no {artifacts.RECORD})."
+            " Name another --out or remove it."
         )
     return False
 

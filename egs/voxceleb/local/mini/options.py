@@ -114,7 +114,7 @@ def _check(name: str, value: int | float | Range) -> None:
         low, high = value
     else:
         low = high = value
-    signed = name == "seed" or "_db" in name and not name.endswith("spread_db") and not name.endswith("_db_spread")
+    signed = name == "seed" or ("_db" in name and not name.endswith("spread_db") and not name.endswith("_db_spread"))
     if not signed and low < 0:
         raise ValueError(f"{name} must not be negative, found {low}.")
     counted = name.endswith(("_recordings", "_per_recording", "_files", "rooms", "_per_room", "codec_bits"))
