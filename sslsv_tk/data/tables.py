@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from sslsv_tk import artifacts
 
 Words = NDArray[np.bytes_]
+Column = Words | Sequence[str] | Sequence[bytes] | NDArray[np.integer]
 _NEWLINE, _CARRIAGE_RETURN, _SPACE, _TAB = 10, 13, 32, 9
 
 
-def as_words(words: Words | Sequence[str] | Sequence[bytes] | NDArray[np.integer]) -> Words:
+def as_words(words: Column) -> Words:
     """Any sequence of words or integers as an array of fixed-width bytes."""
     array = np.asarray(words)
     if array.size == 0:
@@ -111,6 +112,39 @@ def read_rows(path: str | Path) -> tuple[Words, Words]:
     return gather(buffer, starts, key_ends), gather(buffer, value_starts, value_ends)
 
 
+def read_columns(path: str | Path, count: int) -> list[Words]:
+    """A table of exactly `count` words per line, column by column."""
+    buffer = read_bytes(path)
+    in_word = np.concatenate([[False], ~(is_space(buffer) | (buffer == _NEWLINE)), [False]])
+    starts = np.flatnonzero(in_word[1:] & ~in_word[:-1])
+    ends = np.flatnonzero(~in_word[1:] & in_word[:-1])
+    words_before_end = np.searchsorted(starts, np.flatnonzero(buffer == _NEWLINE))
+    words_in_line = np.diff(words_before_end, prepend=0)
+    if (words_in_line != count).any():
+        line = int((words_in_line != count).argmax())
+        raise ValueError(f"{path}:{line + 1}: expected {count} words, found {words_in_line[line]}.")
+    return [gather(buffer, starts[column::count], ends[column::count]) for column in range(count)]
+
+
+def numbers(words: Words, path: str | Path) -> NDArray[np.float64]:
+    """Words as finite numbers; the first that is none is named with its line of `path`."""
+    try:
+        values = words.astype(np.float64)
+    except ValueError:
+        values = np.array([_number(word) for word in words.tolist()])
+    if not np.isfinite(values).all():
+        line = int((~np.isfinite(values)).argmax())
+        raise ValueError(f"{path}:{line + 1}: expected a number, found {text(words[line])!r}.")
+    return values
+
+
+def _number(word: bytes) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        return float("nan")
+
+
 def is_sorted(keys: Words) -> bool:
     """Are the keys unique and in the order of LC_ALL=C sort?"""
     return bool((keys[1:] > keys[:-1]).all())
@@ -131,9 +165,7 @@ def read_table(path: str | Path) -> tuple[Words, Words]:
     return keys, values
 
 
-def write_table(
-    path: str | Path, keys: Words | Sequence[str], values: Words | Sequence[str] | NDArray[np.integer]
-) -> None:
+def write_table(path: str | Path, keys: Column, values: Column) -> None:
     """Write a table whole or not at all; keys must be unique, sorted and without white space."""
     keys, values = as_words(keys), as_words(values)
     if len(keys) != len(values):

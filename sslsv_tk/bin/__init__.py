@@ -1,0 +1,1 @@
+"""One thin command per step of a recipe: parse, load, call, write."""

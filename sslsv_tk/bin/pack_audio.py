@@ -1,0 +1,40 @@
+"""Stage 3: one part of a data directory's audio as a 16-bit ark, OUT/split/wav.JOB.ark."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sslsv_tk import logs
+from sslsv_tk.data import packing
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="data directory, data/SET")
+    parser.add_argument("--out", type=Path, required=True, help="folder of packed audio, dump/raw/SET")
+    parser.add_argument(
+        "--num-jobs", type=int, required=True, metavar="N", help="in how many parts; the number of CPU cores is typical"
+    )
+    parser.add_argument("--job", type=int, required=True, metavar="J", help="which part, from 1 to N")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the part's utterances that may be left out when unreadable; they are listed in rejected",
+    )
+    parser.add_argument("--force", choices=["true", "false"], default="false", help="make anew what is there")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, pack."""
+    options = get_parser().parse_args(arguments)
+    part = packing.Part(options.out, options.job, options.num_jobs)
+    packing.pack_part(options.data, part, options.tolerance, force=options.force == "true")
+
+
+if __name__ == "__main__":
+    sys.exit(logs.run_command(main))

@@ -1,0 +1,53 @@
+"""Stage 1: the data directory of a speech corpus, from a folder of wav or flac files."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sslsv_tk import logs
+from sslsv_tk.data import corpora
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument(
+        "--layout",
+        choices=list(corpora.LAYOUTS),
+        required=True,
+        help="; ".join(f"{name}: {layout}" for name, layout in corpora.LAYOUTS.items()),
+    )
+    parser.add_argument(
+        "--source", nargs="+", required=True, metavar="DIR", help="folders of the corpus, such as its dev and test"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="data directory to write, data/SET")
+    parser.add_argument(
+        "--labels",
+        choices=["true", "false"],
+        default="true",
+        help="false: utt2spk maps each utterance to itself, so that no later stage knows a speaker",
+    )
+    parser.add_argument(
+        "--only", metavar="FILE", help="a trial list: take the utterances that it names alone (a test set)"
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the files that may be left out when unreadable; they are listed in OUT/rejected",
+    )
+    parser.add_argument("--force", choices=["true", "false"], default="false", help="make anew what is there")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, prepare."""
+    options = get_parser().parse_args(arguments)
+    corpus = corpora.Corpus(options.source, options.layout, options.labels == "true", options.only, options.tolerance)
+    corpora.prepare(corpus, options.out, force=options.force == "true")
+
+
+if __name__ == "__main__":
+    sys.exit(logs.run_command(main))

@@ -1,0 +1,42 @@
+"""Stage 1: a trial list in Kaldi form (enrol test target|nontarget), checked against its test set."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sslsv_tk import logs
+from sslsv_tk.data import trials
+from sslsv_tk.data.directories import DataDirectory
+
+log = logs.logger("prepare_trials")
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument(
+        "--source", type=Path, required=True, help="lines `1|0 a b` (VoxCeleb) or `enrol test target|nontarget`"
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="data directory of the test set; all utterances named must be there"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="list to write, data/SET/trials_NAME; written anew at each call"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, read, check, write."""
+    options = get_parser().parse_args(arguments)
+    keys = DataDirectory.load(options.data).keys
+    found = trials.read_trials(options.source, keys)
+    found.require_both_kinds(options.source)
+    trials.write_trials(options.out, found, keys)
+    targets = int(found.target.sum())
+    log.info("%s: %d trials, %d target, %d nontarget", options.out, len(found), targets, len(found) - targets)
+
+
+if __name__ == "__main__":
+    sys.exit(logs.run_command(main))

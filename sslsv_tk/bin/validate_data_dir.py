@@ -1,0 +1,29 @@
+"""Check data directories: keys sorted, unique and the same in every table, spk2utt the inverse of utt2spk."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sslsv_tk import logs
+from sslsv_tk.data import directories
+
+log = logs.logger("validate_data_dir")
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="+", help="data directories, data/SET")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, check each."""
+    options = get_parser().parse_args(arguments)
+    for folder in options.data:
+        log.info("%s: %d utterances, well formed", folder, len(directories.validate(folder).keys))
+
+
+if __name__ == "__main__":
+    sys.exit(logs.run_command(main))

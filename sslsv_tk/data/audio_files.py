@@ -1,0 +1,207 @@
+"""Audio files of corpora: finding them below a folder, reading their headers, decoding them to 16 bits."""
+
+import concurrent.futures
+import hashlib
+import os
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from sslsv_tk.segments import SAMPLE_RATE_HZ
+
+SUFFIXES = (".wav", ".flac")
+_CONVERTIBLE = (".m4a", ".aac", ".mp3", ".ogg", ".opus", ".sph")
+_UNKNOWN_LENGTH = 0x7FFFF000  # writers to a pipe put this or more into the size of the data chunk
+_FEW = 512  # files whose headers are read without a pool of processes
+
+
+class UnreadableAudio(ValueError):
+    """An audio file without usable samples: missing, empty, cut short, damaged, or with NaN in it."""
+
+
+@dataclass(frozen=True, order=True)
+class AudioFile:
+    """A file below a corpus folder: its path relative to that folder, the folder, and its size in bytes."""
+
+    relative: str
+    folder: str
+    size: int
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/{self.relative}"
+
+    @property
+    def stem(self) -> str:
+        """The relative path without the suffix."""
+        return self.relative.rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the header of an audio file says; `samples` are per channel."""
+
+    rate_hz: int
+    channels: int
+    samples: int
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.rate_hz
+
+
+def find(folder: str | Path) -> list[AudioFile]:
+    """All wav and flac files at any depth, sorted by path; hidden files are passed over.
+
+    ValueError where the folder is missing or has none.
+    """
+    top = os.path.abspath(folder)
+    if not os.path.isdir(top):
+        raise ValueError(f"{folder}: no such folder. Give the folder that holds the audio.")
+    others: list[str] = []
+    found = sorted(_walk(top, "", others))
+    if not found:
+        hint = f" There are files such as {others[0]}, which need conversion to wav or flac first." if others else ""
+        raise ValueError(f"{folder}: no .wav or .flac file at any depth.{hint}")
+    return found
+
+
+def _walk(top: str, below: str, others: list[str]) -> Iterator[AudioFile]:
+    with os.scandir(f"{top}/{below}") as entries:
+        for entry in entries:
+            relative, suffix = below + entry.name, os.path.splitext(entry.name)[1].lower()
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from _walk(top, f"{relative}/", others)
+            elif suffix in SUFFIXES:
+                yield AudioFile(relative, top, _size(entry))
+            elif suffix in _CONVERTIBLE:
+                others.append(f"{top}/{relative}")
+
+
+def _size(entry: "os.DirEntry[str]") -> int:
+    """Bytes; 0 for a link that points nowhere (it is named as unreadable when its header is read)."""
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def check_name(file: AudioFile, key: str) -> str:
+    """`key`, or a ValueError where the path cannot give a key of a table."""
+    if len(key.split()) != 1 or not key.isprintable():
+        raise ValueError(f"{file.path!r}: white space or control characters in a path cannot be in an id. Rename it.")
+    try:
+        key.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError(f"{file.path!r}: the name is not UTF-8. Rename it.") from None
+    return key
+
+
+def listing(files: Iterable[AudioFile]) -> str:
+    """A digest of the paths and sizes of files: tells a changed corpus without reading its audio."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.relative} {file.size}\n".encode("utf-8", errors="surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+def read_header(path: str) -> Header:
+    """The header of a file; UnreadableAudio where it is damaged, has no samples, or announces more than there is."""
+    with _opened(path) as file:
+        header = Header(file.samplerate, file.channels, file.frames)
+    if header.samples <= 0 or header.samples > 2**48:
+        raise UnreadableAudio(f"{path}: no samples in it")
+    missing = _missing_bytes(path)
+    if missing:
+        raise UnreadableAudio(
+            f"{path}: cut short: {missing} bytes of the samples that its header announces are missing"
+        )
+    return header
+
+
+def _opened(path: str) -> soundfile.SoundFile:
+    try:
+        if os.path.getsize(path) == 0:
+            raise UnreadableAudio(f"{path}: an empty file")
+        return soundfile.SoundFile(path)
+    except (OSError, soundfile.SoundFileError) as error:
+        reason = error.strerror if isinstance(error, OSError) else getattr(error, "error_string", str(error))
+        raise UnreadableAudio(f"{path}: {reason}") from None
+
+
+def _missing_bytes(path: str) -> int:
+    """How many bytes of the data chunk of a RIFF file are not there; libsndfile reads such a file as a shorter one."""
+    with open(path, "rb") as stream:
+        if stream.read(12)[:4] != b"RIFF":
+            return 0
+        size = os.fstat(stream.fileno()).st_size
+        while len(chunk := stream.read(8)) == 8:
+            name, length = struct.unpack("<4sI", chunk)
+            if name == b"data":
+                return 0 if length >= _UNKNOWN_LENGTH else max(0, stream.tell() + length - size)
+            stream.seek(length + length % 2, os.SEEK_CUR)
+    return 0
+
+
+def read_headers(paths: Sequence[str]) -> Iterator[Header | UnreadableAudio]:
+    """The header of each path in order, or what is wrong with it; many files are read by a pool of processes."""
+    if len(paths) <= _FEW:
+        yield from map(_header_or_fault, paths)
+        return
+    with concurrent.futures.ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        yield from pool.map(_header_or_fault, paths, chunksize=256)
+
+
+def _header_or_fault(path: str) -> Header | UnreadableAudio:
+    try:
+        return read_header(path)
+    except UnreadableAudio as fault:
+        return fault
+
+
+def read_pcm16(path: str, channel: int | None = None, seconds: tuple[float, float] | None = None) -> NDArray[np.int16]:
+    """The samples of a 16 kHz file, (samples,) int16; 16-bit PCM comes out bit for bit.
+
+    `channel` counts from 1 and says which one to take; None demands a mono file. `seconds` is a stretch of the
+    file. Other sample formats are rounded to 16 bits and limited to full scale.
+    """
+    announced = read_header(path)
+    if announced.rate_hz != SAMPLE_RATE_HZ or (channel is None and announced.channels != 1):
+        raise ValueError(
+            f"{path}: expected {SAMPLE_RATE_HZ} Hz mono, found {announced.rate_hz} Hz, {announced.channels} channel(s)."
+            " Convert the files first."
+        )
+    if channel is not None and not 1 <= channel <= announced.channels:
+        raise ValueError(f"{path}: channel {channel} asked for, found {announced.channels} channel(s).")
+    start, end = (0, announced.samples) if seconds is None else (round(second * SAMPLE_RATE_HZ) for second in seconds)
+    if end > announced.samples:
+        raise UnreadableAudio(f"{path}: a cut ends at sample {end}, but the file has {announced.samples}")
+    found = _decode(path, start, end - start)
+    if len(found) != end - start:
+        raise UnreadableAudio(f"{path}: cut short: expected {end - start} samples from {start}, found {len(found)}")
+    return _as_pcm16(path, found[:, (channel or 1) - 1])
+
+
+def _decode(path: str, start: int, count: int) -> NDArray[np.int16] | NDArray[np.float64]:
+    """(count, channels): int16 where the file has 16-bit PCM, else float64 in [-1, 1]."""
+    with _opened(path) as file:
+        try:
+            file.seek(start)
+            return file.read(count, dtype="int16" if file.subtype == "PCM_16" else "float64", always_2d=True)
+        except soundfile.SoundFileError as error:
+            raise UnreadableAudio(f"{path}: {error}") from None
+
+
+def _as_pcm16(path: str, waveform: NDArray[np.int16] | NDArray[np.float64]) -> NDArray[np.int16]:
+    if waveform.dtype == np.int16:
+        return np.ascontiguousarray(waveform, dtype=np.int16)
+    if not np.isfinite(waveform).all():
+        raise UnreadableAudio(f"{path}: NaN or infinite samples")
+    return np.clip(np.rint(waveform * 32768.0), -32768, 32767).astype(np.int16)
