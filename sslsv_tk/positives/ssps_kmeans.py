@@ -50,7 +50,7 @@ class SSPSKMeansConfig:
     """Precision of the products of points and centroids; bf16 is faster where the processor has it."""
 
     def __post_init__(self) -> None:
-        if not self.clusters > 0 or (self.clusters > 1 and self.clusters != int(self.clusters)):
+        if not (0 < self.clusters < 1 or (self.clusters >= 1 and float(self.clusters).is_integer())):
             raise ValueError(
                 f"clusters: expected a whole number, or a share of the utterances below 1; found {self.clusters}."
             )
@@ -238,5 +238,5 @@ def _check_state(state: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
         if isinstance(mine, Tensor) and (theirs.shape, theirs.dtype) != (mine.shape, mine.dtype):
             raise ValueError(
                 f"The saved sampler's {name} is {theirs.dtype} of shape {tuple(theirs.shape)}, expected {mine.dtype} "
-                f"of shape {tuple(mine.shape)}: it belongs to another training set or other settings. Resume with those."
+                f"of shape {tuple(mine.shape)}: it is of another training set or other settings. Resume with those."
             )

@@ -1,0 +1,108 @@
+"""What SSPS keeps over a restart, and what it refuses."""
+
+import copy
+import io
+
+import pytest
+import torch
+from ssps_samplers import facts, filled, projections, references
+
+from sslsv_tk.positives.ssps_kmeans import SSPSKMeans, SSPSKMeansConfig
+
+
+@pytest.mark.parametrize("settings", [{}, {"candidates": "all"}, {"permuted": True, "neighbours": 2}])
+def test_a_sampler_read_back_in_the_middle_of_an_epoch_goes_on_identically(settings):
+    settings = {"clusters": 5, "queue_size": 15, **settings}
+    sampler = filled(**settings)
+    sampler.start_epoch(2)
+    batches = torch.randperm(40, generator=torch.Generator().manual_seed(1)).split(7)
+    for part in batches[:3]:
+        sampler.replace(projections(part), part)
+        sampler.observe(projections(part) + 0.5, part, references(len(part), seed=3))
+    file = io.BytesIO()
+    torch.save(sampler.state_dict(), file)
+    file.seek(0)
+    other = SSPSKMeans(SSPSKMeansConfig(**settings), facts(40))
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert not other.needs_filling
+    for part in batches[3:]:
+        mine, theirs = sampler.replace(projections(part), part), other.replace(projections(part), part)
+        assert torch.equal(mine[0], theirs[0])
+        assert torch.equal(mine[1], theirs[1])
+        for one in (sampler, other):
+            one.observe(projections(part), part, references(len(part), seed=4))
+    assert sampler.start_epoch(3) == other.start_epoch(3)
+    assert torch.equal(sampler.assignments_N, other.assignments_N)
+
+
+def test_a_state_from_before_the_first_epoch_can_be_read_back():
+    sampler, other = filled(clusters=5), SSPSKMeans(SSPSKMeansConfig(clusters=5), facts(40))
+    other.load_state_dict(copy.deepcopy(sampler.state_dict()))
+    assert sampler.start_epoch(0) == other.start_epoch(0)
+
+
+@pytest.mark.parametrize(
+    "utterances, settings",
+    [(41, {}), (40, {"clusters": 6}), (40, {"neighbours": 2}), (40, {"reference_dtype": "float16"})],
+)
+def test_a_state_of_another_training_set_or_other_settings_is_refused(utterances, settings):
+    state = filled(clusters=5, queue_size=7).state_dict()
+    other = SSPSKMeans(SSPSKMeansConfig(**{"clusters": 5, "queue_size": 7, **settings}), facts(utterances))
+    with pytest.raises(ValueError, match="another training set or other settings"):
+        other.load_state_dict(state)
+
+
+def test_a_state_of_another_queue_or_of_other_positives_is_refused():
+    state = filled(clusters=5, queue_size=7).state_dict()
+    with pytest.raises(ValueError, match="queue"):
+        SSPSKMeans(SSPSKMeansConfig(clusters=5, queue_size=8), facts(40)).load_state_dict(state)
+    with pytest.raises(ValueError, match=r"state of the positives ssps_kmeans.*found none.*Resume"):
+        SSPSKMeans(SSPSKMeansConfig(clusters=5), facts(40)).load_state_dict({})
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"clusters": 0}, "clusters: expected a whole number, or a share"),
+        ({"clusters": -3}, "clusters: expected"),
+        ({"clusters": 2.5}, "clusters: expected"),
+        ({"clusters": float("nan")}, "clusters: expected"),
+        ({"clusters": float("inf")}, "clusters: expected"),
+        ({"neighbours": -1}, "neighbours: expected 0"),
+        ({"queue_size": 0}, "queue_size: expected at least 1"),
+        ({"iterations": -1}, "iterations: expected 0 or more"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        SSPSKMeansConfig(**settings)
+
+
+def test_the_number_of_clusters_is_given_or_a_share_and_checked_against_the_training_set():
+    assert SSPSKMeansConfig(clusters=7).clusters_of(100) == 7
+    assert SSPSKMeansConfig(clusters=0.1).clusters_of(100) == 10
+    assert SSPSKMeansConfig(clusters=0.001, neighbours=0).clusters_of(100) == 1
+    with pytest.raises(ValueError, match=r"101 clusters need at least as many utterances, found 100.*share"):
+        SSPSKMeansConfig(clusters=101).clusters_of(100)
+    with pytest.raises(ValueError, match="3 clusters have 2 others, found neighbours = 3"):
+        SSPSKMeansConfig(clusters=3, neighbours=3).clusters_of(100)
+
+
+def test_too_few_utterances_seen_for_the_clusters_are_refused():
+    sampler = SSPSKMeans(SSPSKMeansConfig(clusters=5), facts(10))
+    sampler.observe(projections(torch.arange(3)), torch.arange(3), references(3))
+    with pytest.raises(ValueError, match=r"from 1 to 3 clusters.*found 5"):
+        sampler.start_epoch(0)
+
+
+def test_steps_out_of_order_and_missing_references_are_refused():
+    sampler = filled(clusters=5)
+    with pytest.raises(ValueError, match="start_epoch comes before replace"):
+        sampler.replace(projections(torch.arange(4)), torch.arange(4))
+    with pytest.raises(ValueError, match="embedding of a reference segment"):
+        sampler.observe(projections(torch.arange(4)), torch.arange(4))
+
+
+def test_a_method_without_positives_is_refused():
+    with pytest.raises(ValueError, match=r"slots 0.*method that has positives"):
+        SSPSKMeans(SSPSKMeansConfig(clusters=2), facts(5, slots=0))
