@@ -21,6 +21,10 @@ MINIMUM_SPEAKERS = 5  # below it an interval is wider or narrower by chance than
 _BLOCK_CELLS = 2**21  # replicates x trials in one go: 16 MiB of int64
 
 
+class TooFewSpeakers(ValueError):
+    """The speakers of a list cannot give an interval."""
+
+
 @dataclass(frozen=True)
 class Interval:
     """A value and the bounds of its 95 % interval."""
@@ -63,8 +67,8 @@ class LabelledTrials:
         if len(wrong):
             kind, found = ("target", "two speakers") if self.targets[wrong[0]] else ("nontarget", "one speaker")
             raise ValueError(
-                f"{len(wrong)} of {len(self.targets)} trials contradict the speakers: the first, number {wrong[0] + 1}, "
-                f"is a {kind} trial of {found}. Check utt2spk and the trial list."
+                f"{len(wrong)} of {len(self.targets)} trials contradict the speakers: number "
+                f"{wrong[0] + 1} is a {kind} trial of {found}. Check utt2spk and the trial list."
             )
 
     def compact(self) -> tuple[Counts, Counts, int]:
@@ -131,8 +135,9 @@ def _crossing(targets: Counts, nontargets: Counts, targets_below: Counts, nontar
     """max(FPR, FNR) where they are nearest, of each replicate.
 
     `targets` and `nontargets` are running sums of weights over trials in ascending order of scores, the other two
-    say how many trials lie below each threshold, the last of which rejects all. The gap between the rates never falls as the threshold rises, so
-    the first threshold at which it is not negative is found by bisection, in all replicates at once.
+    say how many trials lie below each threshold, the last of which rejects all. The gap between the rates never
+    falls as the threshold rises, so the first threshold at which it is not negative is found by bisection, in all
+    replicates at once.
     """
     replicate = np.arange(len(targets))
     totals = targets[:, -1], nontargets[:, -1]
@@ -160,7 +165,7 @@ def _eer(scores: ArrayLike, trials: LabelledTrials) -> float:
 def _weights(trials: LabelledTrials, replicates: int, seed: int) -> Counts:
     _, _, speakers = trials.compact()
     if speakers < MINIMUM_SPEAKERS:
-        raise ValueError(f"An interval over speakers needs at least {MINIMUM_SPEAKERS}, found {speakers}.")
+        raise TooFewSpeakers(f"An interval over speakers needs at least {MINIMUM_SPEAKERS}, found {speakers}.")
     if replicates < 1:
         raise ValueError(f"Expected at least one replicate, found {replicates}.")
     return speaker_weights(speakers, replicates, seed)
@@ -170,7 +175,7 @@ def _interval(value: float, replicated: Floats) -> Interval:
     """Percentile interval; replicates without a target or without a nontarget trial say nothing and are left out."""
     known = replicated[~np.isnan(replicated)]
     if 2 * len(known) < len(replicated):
-        raise ValueError(
+        raise TooFewSpeakers(
             f"{len(replicated) - len(known)} of {len(replicated)} draws of speakers have no target or no nontarget "
             "trial: too few speakers carry this list for an interval."
         )

@@ -54,7 +54,7 @@ class ErrorRates:
         """
         if not 0 < p_target < 1 or not c_miss > 0 or not c_fa > 0:
             raise ValueError(
-                f"DCF: expected 0 < p_target < 1 and positive costs, found p_target {p_target}, costs {c_miss} and {c_fa}."
+                f"Expected 0 < p_target < 1 and positive costs, found p_target {p_target}, costs {c_miss} and {c_fa}."
             )
         miss, alarm = c_miss * p_target, c_fa * (1 - p_target)
         return float(np.min(miss * self.false_rejection + alarm * self.false_acceptance)) / min(miss, alarm)

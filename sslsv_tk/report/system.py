@@ -1,0 +1,124 @@
+"""What a system left on disk: where its embeddings and scores lie, its embeddings, and what its rows must say of it.
+
+exp/SYSTEM/config.yaml
+           embeddings/SET/             of the averaged checkpoint
+           embeddings/SET_CHECKPOINT/  of any other one (SET_latest, SET_12)
+           scores/LIST.{score,json}, scores/LIST_CHECKPOINT.{score,json}
+"""
+
+import contextlib
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+import sslsv_tk
+from sslsv_tk import artifacts
+from sslsv_tk.data.arks import read_scp
+from sslsv_tk.data.tables import Words, text
+
+DEFAULT_CHECKPOINT = "averaged"
+_VECTOR = np.dtype([("marker", "S6"), ("dimension", "<i4")])  # then that many float32
+_MARKER = b"\0BFV \4"
+
+
+def with_checkpoint(name: str, checkpoint: str) -> str:
+    """The name that a set or a list takes for a checkpoint, so that those of two checkpoints lie side by side."""
+    return name if checkpoint == DEFAULT_CHECKPOINT else f"{name}_{checkpoint}"
+
+
+def embeddings_folder(system: str | Path, data: str | Path, checkpoint: str) -> Path:
+    """Where the embeddings of a data directory lie: xvector.{ark,scp}, and made.json when they are complete."""
+    return Path(system) / "embeddings" / with_checkpoint(Path(data).name, checkpoint)
+
+
+def list_name(trials: str | Path) -> str:
+    """`data/test/trials_O` is the list O."""
+    return Path(trials).name.removeprefix("trials_").removesuffix(".txt")
+
+
+def score_file(system: str | Path, trials: str | Path, checkpoint: str) -> Path:
+    """Where the scores of a trial list lie; the row stands beside it with the ending .json."""
+    return Path(system) / "scores" / (with_checkpoint(list_name(trials), checkpoint) + ".score")
+
+
+def read_embeddings(folder: str | Path) -> tuple[Words, NDArray[np.float32]]:
+    """Keys (N,), sorted, and embeddings (N, D) of xvector.scp, whose arks hold Kaldi float vectors (FV)."""
+    scp = Path(folder) / "xvector.scp"
+    if artifacts.read_record(folder) is None or not scp.is_file():
+        raise ValueError(f"{folder}: no finished embeddings (made.json and xvector.scp). Run stage 6 first.")
+    keys, arks, offsets = read_scp(scp)
+    parts = {ark: np.flatnonzero(arks == ark) for ark in np.unique(arks).tolist()}
+    matrix: NDArray[np.float32] | None = None
+    for ark, rows in parts.items():
+        vectors = _read_vectors(text(ark), offsets[rows], keys[rows])
+        matrix = np.empty((len(keys), vectors.shape[1]), dtype=np.float32) if matrix is None else matrix
+        if vectors.shape[1] != matrix.shape[1]:
+            raise ValueError(f"{text(ark)}: embeddings of {vectors.shape[1]} values, others have {matrix.shape[1]}.")
+        matrix[rows] = vectors
+    assert matrix is not None  # read_scp refuses an empty table
+    order = np.argsort(keys, kind="stable")
+    return keys[order], matrix[order]
+
+
+def _read_vectors(ark: str, offsets: NDArray[np.int64], keys: Words) -> NDArray[np.float32]:
+    """Float vectors of one ark, all of one length: (n, D)."""
+    contents = np.memmap(ark, dtype=np.uint8, mode="r") if Path(ark).stat().st_size else np.zeros(0, dtype=np.uint8)
+    _refuse(offsets + _VECTOR.itemsize > len(contents), ark, keys, "lie beyond the end of the file")
+    headers = contents[offsets[:, None] + np.arange(_VECTOR.itemsize)].view(_VECTOR)[:, 0]
+    _refuse(headers["marker"] != _MARKER, ark, keys, "are not Kaldi float vectors")
+    dimension = int(headers["dimension"][0])
+    _refuse(headers["dimension"] != dimension, ark, keys, f"do not have {dimension} values as the first one does")
+    starts = offsets + _VECTOR.itemsize
+    _refuse(starts + 4 * dimension > len(contents), ark, keys, "are cut short")
+    vectors = np.empty((len(offsets), dimension), dtype=np.float32)
+    block = max(1, 2**20 // max(1, dimension))
+    for first in range(0, len(offsets), block):
+        part = slice(first, first + block)
+        vectors[part] = contents[starts[part, None] + np.arange(4 * dimension)].view("<f4")
+    return vectors
+
+
+def _refuse(wrong: NDArray[np.bool_], ark: str, keys: Words, what: str) -> None:
+    if wrong.any():
+        count, first = int(wrong.sum()), text(keys[wrong.argmax()])
+        raise ValueError(f"{ark}: {count} of {len(keys)} embeddings {what}, the first is {first}. Run stage 6 again.")
+
+
+def configuration(system: str | Path) -> dict[str, Any]:
+    """Fingerprint and seed of the resolved configuration; both None for a system that was never trained."""
+    path = Path(system) / "config.yaml"
+    if not path.exists():
+        return {"config_fingerprint": None, "seed": None}
+    try:
+        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not YAML: {error}") from None
+    seed = options.get("seed") if isinstance(options, dict) else None
+    return {"config_fingerprint": artifacts.fingerprint(path), "seed": seed}
+
+
+def commit() -> str:
+    """Commit of the toolkit's checkout, "-dirty" when it holds changes; "unknown" for an installed copy."""
+    root = Path(sslsv_tk.__file__).resolve().parent.parent
+    git = ["git", "-C", str(root)]
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
+        if Path(top.stdout.strip()).resolve() == root:
+            describe = [*git, "describe", "--always", "--dirty", "--abbrev=9", "--exclude", "*"]
+            return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    return "unknown"
+
+
+def hardware() -> str:
+    """The processor of this machine and its GPUs, as Linux names them."""
+    names = []
+    for pattern, field in (("/proc/cpuinfo", "model name"), ("/proc/driver/nvidia/gpus/*/information", "Model")):
+        for path in sorted(Path("/").glob(pattern.lstrip("/"))):
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            found = [line.partition(":")[2].strip() for line in lines if line.startswith(field)]
+            names += found[:1]
+    return ", ".join(names) or "unknown"
