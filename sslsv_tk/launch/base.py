@@ -1,0 +1,79 @@
+"""What a back end is given and what it answers: a job array, the resources of one job, the jobs' exit statuses."""
+
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class JobArray:
+    """The same command for each number of a range; `JOB` in the words and in the log's name becomes the number."""
+
+    first: int
+    last: int
+    log: str
+    words: tuple[str, ...]
+    variable: str = "JOB"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.first <= self.last:
+            raise ValueError(
+                f"{self.variable}={self.first}:{self.last}: expected a range from 1 upwards, as in JOB=1:4."
+            )
+        if not self.words:
+            raise ValueError(f"no command after the log file {self.log}: expected {self.variable}=1:4 LOG COMMAND ...")
+        if self.first != self.last and self.log_of(self.first) == self.log_of(self.last):
+            raise ValueError(f"log file {self.log}: all jobs would write it. Put {self.variable} into its name.")
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of the jobs."""
+        return range(self.first, self.last + 1)
+
+    def _numbered(self, word: str, number: int) -> str:
+        # A letter or digit beside the variable makes it part of another word, as in /data/JOBS.
+        return re.sub(rf"(?<![A-Za-z0-9]){re.escape(self.variable)}(?![A-Za-z0-9])", str(number), word)
+
+    def log_of(self, number: int) -> str:
+        """The log file of one job."""
+        return self._numbered(self.log, number)
+
+    def words_of(self, number: int) -> list[str]:
+        """The command of one job as an argument vector: no shell ever reads it."""
+        return [self._numbered(word, number) for word in self.words]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What ONE job of an array needs, and how many may run at a time."""
+
+    memory_bytes: int | None = None
+    num_threads: int = 1
+    gpus: int = 0
+    num_nodes: int = 1
+    max_jobs_run: int | None = None
+    seconds: float | None = None
+    """Time limit of a job; None: none."""
+    end_with_parent: bool = False
+    """Stop the jobs when the process that started the launcher ends, however it ends."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_threads", 1), ("gpus", 0), ("num_nodes", 1), ("max_jobs_run", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name.replace('_', '-')} {value}: expected at least {least}.")
+
+
+class Interrupted(Exception):
+    """A signal ended the array; its jobs have been stopped."""
+
+
+class Backend(ABC):
+    """A place that runs job arrays."""
+
+    @abstractmethod
+    def run(self, array: JobArray, resources: Resources) -> dict[int, int]:
+        """Run all jobs, each with its log, and return the exit status of each (128 + n: ended by signal n).
+
+        Raises Interrupted when a signal stopped the array.
+        """

@@ -1,0 +1,235 @@
+"""Runs a job array on this machine."""
+
+import contextlib
+import ctypes
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+from sslsv_tk.launch.base import Backend, Interrupted, JobArray, Resources
+
+STOPPING_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+GRACE_SECONDS = 5.0
+"""Between the request to end (SIGTERM) and the end by force (SIGKILL)."""
+NOT_FOUND, NOT_EXECUTABLE = 127, 126
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all jobs of one array share."""
+
+    array: JobArray
+    resources: Resources
+    gpus: list[str]
+    stopping: set[signal.Signals]
+    """Signals that stop the array: those that the caller has not told us to ignore, as nohup does."""
+    signals_outside: set[signal.Signals]
+    """The signals that were blocked before the array began, and are again in its jobs."""
+
+
+@dataclass
+class Running:
+    """A job that has been started."""
+
+    number: int
+    slot: int
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+    started: float
+    stop_at: float | None = None
+    """When its time limit or its grace ends, by time.monotonic(); None: never."""
+    asked_to_stop: bool = False
+
+
+class Local(Backend):
+    """This machine: no more jobs at a time than its cores, its memory and its GPUs allow."""
+
+    def run(self, array: JobArray, resources: Resources) -> dict[int, int]:
+        """Start jobs in order as places become free; a failed job does not stop the others."""
+        if resources.num_nodes > 1:
+            raise ValueError(f"--num-nodes {resources.num_nodes}: the local back end is one machine.")
+        gpus = visible_gpus()
+        places = places_at_a_time(resources, gpus)
+        stopping = {number for number in STOPPING_SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+        if resources.end_with_parent:
+            end_with_parent(signal.SIGTERM)
+        with _signals_held(stopping) as outside:
+            return _run_all(Run(array, resources, gpus, stopping, outside), places)
+
+
+def _run_all(run: Run, places: int) -> dict[int, int]:
+    waiting, running, codes = list(run.array.numbers), dict[int, Running](), dict[int, int]()
+    try:
+        while waiting or running:
+            for slot in sorted(set(range(places)) - running.keys())[: len(waiting)]:
+                number = waiting.pop(0)
+                started = _start(run, number, slot)
+                if isinstance(started, Running):
+                    running[slot] = started
+                else:
+                    codes[number] = started
+            _wait(running, run.stopping)
+            for job in [job for job in running.values() if job.process.poll() is not None]:
+                del running[job.slot]
+                codes[job.number] = _finish(job)
+    except Interrupted:
+        _stop_all(running)
+        raise
+    return codes
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that jobs may be given: those of CUDA_VISIBLE_DEVICES where it is set, else all that there are."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
+    try:
+        listing = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [str(index) for index, _ in enumerate(line for line in listing.splitlines() if line.startswith("GPU "))]
+
+
+def places_at_a_time(resources: Resources, gpus: list[str]) -> int:
+    """How many jobs run at a time: as many as cores, memory and GPUs allow, at least one, at most --max-jobs-run."""
+    places = max(1, len(os.sched_getaffinity(0)) // resources.num_threads)
+    if resources.memory_bytes is not None:
+        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        places = min(places, physical // resources.memory_bytes)
+        if places == 0:
+            raise ValueError(
+                f"--mem: a job wants {resources.memory_bytes / 2**30:.1f}G, this machine has {physical / 2**30:.1f}G."
+            )
+    if resources.gpus:
+        places = len(gpus) // resources.gpus
+        if places == 0:
+            raise ValueError(f"--gpu {resources.gpus}: this machine offers {len(gpus)} GPUs. Use --gpu 0 for the CPU.")
+    return places if resources.max_jobs_run is None else min(places, resources.max_jobs_run)
+
+
+@contextlib.contextmanager
+def _signals_held(stopping: set[signal.Signals]) -> Iterator[set[signal.Signals]]:
+    """Hold the signals that end the array or a job until _wait() takes them, so that none falls between two lines."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stopping | {signal.SIGCHLD})
+    try:
+        yield {signal.Signals(number) for number in before}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with_parent(signal_number: int) -> None:
+    """Ask Linux to send this process a signal when its parent ends, even by kill -9 (prctl PR_SET_PDEATHSIG)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal_number)
+
+
+def _environment(run: Run, slot: int) -> dict[str, str]:
+    """The environment of a job: its number of threads, and its own GPUs (none unless asked for)."""
+    threads = dict.fromkeys(_THREAD_VARIABLES, str(run.resources.num_threads))
+    own = run.gpus[slot * run.resources.gpus : (slot + 1) * run.resources.gpus]
+    return {**os.environ, **threads, "CUDA_VISIBLE_DEVICES": ",".join(own)}
+
+
+def _start(run: Run, number: int, slot: int) -> Running | int:
+    """Write the head of the log and start the job in a process group of its own; an exit status if it cannot start."""
+    words, path = run.array.words_of(number), Path(run.array.log_of(number))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log = path.open("wb", buffering=0)
+    log.write(f"# command: {shlex.join(words)}\n# host: {socket.gethostname()}\n# started: {_now()}\n#\n".encode())
+
+    def prepare() -> None:
+        end_with_parent(signal.SIGKILL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, run.signals_outside)
+
+    started = time.monotonic()
+    try:
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=_environment(run, slot),
+            start_new_session=True,
+            preexec_fn=prepare,
+        )
+    except OSError as error:
+        code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+        log.write(f"{words[0]}: {error.strerror}\n".encode())
+        _write_end(log, code, 0.0)
+        return code
+    seconds = run.resources.seconds
+    return Running(number, slot, process, log, started, None if seconds is None else started + seconds)
+
+
+def _wait(running: dict[int, Running], stopping: set[signal.Signals]) -> None:
+    """Sleep until a job ends or its time is over; stop the jobs that are out of time."""
+    deadlines = [job.stop_at for job in running.values() if job.stop_at is not None]
+    wanted = stopping | {signal.SIGCHLD}
+    if not running or any(job.process.poll() is not None for job in running.values()):
+        got = signal.sigtimedwait(wanted, 0)
+    elif deadlines:
+        got = signal.sigtimedwait(wanted, max(0.0, min(deadlines) - time.monotonic()))
+    else:
+        got = signal.sigwaitinfo(wanted)
+    if got is not None and got.si_signo in stopping:
+        raise Interrupted(signal.Signals(got.si_signo).name)
+    for job in running.values():
+        if job.stop_at is not None and time.monotonic() >= job.stop_at:
+            _ask_to_stop(job, "its time limit is over")
+
+
+def _signal_group(job: Running, number: int) -> None:
+    """Send a signal to the job and to everything that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(job.process.pid, number)
+
+
+def _ask_to_stop(job: Running, reason: str) -> None:
+    """SIGTERM first, SIGKILL when called again after the grace."""
+    if not job.asked_to_stop:
+        job.log.write(f"# stopped: {reason}\n".encode())
+    _signal_group(job, signal.SIGKILL if job.asked_to_stop else signal.SIGTERM)
+    job.asked_to_stop, job.stop_at = True, time.monotonic() + GRACE_SECONDS
+
+
+def _stop_all(running: dict[int, Running]) -> None:
+    """End every job and its children: by request, after the grace by force."""
+    for job in running.values():
+        _ask_to_stop(job, "the launcher was interrupted")
+    give_up = time.monotonic() + GRACE_SECONDS
+    for job in running.values():
+        try:
+            job.process.wait(max(0.0, give_up - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            _ask_to_stop(job, "")
+            job.process.wait()
+        _finish(job)
+
+
+def _finish(job: Running) -> int:
+    """The exit status of an ended job, written into its log; what it left running in its group is ended."""
+    _signal_group(job, signal.SIGKILL)
+    code = job.process.wait()
+    code = 128 - code if code < 0 else code
+    _write_end(job.log, code, time.monotonic() - job.started)
+    return code
+
+
+def _write_end(log: IO[bytes], code: int, seconds: float) -> None:
+    by_signal = f" ({signal.Signals(code - 128).name})" if code - 128 in set(signal.Signals) else ""
+    log.write(f"# ended: {_now()}, exit code {code}{by_signal}, elapsed {seconds:.1f} s\n".encode())
+    log.close()
+
+
+def _now() -> str:
+    return datetime.now().isoformat(timespec="seconds")

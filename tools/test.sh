@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Checks everything: style, types, shell scripts, recipe, package. Words after the name go to pytest: tools/test.sh -k launch
+set -uo pipefail
+
+tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cd "$tools/.." || exit 1
+if [ "${1:-}" = --help ]; then
+    echo "Usage: test.sh [pytest options]
+Makes the environment if it is missing (tools/install.sh), then runs ruff, mypy, shellcheck, bats and pytest.
+As root, missing programs (shellcheck, bats) are installed with apt-get. SSLSV_VENV and PYTHON: see tools/install.sh --help."
+    exit 0
+fi
+[ "$(id -u)" -eq 0 ] && system=true || system=false
+"$tools/install.sh" --system "$system" || exit 1
+for program in shellcheck bats; do
+    command -v "$program" >/dev/null ||
+        { echo "test.sh: $program is missing. Install it (Debian, Ubuntu: sudo apt-get install $program)." >&2 && exit 1; }
+done
+. "$tools/activate_python.sh" || exit 1
+
+summary=()
+failed=false
+check() { # check NAME COMMAND ...
+    local started=$SECONDS result=passed
+    printf '\n== %s\n' "$1"
+    "${@:2}" || { result=FAILED && failed=true; }
+    summary+=("$(printf '%-12s %-7s %4d s' "$1" "$result" $((SECONDS - started)))")
+}
+
+mapfile -t scripts < <(find . \( -name .git -o -path './egs/*/exp*' -o -path './egs/*/dump*' -o -path './egs/*/data*' \) -prune -o \
+    -type f \( -name '*.sh' -o -name '*.bats' -o -path ./.ci/run \) -print | sort)
+check "ruff" ruff check .
+check "ruff format" ruff format --check .
+check "mypy" mypy
+check "shellcheck" shellcheck "${scripts[@]}"
+check "bats" bats tests/recipe
+check "pytest" python3 -m pytest "$@"
+
+printf '\n== summary\n'
+printf '%s\n' "${summary[@]}"
+! "$failed"
