@@ -71,7 +71,7 @@ if "$mini" || "$tiny"; then
     generated=true
     configs+=("conf/${suffix#_}.yaml")
     positives=${positives:-ssps_kmeans same_utterance}
-    ../../tools/install.sh
+    (. ./path.sh) 2>/dev/null || ../../tools/install.sh
 fi
 datadir=${datadir:-data$suffix}
 dumpdir=${dumpdir:-dump$suffix}
@@ -117,8 +117,8 @@ release() { exec {lock}>&-; }
 
 trials_of() { printf 'trials_%s' "$(basename "${1%.*}")"; } # trials_of LIST: its name in a data directory
 
-jobs_for() { # jobs_for FILE STAGE: nj, but no more than FILE has lines
-    [ -s "$1" ] || fail "$1 is missing or empty: run stage $2 first."
+jobs_for() { # jobs_for FILE MAKER: nj, but no more than FILE has lines
+    [ -s "$1" ] || fail "$1 is missing or empty: run $2 first."
     local lines
     lines=$(wc -l <"$1")
     echo $((nj < lines ? nj : lines))
@@ -218,7 +218,7 @@ if within 3 3; then
     log "Stage 3: 16-bit waveforms into arks ($dump)"
     hold "$dumpdir/log/lock"
     for set in "$train_set" "$test_set" musan_noise musan_music musan_speech rirs; do
-        jobs=$(jobs_for "$datadir/$set/wav.scp" "1 and 2")
+        jobs=$(jobs_for "$datadir/$set/wav.scp" "stages 1 and 2")
         $train_cmd JOB=1:"$jobs" "$dumpdir/log/pack_$set.JOB.log" \
             python3 -m sslsv_tk.bin.pack_audio \
             --data "$datadir/$set" \
@@ -252,7 +252,7 @@ fi
 
 if within 6 6; then
     log "Stage 6: embeddings of $test_set (${system_names[*]/#/$expdir/})"
-    jobs=$(jobs_for "$dump/$test_set/wav.scp" 3)
+    jobs=$(jobs_for "$dump/$test_set/wav.scp" "stage 3")
     for name in "${system_names[@]}"; do
         hold "$expdir/log/$name/lock"
         $decode_cmd --gpu "$ngpu" JOB=1:"$jobs" "$expdir/log/$name/extract_$test_set.JOB.log" \

@@ -1,6 +1,8 @@
 #!/usr/bin/env bats
 # The surface of utils/parse_options.sh, and the faults of its ancestors that it does not have.
 
+load recipe_copy
+
 setup() {
     utils="$BATS_TEST_DIRNAME/../../utils"
     cd "$BATS_TEST_TMPDIR" || return
@@ -20,11 +22,6 @@ inner=kept
 printf '%s|' "\$stage" "\$stop_stage" "\$force" "\$name" "\$empty" "\$inner" "\$#" "\$@"
 SCRIPT
     chmod +x script.sh
-}
-
-expect() { # expect STATUS OUTPUT-PART
-    [ "$status" -eq "$1" ] || { echo "status $status, output: $output" && return 1; }
-    [[ $output == *"$2"* ]] || { echo "output: $output" && return 1; }
 }
 
 @test "without options the defaults hold" {

@@ -1,0 +1,224 @@
+#!/usr/bin/env bats
+# What run.sh does with its options, and which commands its stages call. The commands themselves are not run here.
+
+load recipe_copy
+
+setup() {
+    unset VOXCELEB1 VOXCELEB2 MUSAN RIRS PYTHON
+    copy_recipe "$BATS_TEST_TMPDIR"
+    cd "$BATS_TEST_TMPDIR/egs/voxceleb" || return
+    pretend_environment "$BATS_TEST_TMPDIR/venv"
+    calls=$SSLSV_VENV/calls
+}
+
+corpus() { # the folders of a corpus, empty: no command looks into them here
+    mkdir -p corpus/{voxceleb1,voxceleb2,musan,rirs}
+    echo "1 a b" >corpus/voxceleb1/veri_test2.txt
+    export VOXCELEB1=$PWD/corpus/voxceleb1 VOXCELEB2=$PWD/corpus/voxceleb2 MUSAN=$PWD/corpus/musan RIRS=$PWD/corpus/rirs
+}
+
+prepared() { # prepared SET ...: what stages 1 to 3 would leave, with three utterances in each set
+    local set
+    for set in "$@" musan_noise musan_music musan_speech rirs; do
+        mkdir -p "data/$set" "dump/raw/$set"
+        printf 'a x\nb x\nc x\n' | tee "data/$set/wav.scp" >"dump/raw/$set/wav.scp"
+    done
+    mkdir -p exp && echo "the table" >exp/RESULTS.md
+}
+
+called() { # called COUNT WORD: how many calls contain WORD
+    local found
+    found=$(grep -c -- "$2" "$calls" || true)
+    [ "$found" -eq "$1" ] || { echo "expected $1 calls with '$2', found $found:" && cat "$calls" && return 1; }
+}
+
+@test "--help shows the options block and needs no environment" {
+    SSLSV_VENV=/nowhere PYTHON=/nowhere run ./run.sh --help
+    expect 0 "stop_stage=7           # last stage to run, inclusive"
+    expect 0 "mini=false"
+    expect 0 "tolerance=0.0"
+}
+
+@test "every option is explained and used" {
+    block=$(sed -n '/^# Options/,/^# End of options/p' run.sh)
+    while read -r name; do
+        grep -q "^$name=.*# ..." <<<"$block" || { echo "$name has no comment" && return 1; }
+        grep -v "^$name=" run.sh | grep -q "\$$name\b\|\${$name\b\|\b$name\b.*; do\|stage <= stop_stage" || { echo "$name is not used" && return 1; }
+    done < <(sed -n 's/^\([a-z_]*\)=.*/\1/p' <<<"$block")
+}
+
+@test "mistakes in the call end with status 2 and one line" {
+    for words in "--stge 3" "--stage" "--stage x" "--mini yes" "stray" "--stage 3 stray" "--stage 0" "--stop-stage 8" "--stage 5 --stop-stage 4" \
+        "--ngpu 2" "--ngpu some" "--num-threads 0" "--nj 0" "--feats-type fbank" "--conf nowhere"; do
+        # shellcheck disable=SC2086 # several words
+        run bash -c './run.sh "$@" 2>&1 >/dev/null' - $words
+        [ "$status" -eq 2 ] && [ "${#lines[@]}" -eq 1 ] || { echo "$words: status $status, $output" && return 1; }
+    done
+    run ./run.sh ""
+    expect 2 "unexpected argument ''"
+    called 0 .
+}
+
+@test "a missing environment stops with the command that makes it" {
+    SSLSV_VENV=$BATS_TEST_TMPDIR/none run ./run.sh
+    expect 1 "tools/install.sh"
+    [ ! -e "$BATS_TEST_TMPDIR/none" ]
+}
+
+@test "a corpus that is not named stops before any work, and says how to name it" {
+    run ./run.sh
+    expect 1 "VOXCELEB2 is not known. Set VOXCELEB2 in egs/voxceleb/db.sh or in the environment, or give --train-audio DIR"
+    expect 1 "--mini true needs no corpus"
+    corpus
+    VOXCELEB1="" run ./run.sh
+    expect 1 "VOXCELEB1 is not known"
+    RIRS=/nowhere run ./run.sh
+    expect 1 "RIRS: there is no folder /nowhere"
+    MUSAN="" run ./run.sh --stage 2 --stop-stage 2
+    expect 1 "MUSAN is not known"
+    rm corpus/voxceleb1/veri_test2.txt
+    run ./run.sh
+    expect 1 "there is no trial list $VOXCELEB1/veri_test2.txt"
+    run ./run.sh --test-audio corpus/voxceleb1
+    expect 1 "--test-audio needs --trials FILE"
+    called 0 sslsv_tk
+}
+
+@test "by default all seven stages run, in order, and the last line says so" {
+    corpus
+    prepared voxceleb2_train voxceleb1_test
+    run ./run.sh
+    expect 0 "the table"
+    [[ ${lines[-1]} == *"Successfully finished. [elapsed="*"s]"* ]]
+    order=$(grep -o 'bin\.[a-z_]*' "$calls" | uniq | paste -sd ' ')
+    packing=$(printf 'bin.pack_audio bin.finish_packing %.0s' 1 2 3 4 5 6)
+    training="bin.train bin.average_checkpoints bin.train bin.average_checkpoints"
+    extraction="bin.extract_embeddings bin.finish_extraction bin.extract_embeddings bin.finish_extraction"
+    [ "$order" = "bin.prepare_corpus bin.prepare_trials bin.prepare_noises bin.prepare_responses $packing$training $extraction bin.score_trials bin.write_results" ]
+}
+
+@test "stages are inclusive, and each runs alone" {
+    corpus
+    prepared voxceleb2_train voxceleb1_test
+    counts=(3 2 12 2 2 4 3)
+    for stage in 1 2 3 4 5 6 7; do
+        : >"$calls"
+        run ./run.sh --stage "$stage" --stop-stage "$stage"
+        expect 0 "Successfully finished."
+        called "${counts[stage - 1]}" sslsv_tk.bin
+    done
+    : >"$calls"
+    run ./run.sh --stage 6 --stop-stage=7
+    called 7 sslsv_tk.bin
+}
+
+@test "a stage whose input is missing names it and the stage that makes it" {
+    corpus
+    run ./run.sh --stage 3
+    expect 1 "data/voxceleb2_train/wav.scp is missing or empty: run stages 1 and 2 first."
+    run ./run.sh --stage 6
+    expect 1 "dump/raw/voxceleb1_test/wav.scp is missing or empty: run stage 3 first."
+}
+
+@test "arrays have nj jobs, but no more than there are utterances" {
+    corpus
+    prepared voxceleb2_train voxceleb1_test
+    run ./run.sh --stage 3 --stop-stage 3 --nj 2
+    called 6 "JOB=1:2 dump/log/pack_.*--num-jobs 2 --job JOB"
+    run ./run.sh --stage 6 --stop-stage 6 --nj 8
+    called 2 "JOB=1:3 .*extract_embeddings .*--num-jobs 3 --job JOB"
+}
+
+@test "stage 5 goes on from stage 4, once for each name in --positives" {
+    corpus
+    run ./run.sh --stage 5 --stop-stage 5 --positives "same_speaker ssps_kmeans" --seed 3
+    expect 0 "Stage 5"
+    for name in same_speaker ssps_kmeans; do
+        called 1 "bin.train --config conf/simclr_fast_resnet34.yaml --set training.seed=3 .*--out exp/simclr_fast_resnet34_$name --force false --continue-from exp/simclr_fast_resnet34 --positives conf/positives/$name.yaml"
+        called 1 "bin.average_checkpoints --system exp/simclr_fast_resnet34_$name"
+    done
+}
+
+@test "--systems and --checkpoint choose what stages 6 and 7 treat" {
+    corpus
+    prepared voxceleb2_train voxceleb1_test
+    run ./run.sh --stage 6 --systems "one two" --checkpoint latest
+    expect 0 "Successfully finished."
+    for name in one two; do
+        called 1 "extract_embeddings --system exp/$name --checkpoint latest"
+        called 1 "score_trials --system exp/$name --checkpoint latest .*--trials data/voxceleb1_test/trials_veri_test2"
+    done
+    called 0 "exp/simclr"
+}
+
+@test "another corpus has folders of its own, and several lists are scored" {
+    mkdir -p a b m r
+    echo "1 x y" | tee one.txt >two.list
+    prepared train test
+    run ./run.sh --train-audio a --test-audio b --trials "one.txt two.list" --musan m --rirs r --labels false --tolerance 0.01
+    expect 0 "Successfully finished."
+    called 1 "prepare_corpus --layout folder --source a --out data/train --labels false --tolerance 0.01"
+    called 1 "prepare_corpus --layout folder --source b --out data/test --only"
+    called 1 "prepare_trials --source two.list --data data/test --out data/test/trials_two"
+    called 4 "score_trials"
+}
+
+@test "folders given from elsewhere are looked for where the caller stands" {
+    mkdir -p "$BATS_TEST_TMPDIR/elsewhere/"{a,b,m,r}
+    cd "$BATS_TEST_TMPDIR/elsewhere" || return
+    echo "1 x y" >one.txt
+    echo "seed=4" >some.conf
+    run ../egs/voxceleb/run.sh --stop-stage 2 --train-audio a --test-audio "$PWD/b" --trials one.txt --musan m --rirs r --conf some.conf
+    expect 0 "Successfully finished."
+    called 1 "--source $PWD/a --out data/train"
+    called 1 "--source $PWD/b --out data/test"
+    called 1 "--source $PWD/one.txt"
+}
+
+@test "--config is one more file, after those of the system" {
+    corpus
+    run ./run.sh --stage 4 --stop-stage 4 --config mine.yaml --force true
+    called 1 "--config conf/simclr_fast_resnet34.yaml mine.yaml --set .*--force true"
+}
+
+@test "the generated corpus has folders, configuration and positives of its own" {
+    for setting in mini tiny; do
+        mkdir -p "data_$setting/corpus/"{voxceleb1,voxceleb2,musan,rirs}
+        echo "1 a b" >"data_$setting/corpus/voxceleb1/veri_test2.txt"
+        : >"$calls"
+        run ./run.sh "--$setting" true --stop-stage 2 --corpus-seed 7
+        expect 0 "Successfully finished."
+        called 1 "local/make_mini_corpus.py --out data_$setting/corpus --seed 7"
+        called 1 "prepare_corpus --layout voxceleb --source data_$setting/corpus/voxceleb2 --out data_$setting/voxceleb2_train"
+        run ./run.sh "--$setting" true --stage 4 --stop-stage 5
+        expect 0 "Successfully finished."
+        called 3 "--config conf/simclr_fast_resnet34.yaml conf/$setting.yaml --set"
+        called 1 "--out exp_$setting/simclr_fast_resnet34_ssps_kmeans"
+        called 1 "--out exp_$setting/simclr_fast_resnet34_same_utterance"
+        [ ! -e data ] && [ ! -e exp ]
+    done
+}
+
+@test "a command that fails ends the recipe with status 1 and nothing after it runs" {
+    corpus
+    echo bin.prepare_noises >"$SSLSV_VENV/failing"
+    run ./run.sh
+    [ "$status" -eq 1 ]
+    [[ $output != *"Successfully"* ]]
+    called 1 bin.prepare_noises
+    called 0 bin.prepare_responses
+}
+
+@test "two runs in one folder: the second says so and stops" {
+    corpus
+    mkdir -p data/log
+    exec {held}>data/log/lock
+    flock "$held"
+    echo 4242 >data/log/lock
+    run ./run.sh --stop-stage 1
+    exec {held}>&-
+    expect 1 "another run (process 4242) is at work here and holds data/log/lock"
+    called 0 sslsv_tk.bin
+    run ./run.sh --stop-stage 1
+    expect 0 "Successfully finished."
+}
