@@ -57,6 +57,11 @@ def fingerprint(*paths: str | Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def digest(value: Any) -> str:
+    """A short digest of a value that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def read_record(folder: str | Path) -> dict[str, dict[str, Any]] | None:
     """The options and inputs that made the artifact in `folder`, or None when it is not complete."""
     try:

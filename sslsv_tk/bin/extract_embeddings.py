@@ -1,0 +1,44 @@
+"""Embeddings of full-length utterances (stage 6): one job's share."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sslsv_tk import devices, logs
+from sslsv_tk.data.arks import AudioArchive
+from sslsv_tk.training.evaluation import ExtractionOptions, embedding_folder, make_extractor
+
+log = logs.logger("extract_embeddings")
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--system", type=Path, required=True, help="folder of the system, exp/SYSTEM")
+    parser.add_argument("--checkpoint", default="averaged", help="averaged, latest, or the number of an epoch")
+    parser.add_argument("--data", type=Path, required=True, help="packed audio, dump/raw/SET")
+    parser.add_argument("--num-jobs", type=int, required=True, metavar="N", help="jobs that share the work")
+    parser.add_argument("--job", type=int, required=True, metavar="J", help="which of them, from 1")
+    parser.add_argument("--device", choices=devices.CHOICES, default="auto", help="auto: the GPU if there is one")
+    parser.add_argument("--force", choices=["true", "false"], default="false", help="compute what is there again")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Compute the share unless it is there."""
+    options = get_parser().parse_args(arguments)
+    if not 1 <= options.job <= options.num_jobs:
+        raise ValueError(f"--job {options.job} of --num-jobs {options.num_jobs}: expected 1 to {options.num_jobs}.")
+    wanted = ExtractionOptions(options.system, options.checkpoint, options.data, options.num_jobs)
+    folder = embedding_folder(wanted)
+    if options.force == "false" and folder.has_part(options.job):
+        log.info("%s: complete", folder.part(options.job))
+        return
+    extractor = make_extractor(wanted, devices.choose(options.device))
+    count = folder.write_part(options.job, extractor, AudioArchive(options.data))
+    log.info("%s: %d embeddings", folder.part(options.job), count)
+
+
+if __name__ == "__main__":
+    sys.exit(logs.run_command(main))

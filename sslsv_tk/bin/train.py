@@ -1,0 +1,40 @@
+"""Train one system: stage 4, or with --continue-from stage 5. Made again after a crash, it goes on exactly."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sslsv_tk import config, devices, logs
+from sslsv_tk.training.configuration import SystemConfig
+from sslsv_tk.training.runs import RunOptions, train
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--config", nargs="+", required=True, metavar="FILE", help="YAML files; later ones win")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE",
+                        help="overrides, such as optimisation.learning_rate=0.0005 or training.batch_size=128")
+    parser.add_argument("--train-set", type=Path, required=True, help="packed audio, dump/raw/SET")
+    parser.add_argument("--augmentation", type=Path, required=True,
+                        help="folder with musan_noise, musan_music, musan_speech and rirs; dump/raw")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the system, exp/SYSTEM")
+    parser.add_argument("--continue-from", type=Path, help="system of stage 4 whose last checkpoint to go on from")
+    parser.add_argument("--positives", type=Path, help="YAML file with the positives of stage 5; wins over --config")
+    parser.add_argument("--device", choices=devices.CHOICES, default="auto", help="auto: the GPU if there is one")
+    parser.add_argument("--force", choices=["true", "false"], default="false", help="remove what is there, train anew")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, load, train."""
+    options = get_parser().parse_args(arguments)
+    files = [*options.config, *([options.positives] if options.positives else [])]
+    system = config.load(SystemConfig, *files, overrides=options.set)
+    run = RunOptions(options.train_set, options.augmentation, options.out, options.continue_from)
+    train(system, run, devices.choose(options.device), force=options.force == "true")
+
+
+if __name__ == "__main__":
+    sys.exit(logs.run_command(main))

@@ -1,0 +1,143 @@
+"""Batches of segments for training: what a loader worker makes of a request.
+
+Shapes: B utterances of a batch, T samples of a segment, R samples of a room response.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from sslsv_tk import seeds
+from sslsv_tk.data.arks import AudioArchive
+from sslsv_tk.data.augmentation import Augmentation, Draws
+from sslsv_tk.data.batches import BatchRequest
+from sslsv_tk.segments import Segment, SegmentPlan
+
+
+@dataclass
+class View:
+    """One segment of each utterance of a batch, and how to augment it.
+
+    The noise and the response come either as numbers (the clips lie on the device) or as samples.
+    """
+
+    segment_BT: Tensor  # int16
+    noise_row_B: Tensor | None = None
+    noise_start_B: Tensor | None = None
+    snr_B: Tensor | None = None  # dB; +inf: no noise
+    response_row_B: Tensor | None = None  # -1: a unit impulse
+    noise_BT: Tensor | None = None  # int16
+    response_BR: Tensor | None = None  # int16
+
+
+@dataclass
+class Batch:
+    """The segments of a batch of utterances, in the order of the method's segment plan."""
+
+    utterance_B: Tensor
+    views: list[View]
+    reference: View | None = None
+
+    def pin_memory(self) -> "Batch":
+        """For the loader: memory from which a copy to the GPU need not wait."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def to(self, device: torch.device) -> "Batch":
+        """All tensors on `device`."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _map(self, change) -> "Batch":  # type: ignore[no-untyped-def]
+        def view(old: View) -> View:
+            fields = {f.name: getattr(old, f.name) for f in dataclasses.fields(View)}
+            return View(**{name: None if tensor is None else change(tensor) for name, tensor in fields.items()})
+
+        reference = None if self.reference is None else view(self.reference)
+        return Batch(change(self.utterance_B), [view(v) for v in self.views], reference)
+
+
+class TrainingAudio(Dataset[Batch]):
+    """Cuts the segments of a plan from packed audio, by byte ranges, anew in every epoch.
+
+    A segment of the side "both" is cut once while positives come from the utterance itself; with partners it is cut
+    from the utterance, and once more from the partner, the latter after all others.
+    """
+
+    def __init__(
+        self,
+        archive: AudioArchive,
+        plan: SegmentPlan,
+        seed: int,
+        augmentation: Augmentation | None = None,
+        reference: Segment | None = None,
+        read_clips: bool = False,
+    ) -> None:
+        """`read_clips`: read noises and responses here, since they do not lie on the device."""
+        self.archive, self.plan, self.seed = archive, plan, seed
+        self.augmentation, self.reference, self.read_clips = augmentation, reference, read_clips
+
+    def __len__(self) -> int:
+        return len(self.archive)
+
+    def __getitem__(self, request: BatchRequest) -> Batch:
+        partner_B = request.utterance_B if request.partner_B is None else request.partner_B
+        sources = [partner_B if segment.side == "positive" else request.utterance_B for segment in self.plan]
+        segments = list(self.plan)
+        if request.partner_B is not None:
+            twice = [segment for segment in self.plan if segment.side == "both"]
+            segments += twice
+            sources += [partner_B] * len(twice)
+        views = [
+            self._view(request, source_B, segment, number)
+            for number, (source_B, segment) in enumerate(zip(sources, segments, strict=True))
+        ]
+        reference = None
+        if self.reference is not None:
+            reference = self._view(request, request.utterance_B, self.reference, -1)
+        return Batch(torch.from_numpy(request.utterance_B.astype(np.int64)), views, reference)
+
+    def _view(self, request: BatchRequest, source_B: NDArray[np.int64], segment: Segment, number: int) -> View:
+        u = seeds.uniform(1, self.seed, "segment", request.epoch, request.utterance_B, number)[:, 0]
+        spare_B = np.maximum(self.archive.samples[source_B] - segment.samples, 0)
+        start_B = seeds.choose(spare_B + 1, u)
+        segment_BT = np.stack(
+            [self.archive.read_looped(int(r), int(s), segment.samples) for r, s in zip(source_B, start_B, strict=True)]
+        )
+        view = View(torch.from_numpy(segment_BT))
+        if segment.augmented and self.augmentation is not None:
+            draws = self.augmentation.draw(self.seed, request.epoch, request.utterance_B, number)
+            self._augment(view, draws, segment.samples)
+        return view
+
+    def _augment(self, view: View, draws: Draws, samples: int) -> None:
+        """Put the draws, or the clips that they name, into the view."""
+        assert self.augmentation is not None
+        noises, responses = self.augmentation.noises, self.augmentation.responses
+        if noises is not None:
+            view.snr_B = torch.from_numpy(draws.snr)
+            view.noise_row_B, view.noise_start_B = torch.from_numpy(draws.noise), torch.from_numpy(draws.noise_start)
+            if self.read_clips:
+                pairs = zip(draws.noise.tolist(), draws.noise_start.tolist(), strict=True)
+                view.noise_BT = torch.from_numpy(np.stack([noises.read_looped(r, s, samples) for r, s in pairs]))
+        if responses is not None:
+            view.response_row_B = torch.from_numpy(np.array(draws.response))
+            if self.read_clips:
+                count = min(samples, int(responses.samples.max()))
+                rows = draws.response.tolist()
+                view.response_BR = torch.from_numpy(np.stack([responses.read_padded(r, count) for r in rows]))
+
+
+def loader(dataset: TrainingAudio, requests: list[BatchRequest], workers: int, pin_memory: bool) -> DataLoader[Batch]:
+    """The batches of an epoch, in order, prefetched by `workers` processes (0: none)."""
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=requests,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        prefetch_factor=4 if workers else None,
+    )

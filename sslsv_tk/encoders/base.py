@@ -1,0 +1,23 @@
+"""What every encoder is."""
+
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+
+class Encoder(nn.Module):
+    """A network from an utterance to a speaker embedding.
+
+    A subclass names its configuration dataclass as `Config`, is made from it alone, and sets
+
+    * `input`: "logmel" (B, F, L) or "waveform" (B, T); the front end stops there;
+    * `dimension`: D, the width of the embedding.
+    """
+
+    Config: type[Any]
+    input: Literal["logmel", "waveform"] = "logmel"
+    dimension: int
+
+    def forward(self, input_BFL: Tensor) -> Tensor:
+        """(B, F, L) frames, or (B, T) samples, to (B, D) embeddings, not normalised."""
+        raise NotImplementedError

@@ -1,0 +1,96 @@
+"""Fast ResNet-34: a thin ResNet-34 with squeeze and excitation.
+
+Chung et al., "In defence of metric learning for speaker recognition", Interspeech 2020; sizes as in the SSPS paper
+(arXiv 2505.14561): 1,437,078 parameters with self-attentive pooling, whatever the number of mel bands.
+Shapes: B utterances, F mel bands, L frames, C channels.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from sslsv_tk.encoders.base import Encoder
+from sslsv_tk.nn.pooling import SelfAttentivePooling, StatisticsPooling
+
+
+@dataclass(frozen=True)
+class FastResNet34Config:
+    """Sizes of Fast ResNet-34."""
+
+    widths: tuple[int, int, int, int] = (16, 32, 64, 128)  # channels of the four stages
+    blocks: tuple[int, int, int, int] = (3, 4, 6, 3)  # residual blocks of the four stages
+    reduction: int = 8  # of the channels inside squeeze and excitation
+    pooling: Literal["sap", "statistics"] = "sap"  # self-attentive; DINO takes statistics
+    dimension: int = 512  # of the embedding
+
+    def __post_init__(self) -> None:
+        if min(*self.widths, *self.blocks, self.reduction, self.dimension) < 1:
+            raise ValueError("widths, blocks, reduction and dimension of fast_resnet34 must be at least 1.")
+        if min(self.widths) < self.reduction:
+            raise ValueError(f"Every width must be at least reduction = {self.reduction}; found {self.widths}.")
+
+
+_STRIDES = (1, 2, 2, 1)  # of the first block of each stage, over bands and frames
+
+
+class SqueezeExcitation(nn.Module):
+    """Scale each channel by a gate computed from all channels' means (Hu, Shen and Sun, CVPR 2018)."""
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        self.gate = nn.Sequential(
+            nn.Linear(channels, channels // reduction), nn.ReLU(), nn.Linear(channels // reduction, channels), nn.Sigmoid()
+        )
+
+    def forward(self, x_BCFL: Tensor) -> Tensor:
+        return x_BCFL * self.gate(x_BCFL.mean((2, 3)))[:, :, None, None]
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions (ReLU before the first batch norm, as in the authors' code), a gate, and the shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, reduction: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.excitation = SqueezeExcitation(outputs, reduction)
+        self.relu = nn.ReLU()
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x_BCFL: Tensor) -> Tensor:
+        y = self.norm1(self.relu(self.conv1(x_BCFL)))
+        y = self.excitation(self.norm2(self.conv2(y)))
+        return self.relu(y + self.shortcut(x_BCFL))
+
+
+class FastResNet34(Encoder):
+    """Log-mel frames (B, F, L) to embeddings (B, D)."""
+
+    Config = FastResNet34Config
+
+    def __init__(self, config: FastResNet34Config) -> None:
+        super().__init__()
+        self.dimension = config.dimension
+        first = config.widths[0]
+        self.conv = nn.Conv2d(1, first, 7, (2, 1), padding=3, bias=False)
+        self.norm = nn.BatchNorm2d(first)
+        self.relu = nn.ReLU()
+        stages, inputs = [], first
+        for stage, (width, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
+            stride = _STRIDES[stage]
+            for block in range(count):
+                stages.append(ResidualBlock(inputs, width, stride if block == 0 else 1, config.reduction))
+                inputs = width
+        self.blocks = nn.Sequential(*stages)
+        self.pooling = SelfAttentivePooling(inputs) if config.pooling == "sap" else StatisticsPooling(inputs)
+        self.embedding = nn.Linear(self.pooling.output, config.dimension)
+
+    def forward(self, input_BFL: Tensor) -> Tensor:
+        x_BCFL = self.relu(self.norm(self.conv(input_BFL.unsqueeze(1))))
+        frames_BCL = self.blocks(x_BCFL).mean(2)
+        return self.embedding(self.pooling(frames_BCL))

@@ -1,0 +1,1 @@
+"""Self-supervised methods, one file each; the file name is the name in a configuration."""

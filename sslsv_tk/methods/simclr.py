@@ -1,0 +1,71 @@
+"""SimCLR (Chen et al., ICML 2020) for speakers, without a projector, as in the SSPS paper (arXiv 2505.14561).
+
+Shapes: B utterances, P width of a projection.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sslsv_tk.encoders.base import Encoder
+from sslsv_tk.methods.base import Method
+from sslsv_tk.segments import Segment
+
+
+@dataclass(frozen=True)
+class SimCLRConfig:
+    """Settings of SimCLR."""
+
+    temperature: float = 0.03  # of the cosines in NT-Xent
+    symmetric: bool = True  # both views are anchors and negatives (2B rows); false: equation (1) of the paper
+    segment_seconds: float = 2.0  # of each of the two views
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise ValueError(f"temperature of simclr must be above 0; found {self.temperature}.")
+
+
+def nt_xent_loss(z1_BP: Tensor, z2_BP: Tensor, temperature: float, symmetric: bool = True) -> Tensor:
+    """Normalised temperature-scaled cross entropy over cosines.
+
+    One direction, equation (1) of the paper: for each row of z1 the row of z2 with its own index is the positive,
+    the other rows of z2 are the negatives. Symmetric: all 2B rows are anchors in turn, and all the other rows,
+    of either view, are candidates.
+    """
+    z1_BP, z2_BP = functional.normalize(z1_BP, dim=-1), functional.normalize(z2_BP, dim=-1)
+    own = torch.arange(len(z1_BP), device=z1_BP.device)
+    if not symmetric:
+        return functional.cross_entropy(z1_BP @ z2_BP.T / temperature, own)
+    z = torch.cat([z1_BP, z2_BP])
+    cosines = (z @ z.T / temperature).fill_diagonal_(-torch.inf)
+    return functional.cross_entropy(cosines, torch.cat([own + len(own), own]))
+
+
+class SimCLR(Method):
+    """Two augmented segments of one utterance are a pair; every other row of the batch is a negative."""
+
+    Config = SimCLRConfig
+    config: SimCLRConfig
+
+    def __init__(self, encoder: Encoder, config: SimCLRConfig, classes: int | None = None) -> None:
+        super().__init__(encoder, config)
+        self.segments = (Segment(config.segment_seconds, "anchor"), Segment(config.segment_seconds, "positive"))
+        self.projection_dimension = encoder.dimension
+
+    def project(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """One pass of the encoder over both views, so that its batch statistics are those of both."""
+        anchor, positive = self.encoder(torch.cat(list(views))).float().chunk(2)
+        return anchor.unsqueeze(0), positive.unsqueeze(0)
+
+    def loss(
+        self,
+        anchors_ABP: Tensor,
+        positives_SBP: Tensor,
+        labels_B: Tensor | None = None,
+        cluster_B: Tensor | None = None,
+    ) -> Tensor:
+        config = self.config
+        return nt_xent_loss(anchors_ABP[0], positives_SBP[0], config.temperature, config.symmetric)

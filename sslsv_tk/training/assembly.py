@@ -1,0 +1,62 @@
+"""From a configuration to the parts of a system; every choice is found by its file name."""
+
+from pathlib import Path
+
+import torch
+
+from sslsv_tk import registry
+from sslsv_tk.config import Component, load, to_dict
+from sslsv_tk.encoders.base import Encoder
+from sslsv_tk.methods.base import Method
+from sslsv_tk.positives.base import PositiveSampler
+from sslsv_tk.training import checkpoints
+from sslsv_tk.training.configuration import SystemConfig
+
+
+def encoder_class(config: SystemConfig) -> type[Encoder]:
+    """The class that `encoder.name` names."""
+    return registry.find("sslsv_tk.encoders", config.encoder.name, Encoder)
+
+
+def method_class(config: SystemConfig) -> type[Method]:
+    """The class that `method.name` names."""
+    return registry.find("sslsv_tk.methods", config.method.name, Method)
+
+
+def sampler_class(config: SystemConfig) -> type[PositiveSampler]:
+    """The class that `positives.name` names."""
+    return registry.find("sslsv_tk.positives", config.positives.name, PositiveSampler)
+
+
+def build_method(config: SystemConfig) -> Method:
+    """Encoder and method with initial weights drawn from the seed."""
+    torch.manual_seed(config.training.seed)
+    encoder_type, method_type = encoder_class(config), method_class(config)
+    encoder = encoder_type(config.encoder.build(encoder_type.Config))
+    return method_type(encoder, config.method.build(method_type.Config))
+
+
+def resolve(config: SystemConfig) -> SystemConfig:
+    """The configuration with every setting of every component written out."""
+    classes = {"encoder": encoder_class(config), "method": method_class(config), "positives": sampler_class(config)}
+    values = {name: getattr(config, name) for name in SystemConfig.__dataclass_fields__}
+    for name, cls in classes.items():
+        component: Component = values[name]
+        values[name] = Component(component.name, to_dict(component.build(cls.Config)))
+    return SystemConfig(**values)
+
+
+def load_system(system: str | Path, checkpoint: str) -> tuple[SystemConfig, Method, Path]:
+    """A trained system: its configuration, the method with the weights of `checkpoint`, and that file's path."""
+    system = Path(system)
+    if not (system / "config.yaml").is_file():
+        raise ValueError(f"{system}: no config.yaml, so not a trained system. Run stage 4 (or 5) first.")
+    config = load(SystemConfig, system / "config.yaml")
+    path = checkpoints.CheckpointFolder(system).path_of(checkpoint)
+    method = build_method(config)
+    try:
+        method.load_state_dict(checkpoints.read(path)["model"])
+    except (KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path} does not fit {system}/config.yaml: {reason}") from None
+    return config, method, path

@@ -1,0 +1,153 @@
+"""Checkpoints that survive kill -9, full disks and damage.
+
+    checkpoints/latest.pt      everything to go on from: model, optimiser, place in the run, running sums
+    checkpoints/previous.pt    the one before, for the case that latest.pt is damaged
+    checkpoints/sampler-<step>.pt   queues and clusters that belong to the checkpoint of that step
+    checkpoints/<N>epoch.pt    the model after N epochs: for averaging and extraction
+    checkpoints/averaged.pt    the mean of the last epochs
+
+Each appears by a rename. A sampler file is written before the checkpoint that names it and its checksum, and
+removed after no checkpoint names it any more.
+"""
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sslsv_tk import artifacts
+
+_log = logging.getLogger("train")
+
+
+class DamagedCheckpoint(ValueError):
+    """A checkpoint that cannot be read."""
+
+
+def _checksum(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write(path: Path, state: Mapping[str, Any]) -> None:
+    """torch.save through a temporary name."""
+    with artifacts.replacing(path, "wb") as stream:
+        torch.save(dict(state), stream)
+
+
+def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """torch.load of tensors and plain values only."""
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # torch raises many kinds for a file that was cut short
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DamagedCheckpoint(f"{path}: not a checkpoint that can be read ({reason}).") from None
+    if not isinstance(state, dict):
+        raise DamagedCheckpoint(f"{path}: expected a table of states, found {type(state).__name__}.")
+    return state
+
+
+class CheckpointFolder:
+    """The checkpoints of one system."""
+
+    def __init__(self, system: str | Path, keep_epochs: int = 10, keep_every: int = 10) -> None:
+        self.folder = Path(system) / "checkpoints"
+        self.keep_epochs, self.keep_every = keep_epochs, keep_every
+        self._newest_sampler: str | None = None
+
+    def save(self, state: Mapping[str, Any], sampler_state: Mapping[str, Any]) -> None:
+        """Write a new latest.pt; the old one becomes previous.pt."""
+        latest, previous = self.folder / "latest.pt", self.folder / "previous.pt"
+        sampler = self.folder / f"sampler-{state['step']}-{state['filled']}.pt"
+        write(sampler, sampler_state)
+        whole = {**state, "sampler": {"file": sampler.name, "sha256": _checksum(sampler)}}
+        if latest.exists():
+            link = self.folder / f".previous.{os.getpid()}.tmp"
+            link.unlink(missing_ok=True)
+            os.link(latest, link)
+            os.replace(link, previous)
+        write(latest, whole)
+        self._remove_samplers({sampler.name, self._newest_sampler})
+        self._newest_sampler = sampler.name
+
+    def _remove_samplers(self, keep: set[str | None]) -> None:
+        for path in self.folder.glob("sampler-*.pt"):
+            if path.name not in keep:
+                path.unlink()
+
+    def load(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """The newest complete pair of training state and sampler state; None when the run has not begun."""
+        problems = []
+        for name in ("latest.pt", "previous.pt"):
+            try:
+                state = read(self.folder / name)
+                sampler_state = self._read_sampler(state)
+            except FileNotFoundError:
+                continue
+            except (DamagedCheckpoint, KeyError) as error:
+                problems.append(str(error))
+                _log.warning("%s", error)
+                continue
+            if problems:
+                _log.warning("going on from %s, the checkpoint before (step %d)", name, state["step"])
+            self._newest_sampler = state["sampler"]["file"]
+            return state, sampler_state
+        if problems:
+            raise DamagedCheckpoint(
+                f"{self.folder}: no checkpoint can be read ({'; '.join(problems)}). "
+                "Remove the folder to train anew, or restore the file."
+            )
+        return None
+
+    def _read_sampler(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        path = self.folder / state["sampler"]["file"]
+        if not path.exists():
+            raise DamagedCheckpoint(f"{path}: not found, although the checkpoint of step {state['step']} names it.")
+        if _checksum(path) != state["sampler"]["sha256"]:
+            raise DamagedCheckpoint(f"{path}: not the sampler state of step {state['step']} (another checksum).")
+        return read(path)
+
+    def save_epoch(self, epoch: int, model: Mapping[str, Tensor]) -> None:
+        """Write <epoch>epoch.pt, then remove those no longer wanted."""
+        write(self.folder / f"{epoch}epoch.pt", {"epoch": epoch, "model": dict(model)})
+        for old in self.epochs()[: -self.keep_epochs]:
+            if old % self.keep_every:
+                (self.folder / f"{old}epoch.pt").unlink()
+
+    def epochs(self) -> list[int]:
+        """The epochs whose files are here, ascending."""
+        found = (re.fullmatch(r"(\d+)epoch\.pt", path.name) for path in self.folder.glob("*epoch.pt"))
+        return sorted(int(match[1]) for match in found if match)
+
+    def path_of(self, which: str) -> Path:
+        """The file of `averaged`, `latest` or an epoch number; a ValueError lists what there is."""
+        name = f"{which}epoch.pt" if which.isdigit() else f"{which}.pt"
+        path = self.folder / name
+        if not re.fullmatch(r"\d+|averaged|latest", which) or not path.exists():
+            there = ["latest"] * (self.folder / "latest.pt").exists() + [str(epoch) for epoch in self.epochs()]
+            raise ValueError(
+                f"{path}: no such checkpoint. There are: {', '.join(there) or 'none; run stage 4 (and 5) first'}."
+            )
+        return path
+
+
+def average(models: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of each tensor, batch-norm statistics included; whole-number counters are taken from the last."""
+    mean = {}
+    for name, last in models[-1].items():
+        if last.is_floating_point():
+            mean[name] = torch.stack([model[name].double() for model in models]).mean(0).to(last.dtype)
+        else:
+            mean[name] = last
+    return mean

@@ -1,0 +1,233 @@
+"""The training loop: epochs, steps, checkpoints, and exact resume at any step."""
+
+import logging
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sslsv_tk import seeds
+from sslsv_tk.data.batches import EpochBatches
+from sslsv_tk.data.datasets import TrainingAudio, loader
+from sslsv_tk.methods.base import evaluation_mode
+from sslsv_tk.training.checkpoints import CheckpointFolder
+from sslsv_tk.training.configuration import SystemConfig
+from sslsv_tk.training.diagnostics import PositiveDiagnostics
+from sslsv_tk.training.inputs import Inputs
+from sslsv_tk.training.optimisation import learning_rate, make_optimiser, set_learning_rate
+from sslsv_tk.training.records import RunningMeans, RunRecords, line
+from sslsv_tk.training.step import TrainingStep
+
+_FILLING = -1  # stands for the epoch in the draws of the pass that fills the queues
+_log = logging.getLogger("train")
+
+
+class NonFiniteLoss(ValueError):
+    """The loss became NaN or infinite; the last checkpoint is from before."""
+
+
+@dataclass
+class Place:
+    """How far a run is."""
+
+    epoch: int = 0  # whole epochs done
+    step_in_epoch: int = 0
+    step: int = 0  # over both stages
+    filled: int = 0  # utterances that the filling pass has observed
+
+
+@dataclass
+class Parts:
+    """What a run is made of; `continued` says that it is stage 5."""
+
+    step: TrainingStep
+    batches: EpochBatches
+    audio: TrainingAudio
+    inputs: Inputs
+    diagnostics: PositiveDiagnostics
+    continued: bool = False
+
+
+class Trainer:
+    """Trains one system into its folder; made again after a crash, it goes on as if it had never stopped."""
+
+    def __init__(self, config: SystemConfig, parts: Parts, system: str | Path, device: torch.device) -> None:
+        self.config, self.parts, self.system, self.device = config, parts, Path(system), device
+        self.method, self.sampler = parts.step.method, parts.step.sampler
+        self.optimiser = make_optimiser(self.method, config.optimisation)
+        self.checkpoints = CheckpointFolder(system, config.training.keep_epochs, config.training.keep_every)
+        self.place = Place()
+        self.window, self.whole_epoch = RunningMeans(device), RunningMeans(device)
+        self._waited = self._worked = 0.0
+        self._saved_at = time.monotonic()
+
+    def run(self, first: dict[str, Any] | None, last_epoch: int) -> None:
+        """Train up to `last_epoch` epochs over both stages.
+
+        `first`: the state that a run without a checkpoint of its own begins with (stage 5: stage 4's last one).
+        """
+        kept_bytes = self._restore(first)
+        self.records = RunRecords(self.system, kept_bytes, self.place.step)
+        try:
+            while self.place.epoch < last_epoch:
+                self._start_epoch()
+                self._train_epoch()
+                self._end_epoch()
+        finally:
+            self.records.close()
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    def _restore(self, first: dict[str, Any] | None) -> int:
+        """Take over the newest checkpoint, or `first`; returns how much of metrics.jsonl belongs to it."""
+        found = self.checkpoints.load()
+        if found is None:
+            if first is not None:
+                self.method.load_state_dict(first["model"])
+                self.optimiser.load_state_dict(first["optimiser"])
+                self.place = Place(epoch=first["epoch"], step=first["step"])
+            return 0
+        state, sampler_state = found
+        self.method.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.sampler.load_state_dict(sampler_state)
+        self.place = Place(**{name: state[name] for name in asdict(self.place)})
+        self.window.load_state_dict(state["window"])
+        self.whole_epoch.load_state_dict(state["whole_epoch"])
+        self.parts.diagnostics.load_state_dict(state["diagnostics"])
+        _log.info("going on from step %d (epoch %d, step %d in it)", self.place.step, self.place.epoch + 1,
+                  self.place.step_in_epoch)
+        return int(state["metrics_bytes"])
+
+    def _save(self) -> None:
+        self._refuse_non_finite()
+        state = {
+            **asdict(self.place),
+            "model": self.method.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "window": self.window.state_dict(),
+            "whole_epoch": self.whole_epoch.state_dict(),
+            "diagnostics": self.parts.diagnostics.state_dict(),
+            "metrics_bytes": self.records.bytes_written(),
+        }
+        self.checkpoints.save(state, self.sampler.state_dict())
+        self._saved_at = time.monotonic()
+
+    def _save_when_due(self) -> None:
+        if time.monotonic() - self._saved_at >= 60 * self.config.training.checkpoint_minutes:
+            self._save()
+
+    def _refuse_non_finite(self) -> None:
+        loss = self.whole_epoch.means().get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise NonFiniteLoss(
+                f"The loss is {loss} in epoch {self.place.epoch + 1}, at step {self.place.step} or up to "
+                f"{self.config.training.log_steps} steps before. Nothing was saved since the last checkpoint; lower "
+                "optimisation.learning_rate, use precision fp32, or look for broken audio, then run again."
+            )
+
+    # -- an epoch ------------------------------------------------------------------------------------------------
+
+    def _start_epoch(self) -> None:
+        """Fill the queues where that is due, let the sampler cluster, set the learning rate."""
+        rate = learning_rate(self.config.optimisation, self.place.epoch, self.parts.continued)
+        set_learning_rate(self.optimiser, rate)
+        if self.place.step_in_epoch:
+            return
+        if self.sampler.needs_filling:
+            self._fill()
+        started = time.monotonic()
+        numbers = self.sampler.start_epoch(self.place.epoch)
+        everyone = torch.arange(self.parts.batches.utterances, device=self.device)
+        numbers.update(self.parts.diagnostics.clusters(self.sampler.cluster_of(everyone)))
+        if numbers:
+            numbers["seconds"] = time.monotonic() - started
+            self._record("positives", numbers)
+
+    def _fill(self) -> None:
+        """Observe every utterance once, in evaluation mode: all rows of the queues come from one encoder."""
+        total = self.parts.batches.utterances
+        _log.info("filling the queues: %d of %d utterances to go", total - self.place.filled, total)
+        requests = list(self.parts.batches.in_order(_FILLING, self.place.filled))
+        for batch in self._loader(requests):
+            views, utterance_B, reference = self.parts.inputs.prepare(batch)
+            reference_BD = None if reference is None else self.parts.step.embed_reference(reference)
+            with torch.no_grad(), evaluation_mode(self.method), self.parts.step.autocast(self.device):
+                _, positives_SBP = self.method.project(views)
+            self.sampler.observe(positives_SBP, utterance_B, reference_BD)
+            self.place.filled += len(utterance_B)
+            self._save_when_due()
+        self._save()
+
+    def _train_epoch(self) -> None:
+        place, batches = self.place, self.parts.batches
+        requests = list(batches.epoch(place.epoch, self.sampler.partners(), place.step_in_epoch))
+        self._epoch_started = mark = time.monotonic()
+        for batch in self._loader(requests):
+            got = time.monotonic()
+            self._train_step(batch)
+            place.step, place.step_in_epoch = place.step + 1, place.step_in_epoch + 1
+            if place.step % self.config.training.log_steps == 0:
+                self._log_window()
+            self._waited, self._worked = self._waited + got - mark, self._worked + time.monotonic() - got
+            if place.step_in_epoch < batches.steps:  # else _end_epoch saves
+                self._save_when_due()
+            mark = time.monotonic()
+
+    def _train_step(self, batch: Any) -> None:
+        place, method = self.place, self.method
+        progress = place.epoch + place.step_in_epoch / self.parts.batches.steps
+        torch.manual_seed(int(seeds.generator(self.config.training.seed, "step", place.step).integers(2**62)))
+        method.before_step(progress)
+        views, utterance_B, reference = self.parts.inputs.prepare(batch)
+        reference_BD = None if reference is None else self.parts.step.embed_reference(reference)
+        loss, chosen_B = self.parts.step(views, utterance_B, reference_BD)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        method.after_backward(progress)
+        self.optimiser.step()
+        method.after_step(progress)
+        numbers = {"loss": loss, **method.measures()}
+        self.window.add(numbers)
+        self.whole_epoch.add(numbers)
+        self.parts.diagnostics.count(utterance_B, chosen_B)
+
+    def _end_epoch(self) -> None:
+        place = self.place
+        self._refuse_non_finite()
+        place.epoch, place.step_in_epoch = place.epoch + 1, 0
+        numbers = {
+            **self.whole_epoch.means(),
+            **self.parts.diagnostics.summary(),
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "seconds": time.monotonic() - self._epoch_started,
+        }
+        self._record("epoch", numbers)
+        self.whole_epoch.clear()
+        self.checkpoints.save_epoch(place.epoch, self.method.state_dict())
+        self._save()
+
+    # -- saying so -----------------------------------------------------------------------------------------------
+
+    def _loader(self, requests: list[Any]) -> Any:
+        return loader(self.parts.audio, requests, self.config.training.loader_workers, self.device.type == "cuda")
+
+    def _log_window(self) -> None:
+        self._refuse_non_finite()
+        count = max(self.window.count, 1)
+        numbers = {**self.window.means(), "learning_rate": self.optimiser.param_groups[0]["lr"]}
+        numbers.update(data_seconds=self._waited / count, device_seconds=self._worked / count)
+        self._record("step", numbers)
+        if self._waited > self._worked:
+            _log.info("reading audio is slower than training: raise training.loader_workers or use a faster disk")
+        self.window.clear()
+        self._waited = self._worked = 0.0
+
+    def _record(self, kind: str, numbers: dict[str, float]) -> None:
+        place = self.place
+        epoch = place.epoch if kind == "epoch" else place.epoch + 1
+        _log.info("%s", line({"kind": kind, "epoch": epoch, "step": place.step, **numbers}))
+        self.records.write({"kind": kind, "epoch": epoch, **numbers}, place.step)

@@ -1,0 +1,164 @@
+"""A training run on disk: set up from its options, trained or gone on with, averaged."""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sslsv_tk import artifacts, provenance
+from sslsv_tk import config as configuration
+from sslsv_tk.data.arks import AudioArchive
+from sslsv_tk.data.augmentation import Augmentation
+from sslsv_tk.data.batches import EpochBatches
+from sslsv_tk.data.datasets import TrainingAudio
+from sslsv_tk.frontend.features import FrontEnd
+from sslsv_tk.methods.base import Method
+from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
+from sslsv_tk.segments import REFERENCE
+from sslsv_tk.training import assembly, checkpoints
+from sslsv_tk.training.configuration import SystemConfig
+from sslsv_tk.training.diagnostics import PositiveDiagnostics
+from sslsv_tk.training.inputs import Inputs, keep_on_device
+from sslsv_tk.training.loop import Parts, Trainer
+from sslsv_tk.training.step import TrainingStep
+
+# What may differ when a run goes on: it changes no number of the model. A stage 4 may also be lengthened.
+_FREE = ("epochs", "continued_epochs", "log_steps", "checkpoint_minutes", "keep_epochs", "keep_every", "average_epochs",
+         "loader_workers")
+_log = logging.getLogger("train")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where a run reads and writes."""
+
+    train_set: Path  # packed audio, dump/raw/SET
+    augmentation: Path  # folder with musan_* and rirs, dump/raw
+    system: Path  # exp/SYSTEM
+    continue_from: Path | None = None  # exp/BASE: stage 5
+
+
+def train(config: SystemConfig, options: RunOptions, device: torch.device, force: bool = False) -> None:
+    """Train or go on with one system until its last epoch, then write averaged.pt."""
+    config = assembly.resolve(config)
+    if force:
+        remove(options.system)
+    first = None if options.continue_from is None else last_state(config, options.continue_from)
+    _claim(config, options, first)
+    last_epoch = config.training.epochs if first is None else first["epoch"] + config.training.continued_epochs
+    if _complete(config, options.system, last_epoch):
+        _log.info("%s: complete, %d epochs", options.system, last_epoch)
+    else:
+        parts = make_parts(config, options, device)
+        Trainer(config, parts, options.system, device).run(first, last_epoch)
+    write_average(options.system, config.training.average_epochs)
+
+
+def remove(system: Path) -> None:
+    """Take away what an earlier run left."""
+    for name in ("checkpoints", "tensorboard"):
+        shutil.rmtree(system / name, ignore_errors=True)
+    for name in ("made.json", "metrics.jsonl", "config.yaml"):
+        (system / name).unlink(missing_ok=True)
+
+
+def _claim(config: SystemConfig, options: RunOptions, first: dict[str, Any] | None) -> None:
+    """Write config.yaml, the environment and the record of the inputs, or compare with those that are there."""
+    described = configuration.to_dict(config)
+    for name in _FREE:
+        del described["training"][name]
+    inputs = {f"wav.scp of {options.train_set}": artifacts.fingerprint(options.train_set / "wav.scp")}
+    if options.continue_from is not None and first is not None:
+        inputs[f"training of {options.continue_from}"] = artifacts.digest(artifacts.read_record(options.continue_from))
+        inputs[f"epochs of {options.continue_from}"] = str(first["epoch"])
+    flat = {f"{section}.{name}": value for section, table in described.items() for name, value in table.items()}
+    if not artifacts.made_as(options.system, flat, inputs):
+        artifacts.record(options.system, flat, inputs)
+    configuration.dump(config, options.system / "config.yaml")
+    facts = {**provenance.versions(), "commit": provenance.commit(), "hardware": provenance.hardware()}
+    with artifacts.replacing(options.system / "environment.txt") as stream:
+        stream.writelines(f"{name}: {value}\n" for name, value in facts.items())
+
+
+def last_state(config: SystemConfig, base: Path) -> dict[str, Any]:
+    """The state that stage 5 begins with: stage 4's last checkpoint, which must be complete and of the same model."""
+    found = checkpoints.CheckpointFolder(base).load()
+    if found is None:
+        raise ValueError(f"{base}: no checkpoint to go on from. Run stage 4 first.")
+    state = found[0]
+    made = configuration.load(SystemConfig, base / "config.yaml")
+    for name in ("encoder", "method", "frontend"):
+        if getattr(made, name) != getattr(config, name):
+            raise ValueError(f"{base}/config.yaml has another {name}: {getattr(made, name)} instead of {getattr(config, name)}.")
+    if state["epoch"] < made.training.epochs:
+        raise ValueError(
+            f"{base}: stage 4 is at epoch {state['epoch']} of {made.training.epochs}. Let it end before stage 5."
+        )
+    return state
+
+
+def _complete(config: SystemConfig, system: Path, last_epoch: int) -> bool:
+    found = checkpoints.CheckpointFolder(system).load()
+    return found is not None and found[0]["epoch"] >= last_epoch
+
+
+def make_parts(config: SystemConfig, options: RunOptions, device: torch.device) -> Parts:
+    """Data, front end, model and sampler of a run."""
+    training = config.training
+    archive = AudioArchive(options.train_set)
+    method = assembly.build_method(config).to(device)
+    sampler = _make_sampler(config, archive, method, device)
+    augmentation = None
+    if config.augmentation.kinds != ("none",):
+        augmentation = Augmentation.load(config.augmentation, options.augmentation)
+    on_device = augmentation is None or keep_on_device(augmentation, device)
+    reference = REFERENCE if sampler.needs_reference else None
+    audio = TrainingAudio(archive, method.segments, training.seed, augmentation, reference, read_clips=not on_device)
+    inputs = Inputs(FrontEnd(config.frontend, method.encoder.input), device, augmentation, on_device)
+    diagnostics = PositiveDiagnostics(device, archive.read_codes("utt2spk"), archive.read_codes("utt2rec"))
+    if training.compile:
+        method.encoder.compile()
+    return Parts(
+        TrainingStep(method, sampler, training.precision),
+        EpochBatches(len(archive), training.batch_size, training.seed),
+        audio,
+        inputs,
+        diagnostics,
+        continued=options.continue_from is not None,
+    )
+
+
+def _make_sampler(config: SystemConfig, archive: AudioArchive, method: Method, device: torch.device) -> PositiveSampler:
+    """The sampler; true labels are handed over to those alone that say they need them."""
+    cls = assembly.sampler_class(config)
+    labels = {}
+    if cls.needs_labels:
+        labels = {"speakers": archive.read_codes("utt2spk"), "recordings": archive.read_codes("utt2rec")}
+    facts = SamplerFacts(
+        utterances=len(archive),
+        seed=config.training.seed,
+        device=device,
+        projection_dimension=method.projection_dimension,
+        embedding_dimension=method.scoring_encoder().dimension,
+        slots=method.slots,
+        **labels,
+    )
+    return cls(config.positives.build(cls.Config), facts)
+
+
+def write_average(system: Path, epochs: int) -> None:
+    """averaged.pt: the mean of the last `epochs` epoch files (fewer: all of them), unless it is there already."""
+    folder = checkpoints.CheckpointFolder(system)
+    chosen = folder.epochs()[-epochs:]
+    if not chosen:
+        raise ValueError(f"{system}: no epoch file to average. Let at least one epoch of training end.")
+    path = folder.folder / "averaged.pt"
+    if path.exists() and checkpoints.read(path).get("epochs") == chosen:
+        return
+    models: Sequence[Any] = [checkpoints.read(folder.path_of(str(epoch)))["model"] for epoch in chosen]
+    checkpoints.write(path, {"epochs": chosen, "model": checkpoints.average(models)})
+    _log.info("%s: mean of epochs %s", path, ", ".join(map(str, chosen)))
