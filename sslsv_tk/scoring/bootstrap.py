@@ -151,7 +151,7 @@ def _crossing(targets: Counts, nontargets: Counts, targets_below: Counts, nontar
     while (low < high).any():
         middle = (low + high) // 2
         rejection, acceptance = rates(middle)
-        crossed = rejection >= acceptance
+        crossed = ~(rejection < acceptance)  # NaN, a replicate without a rate, counts as crossed: the search ends
         low, high = np.where(crossed, low, middle + 1), np.where(crossed, middle, high)
     above, below = rates(low), rates(np.maximum(low - 1, 0))
     nearer = np.round(np.abs(below[0] - below[1]) - np.abs(above[0] - above[1]), 13) < 0
