@@ -71,7 +71,9 @@ def read_record(folder: str | Path) -> dict[str, dict[str, Any]] | None:
     except ValueError:
         found = None
     if not isinstance(found, dict) or not {"options", "inputs"} <= found.keys():
-        raise StaleArtifact(f"{folder}/{RECORD}: not a record of how this folder was made. Remove the folder, or use --force true.")
+        raise StaleArtifact(
+            f"{folder}/{RECORD}: not a record of how this folder was made. Remove it, or use --force true."
+        )
     return found
 
 
@@ -93,7 +95,8 @@ def made_as(folder: str | Path, options: Mapping[str, Any], inputs: Mapping[str,
     ]
     if differences:
         raise StaleArtifact(
-            f"{folder} was made otherwise ({'; '.join(differences)}). Use another folder, or --force true to make it anew."
+            f"{folder} was made otherwise ({'; '.join(differences)}). "
+            "Use another folder, or --force true to make it anew."
         )
     return True
 

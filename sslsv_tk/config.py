@@ -4,6 +4,7 @@ A configuration file may begin with `include: [encoder/fast_resnet34.yaml, ...]`
 the file says itself wins over what it includes, and later files win over earlier ones.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import types
@@ -76,8 +77,9 @@ def _merge(below: _Table, above: Mapping[str, Any]) -> _Table:
     merged.places.update(below.places)
     for key, value in above.items():
         old = merged.get(key)
-        if isinstance(old, _Table) and isinstance(value, _Table) and value.get("name", old.get("name")) == old.get("name"):
-            value = _merge(old, value)
+        tables = isinstance(old, _Table) and isinstance(value, _Table)
+        if tables and value.get("name", old.get("name")) == old.get("name"):  # type: ignore[union-attr]
+            value = _merge(old, value)  # type: ignore[arg-type]
         merged[key] = value
         merged.places[key] = getattr(above, "places", {}).get(key, "")
     return merged
@@ -117,7 +119,7 @@ def load(cls: type[T], *files: str | Path, overrides: Sequence[str] = ()) -> T:
         if not equals or not path:
             raise ConfigError(f"--set {override}: expected name.of.option=value.")
         place = f"--set {override}"
-        nested = _read(text, place) if text else ""
+        nested: Any = _read(text, place) if text else ""
         for key in reversed(path.split(".")):
             outer = _Table()
             outer[key], outer.places[key] = nested, place
@@ -138,9 +140,10 @@ def build(cls: type[T], table: Mapping[str, Any], prefix: str = "") -> T:
             hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(fields) or 'none'}."
             raise ConfigError(f"{place}: unknown key {prefix + key!r}.{hint}")
         values[key] = _convert(hints[key], value, place, prefix + key)
-    missing = [n for n, f in fields.items() if n not in values and f.default is f.default_factory is dataclasses.MISSING]
+    required = [name for name, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING]
+    missing = ", ".join(prefix + name for name in required if name not in values)
     if missing:
-        raise ConfigError(f"{_place_of(table)}: the configuration lacks {', '.join(prefix + name for name in missing)}.")
+        raise ConfigError(f"{_place_of(table)}: the configuration lacks {missing}.")
     try:
         return cls(**values)
     except ConfigError:
@@ -175,8 +178,8 @@ def _convert(hint: Any, value: Any, place: str, name: str) -> Any:
     if origin is typing.Literal:
         if value not in arguments or isinstance(value, bool) != isinstance(arguments[0], bool):
             near = difflib.get_close_matches(str(value), [str(a) for a in arguments], n=1)
-            hint_text = f" Did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"{place}: {name} is one of {', '.join(map(str, arguments))}; found {value!r}.{hint_text}")
+            meant = f" Did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{place}: {name} is one of {', '.join(map(str, arguments))}; found {value!r}.{meant}")
         return value
     if origin is tuple:
         many = list(value) if isinstance(value, (list, tuple)) else None
@@ -189,10 +192,8 @@ def _convert(hint: Any, value: Any, place: str, name: str) -> Any:
 
 def _convert_scalar(hint: type, value: Any, place: str, name: str) -> Any:
     if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ConfigError(f"{place}: {name} takes a value of type {hint.__name__}, found {value!r}.")
     return value

@@ -13,7 +13,7 @@ T = TypeVar("T")
 def names(package: str) -> list[str]:
     """The modules of a package that a configuration may name (all but base)."""
     module = importlib.import_module(package)
-    return sorted(m.name for m in pkgutil.iter_modules(module.__path__) if m.name != "base" and not m.name.startswith("_"))
+    return sorted(m.name for m in pkgutil.iter_modules(module.__path__) if m.name != "base")
 
 
 def find(package: str, name: str, base: type[T]) -> type[T]:
@@ -28,11 +28,8 @@ def find(package: str, name: str, base: type[T]) -> type[T]:
         kind = package.rpartition(".")[2]
         raise ValueError(f"{name!r} is not one of the {kind}: {', '.join(known)}.{hint}")
     module = importlib.import_module(f"{package}.{name}")
-    found = [
-        thing
-        for thing in vars(module).values()
-        if inspect.isclass(thing) and issubclass(thing, base) and thing is not base and thing.__module__ == module.__name__
-    ]
+    classes = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
+    found = [c for c in classes if issubclass(c, base) and c is not base]
     if len(found) != 1:
         raise ValueError(f"{module.__file__}: expected exactly one subclass of {base.__name__}, found {len(found)}.")
     return found[0]

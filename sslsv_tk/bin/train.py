@@ -14,11 +14,20 @@ def get_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--config", nargs="+", required=True, metavar="FILE", help="YAML files; later ones win")
-    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE",
-                        help="overrides, such as optimisation.learning_rate=0.0005 or training.batch_size=128")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="overrides, such as optimisation.learning_rate=0.0005 or training.batch_size=128",
+    )
     parser.add_argument("--train-set", type=Path, required=True, help="packed audio, dump/raw/SET")
-    parser.add_argument("--augmentation", type=Path, required=True,
-                        help="folder with musan_noise, musan_music, musan_speech and rirs; dump/raw")
+    parser.add_argument(
+        "--augmentation",
+        type=Path,
+        required=True,
+        help="folder with musan_noise, musan_music, musan_speech and rirs; dump/raw",
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the system, exp/SYSTEM")
     parser.add_argument("--continue-from", type=Path, help="system of stage 4 whose last checkpoint to go on from")
     parser.add_argument("--positives", type=Path, help="YAML file with the positives of stage 5; wins over --config")

@@ -80,7 +80,7 @@ def _runs(words: Words) -> tuple[Words, NDArray[np.int32]]:
 def read_scp(path: str | Path) -> tuple[Words, Words, NDArray[np.int64]]:
     """Keys, ark paths and byte offsets of a scp whose values are `path.ark:offset`."""
     keys, values = tables.read_table(path)
-    characters = values.view(np.uint8).reshape(len(values), -1)
+    characters = tables.characters(values)
     width = characters.shape[1]
     colon = width - 1 - (characters[:, ::-1] == ord(":")).argmax(axis=1)
     wrong = characters[np.arange(len(values)), colon] != ord(":")

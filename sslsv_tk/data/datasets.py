@@ -4,6 +4,7 @@ Shapes: B utterances of a batch, T samples of a segment, R samples of a room res
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,10 +52,10 @@ class Batch:
         """All tensors on `device`."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def _map(self, change) -> "Batch":  # type: ignore[no-untyped-def]
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         def view(old: View) -> View:
-            fields = {f.name: getattr(old, f.name) for f in dataclasses.fields(View)}
-            return View(**{name: None if tensor is None else change(tensor) for name, tensor in fields.items()})
+            tensors = {f.name: getattr(old, f.name) for f in dataclasses.fields(View)}
+            return dataclasses.replace(old, **{name: change(t) for name, t in tensors.items() if t is not None})
 
         reference = None if self.reference is None else view(self.reference)
         return Batch(change(self.utterance_B), [view(v) for v in self.views], reference)

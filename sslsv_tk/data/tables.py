@@ -30,6 +30,11 @@ def text(word: bytes) -> str:
     return word.decode("utf-8", errors="replace")
 
 
+def characters(words: Words) -> NDArray[np.uint8]:
+    """The bytes of the words, (N, width), 0 after the end of each; a view where the words lie side by side."""
+    return np.ascontiguousarray(words).view(np.uint8).reshape(len(words), words.dtype.itemsize)
+
+
 def first_words(words: Words, limit: int = 5) -> str:
     """The first few words for a message."""
     return ", ".join(text(word) for word in words[:limit]) + (", ..." if len(words) > limit else "")
@@ -49,7 +54,7 @@ def gather(buffer: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[n
 
 def integers(words: Words, path: str | Path) -> NDArray[np.int64]:
     """Words of decimal digits as integers; the first that is none is named with its line of `path`."""
-    digits = words.view(np.uint8).reshape(len(words), -1)
+    digits = characters(words)
     blank = digits == 0
     wrong = (
         (~blank & ((digits < ord("0")) | (digits > ord("9")))).any(axis=1) | blank[:, 0] | ((~blank).sum(axis=1) > 18)
@@ -175,10 +180,10 @@ def write_table(path: str | Path, keys: Column, values: Column) -> None:
     if not is_sorted(keys):
         raise ValueError(f"{path}: keys must be unique and sorted (LC_ALL=C).")
     for words, what in ((keys, "key"), (values, "value")):
-        characters = words.view(np.uint8).reshape(len(words), -1)
-        wrong = (characters == _NEWLINE).any(axis=1) | (characters[:, 0] == 0)
+        written = characters(words)
+        wrong = (written == _NEWLINE).any(axis=1) | (written[:, 0] == 0)
         if what == "key":
-            wrong |= is_space(characters).any(axis=1)
+            wrong |= is_space(written).any(axis=1)
         if wrong.any():
             raise ValueError(f"{path}: {text(words[wrong.argmax()])!r} cannot be a {what} of a table.")
     with artifacts.replacing(path, "wb") as stream:

@@ -41,7 +41,7 @@ class Trials:
 def utterance_ids(names: Words) -> Words:
     """Paths such as id10270/x6uYqmx31kE/00001.wav as utterance ids, id10270-x6uYqmx31kE-00001."""
     names = names.copy()
-    characters = names.view(np.uint8).reshape(len(names), -1)
+    characters = tables.characters(names)
     characters[characters == ord("/")] = ord("-")
     lengths = np.char.str_len(names)
     for suffix in _SUFFIXES:

@@ -40,7 +40,10 @@ class SqueezeExcitation(nn.Module):
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()
         self.gate = nn.Sequential(
-            nn.Linear(channels, channels // reduction), nn.ReLU(), nn.Linear(channels // reduction, channels), nn.Sigmoid()
+            nn.Linear(channels, channels // reduction),
+            nn.ReLU(),
+            nn.Linear(channels // reduction, channels),
+            nn.Sigmoid(),
         )
 
     def forward(self, x_BCFL: Tensor) -> Tensor:

@@ -14,9 +14,7 @@ _POWER_FLOOR = 1e-4  # the authors' implementation adds it to both mean powers (
 
 def fast_length(samples: int) -> int:
     """The next length of the form 2^a 3^b 5^c (b <= 2, c <= 1), for which transforms are quick."""
-    return min(
-        odd * 2 ** max(0, (-(-samples // odd) - 1).bit_length()) for odd in (1, 3, 5, 9, 15, 45)
-    )
+    return min(odd * 2 ** max(0, (-(-samples // odd) - 1).bit_length()) for odd in (1, 3, 5, 9, 15, 45))
 
 
 def reverberate(waveform_BT: Tensor, response_BR: Tensor) -> Tensor:

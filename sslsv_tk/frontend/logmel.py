@@ -3,6 +3,7 @@
 Shapes: B segments, T samples, F mel bands, L frames (one per 10 ms; 2 s give 201), N points of the transform.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,9 +38,9 @@ class LogMelConfig:
 
 
 def mel_filters(bands: int, transform_points: int) -> Tensor:
-    """Triangular filters, equally spaced on the mel scale 2595 log10(1 + f/700) from 0 Hz to half the rate: (N/2+1, F)."""
+    """Triangles, equally spaced on the mel scale 2595 log10(1 + f/700) from 0 Hz to half the rate: (N/2+1, F)."""
     half = SAMPLE_RATE_HZ / 2
-    mels = torch.linspace(0.0, 2595.0 * torch.log10(torch.tensor(1 + half / 700.0)).item(), bands + 2, dtype=torch.float64)
+    mels = torch.linspace(0.0, 2595.0 * math.log10(1 + half / 700.0), bands + 2, dtype=torch.float64)
     edges_hz = 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
     bins_hz = torch.linspace(0.0, half, transform_points // 2 + 1, dtype=torch.float64)
     rising = (bins_hz[:, None] - edges_hz[None, :-2]) / (edges_hz[1:-1] - edges_hz[:-2])

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class SelfAttentivePooling(nn.Module):
-    """Weighted mean of the frames, weights from one learned context vector (Cai, Chen and Li, Odyssey 2018, eq. 2-4)."""
+    """Mean of the frames weighted by a learned context vector (Cai, Chen and Li, Odyssey 2018, eq. 2-4)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

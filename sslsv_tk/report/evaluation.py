@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts, logs
+from sslsv_tk import artifacts, logs, provenance
 from sslsv_tk.data.arks import read_scp
 from sslsv_tk.data.directories import DataDirectory, find_rows
 from sslsv_tk.data.tables import Words, first_words, text
@@ -110,9 +110,9 @@ def evaluate(evaluation: Evaluation) -> dict[str, Any]:
         **evaluation.identity(),
         **figures,
         **system.configuration(evaluation.system),
-        "commit": system.commit(),
+        "commit": provenance.commit(),
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "hardware": system.hardware(),
+        "hardware": provenance.hardware(),
         "extraction": options,
         "trials_fingerprint": artifacts.fingerprint(evaluation.trials),
         "scores_fingerprint": artifacts.fingerprint(evaluation.scores),

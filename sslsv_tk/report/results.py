@@ -11,7 +11,7 @@ from typing import Any
 
 import sslsv_tk
 from sslsv_tk import artifacts
-from sslsv_tk.report.system import commit
+from sslsv_tk.provenance import commit
 from sslsv_tk.scoring.metrics import EER_CONVENTIONS
 
 Row = dict[str, Any]

@@ -6,8 +6,6 @@ exp/SYSTEM/config.yaml
            scores/LIST.{score,json}, scores/LIST_CHECKPOINT.{score,json}
 """
 
-import contextlib
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-import sslsv_tk
 from sslsv_tk import artifacts
 from sslsv_tk.data.arks import read_scp
 from sslsv_tk.data.tables import Words, text
@@ -97,28 +94,6 @@ def configuration(system: str | Path) -> dict[str, Any]:
         options = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not YAML: {error}") from None
-    seed = options.get("seed") if isinstance(options, dict) else None
+    training = options.get("training") if isinstance(options, dict) else None
+    seed = training.get("seed") if isinstance(training, dict) else None
     return {"config_fingerprint": artifacts.fingerprint(path), "seed": seed}
-
-
-def commit() -> str:
-    """Commit of the toolkit's checkout, "-dirty" when it holds changes; "unknown" for an installed copy."""
-    root = Path(sslsv_tk.__file__).resolve().parent.parent
-    git = ["git", "-C", str(root)]
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
-        if Path(top.stdout.strip()).resolve() == root:
-            describe = [*git, "describe", "--always", "--dirty", "--abbrev=9", "--exclude", "*"]
-            return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
-    return "unknown"
-
-
-def hardware() -> str:
-    """The processor of this machine and its GPUs, as Linux names them."""
-    names = []
-    for pattern, field in (("/proc/cpuinfo", "model name"), ("/proc/driver/nvidia/gpus/*/information", "Model")):
-        for path in sorted(Path("/").glob(pattern.lstrip("/"))):
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-            found = [line.partition(":")[2].strip() for line in lines if line.startswith(field)]
-            names += found[:1]
-    return ", ".join(names) or "unknown"

@@ -13,6 +13,7 @@ Floats = NDArray[np.floating[Any]]
 Rows = NDArray[np.integer[Any]]
 
 _BLOCK_TRIALS = 1024  # two gathered blocks of 512 float32 take 4 MiB and stay in the cache
+_BLOCK_VALUES = 2**17  # of embeddings that are divided by their length: 1 MiB of float64
 _BLOCK_CELLS = 2**22  # 16 MiB of float32 scores
 _NAMED_KEYS = 5
 # A gathered trial costs as much as 50 to 100 cells of a matrix product (512 dimensions, one thread).
@@ -32,9 +33,9 @@ def cosine_scores(
         raise ValueError(f"Expected embeddings of shape (utterances, dimension), found shape {matrix.shape}.")
     enrol_rows, test_rows = _checked_rows(enrol, test, len(matrix))
     unit = unit_length(matrix, keys)
-    order = np.argsort(enrol_rows, kind="stable")
+    order = np.argsort(enrol_rows.astype(np.int32))
     scores = np.empty(len(order), dtype=unit.dtype)
-    cells = len(np.unique(enrol_rows)) * len(np.unique(test_rows))
+    cells = np.count_nonzero(np.bincount(enrol_rows)) * np.count_nonzero(np.bincount(test_rows))
     compare = _compare_all if cells <= _CELLS_PER_TRIAL * len(order) else _compare_each
     scores[order] = compare(unit, enrol_rows[order], test_rows[order])
     return scores
@@ -47,7 +48,7 @@ def unit_length(embeddings: Floats, keys: Sequence[str] | None = None) -> Floats
     """
     unit = np.empty(embeddings.shape, dtype=np.float64 if embeddings.dtype == np.float64 else np.float32)
     lengths = np.empty(len(embeddings))
-    block = max(1, _BLOCK_CELLS // max(1, embeddings.shape[1]))
+    block = max(1, _BLOCK_VALUES // max(1, embeddings.shape[1]))
     for start in range(0, len(embeddings), block):
         part = slice(start, start + block)
         wide = embeddings[part].astype(np.float64)

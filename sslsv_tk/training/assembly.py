@@ -1,6 +1,7 @@
 """From a configuration to the parts of a system; every choice is found by its file name."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -38,7 +39,11 @@ def build_method(config: SystemConfig) -> Method:
 
 def resolve(config: SystemConfig) -> SystemConfig:
     """The configuration with every setting of every component written out."""
-    classes = {"encoder": encoder_class(config), "method": method_class(config), "positives": sampler_class(config)}
+    classes: dict[str, Any] = {
+        "encoder": encoder_class(config),
+        "method": method_class(config),
+        "positives": sampler_class(config),
+    }
     values = {name: getattr(config, name) for name in SystemConfig.__dataclass_fields__}
     for name, cls in classes.items():
         component: Component = values[name]

@@ -24,7 +24,9 @@ class PositiveDiagnostics:
             for name, codes in (("speaker", speakers), ("recording", recordings))
             if codes is not None
         }
-        self.counts = {name: torch.zeros((), dtype=torch.int64, device=device) for name in ("all", "replaced", *self._codes)}
+        self.counts = {
+            name: torch.zeros((), dtype=torch.int64, device=device) for name in ("all", "replaced", *self._codes)
+        }
 
     def count(self, utterance_B: Tensor, chosen_B: Tensor) -> None:
         """Add a batch; no synchronisation with the device."""
@@ -45,7 +47,7 @@ class PositiveDiagnostics:
         return numbers
 
     def clusters(self, cluster_N: Tensor | None) -> dict[str, float]:
-        """Normalised mutual information of this epoch's clusters with speakers and recordings (unknown rows left out)."""
+        """Normalised mutual information of this epoch's clusters with speakers and recordings (unknown left out)."""
         if cluster_N is None:
             return {}
         clusters = cluster_N.cpu().numpy()

@@ -45,8 +45,9 @@ class Inputs:
     """Makes the encoder's input of each view of a batch; the same whether clips lie on the device or were read."""
 
     def __init__(
-        self, front_end: FrontEnd, device: torch.device, augmentation: Augmentation | None = None, on_device: bool = False
+        self, front_end: FrontEnd, device: torch.device, augmentation: Augmentation | None, on_device: bool
     ) -> None:
+        """`on_device`: noises and responses lie on the device and come as numbers; else as samples."""
         self.front_end = front_end.to(device)
         self.device = device
         self.noises = self.responses = None

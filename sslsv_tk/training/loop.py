@@ -98,8 +98,12 @@ class Trainer:
         self.window.load_state_dict(state["window"])
         self.whole_epoch.load_state_dict(state["whole_epoch"])
         self.parts.diagnostics.load_state_dict(state["diagnostics"])
-        _log.info("going on from step %d (epoch %d, step %d in it)", self.place.step, self.place.epoch + 1,
-                  self.place.step_in_epoch)
+        _log.info(
+            "going on from step %d (epoch %d, step %d in it)",
+            self.place.step,
+            self.place.epoch + 1,
+            self.place.step_in_epoch,
+        )
         return int(state["metrics_bytes"])
 
     def _save(self) -> None:

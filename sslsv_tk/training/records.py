@@ -93,4 +93,5 @@ def _tensorboard(folder: Path, step: int) -> Any:
 
 def line(numbers: Mapping[str, float | str]) -> str:
     """`name=value` words, numbers with four digits."""
-    return " ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in numbers.items())
+    words = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in numbers.items()}
+    return " ".join(f"{name}={word}" for name, word in words.items())

@@ -27,8 +27,16 @@ from sslsv_tk.training.loop import Parts, Trainer
 from sslsv_tk.training.step import TrainingStep
 
 # What may differ when a run goes on: it changes no number of the model. A stage 4 may also be lengthened.
-_FREE = ("epochs", "continued_epochs", "log_steps", "checkpoint_minutes", "keep_epochs", "keep_every", "average_epochs",
-         "loader_workers")
+_FREE = (
+    "epochs",
+    "continued_epochs",
+    "log_steps",
+    "checkpoint_minutes",
+    "keep_epochs",
+    "keep_every",
+    "average_epochs",
+    "loader_workers",
+)
 _log = logging.getLogger("train")
 
 
@@ -92,8 +100,9 @@ def last_state(config: SystemConfig, base: Path) -> dict[str, Any]:
     state = found[0]
     made = configuration.load(SystemConfig, base / "config.yaml")
     for name in ("encoder", "method", "frontend"):
-        if getattr(made, name) != getattr(config, name):
-            raise ValueError(f"{base}/config.yaml has another {name}: {getattr(made, name)} instead of {getattr(config, name)}.")
+        there, wanted = getattr(made, name), getattr(config, name)
+        if there != wanted:
+            raise ValueError(f"{base}/config.yaml has another {name}: {there} instead of {wanted}.")
     if state["epoch"] < made.training.epochs:
         raise ValueError(
             f"{base}: stage 4 is at epoch {state['epoch']} of {made.training.epochs}. Let it end before stage 5."
