@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,7 @@ class RunOptions:
 
 
 def train(config: SystemConfig, options: RunOptions, device: torch.device, force: bool = False) -> None:
-    """Train or go on with one system until its last epoch, then write averaged.pt."""
+    """Train or go on with one system until its last epoch."""
     config = assembly.resolve(config)
     if force:
         remove(options.system)
@@ -63,7 +62,6 @@ def train(config: SystemConfig, options: RunOptions, device: torch.device, force
     else:
         parts = make_parts(config, options, device)
         Trainer(config, parts, options.system, device).run(first, last_epoch)
-    write_average(options.system, config.training.average_epochs)
 
 
 def remove(system: Path) -> None:
@@ -159,15 +157,24 @@ def _make_sampler(config: SystemConfig, archive: AudioArchive, method: Method, d
     return cls(config.positives.build(cls.Config), facts)
 
 
-def write_average(system: Path, epochs: int) -> None:
-    """averaged.pt: the mean of the last `epochs` epoch files (fewer: all of them), unless it is there already."""
+def write_average(system: Path, epochs: int | None = None) -> None:
+    """averaged.pt: the mean of the last `epochs` epoch files (fewer: all of them), unless it is there already.
+
+    None means the training.average_epochs of the system's configuration.
+    """
+    if not (system / "config.yaml").is_file():
+        raise ValueError(f"{system}: no config.yaml, so not a trained system. Run stage 4 (or 5) first.")
+    if epochs is None:
+        epochs = configuration.load(SystemConfig, system / "config.yaml").training.average_epochs
     folder = checkpoints.CheckpointFolder(system)
     chosen = folder.epochs()[-epochs:]
     if not chosen:
         raise ValueError(f"{system}: no epoch file to average. Let at least one epoch of training end.")
     path = folder.folder / "averaged.pt"
-    if path.exists() and checkpoints.read(path).get("epochs") == chosen:
+    inputs = artifacts.fingerprint(*(folder.path_of(str(epoch)) for epoch in chosen))
+    if path.exists() and checkpoints.read(path).get("inputs") == inputs:
+        _log.info("%s: complete", path)
         return
-    models: Sequence[Any] = [checkpoints.read(folder.path_of(str(epoch)))["model"] for epoch in chosen]
-    checkpoints.write(path, {"epochs": chosen, "model": checkpoints.average(models)})
+    models = [checkpoints.read(folder.path_of(str(epoch)))["model"] for epoch in chosen]
+    checkpoints.write(path, {"epochs": chosen, "inputs": inputs, "model": checkpoints.average(models)})
     _log.info("%s: mean of epochs %s", path, ", ".join(map(str, chosen)))
