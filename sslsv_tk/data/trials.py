@@ -43,10 +43,10 @@ def utterance_ids(names: Words) -> Words:
     names = names.copy()
     characters = tables.characters(names)
     characters[characters == ord("/")] = ord("-")
-    lengths = np.char.str_len(names)
+    kept = lengths = np.char.str_len(names)
     for suffix in _SUFFIXES:
-        kept = np.where(np.char.endswith(names, suffix), lengths - len(suffix), lengths)
-        characters[np.arange(characters.shape[1]) >= kept[:, None]] = 0
+        kept = np.where(np.char.endswith(names, suffix), lengths - len(suffix), kept)
+    characters[np.arange(characters.shape[1]) >= kept[:, None]] = 0
     return names
 
 

@@ -1,0 +1,92 @@
+"""Small corpora of noise for the tests of data preparation."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from sslsv_tk import seeds
+
+WriteAudio = Callable[..., NDArray[np.int16]]
+
+
+@pytest.fixture
+def write_audio() -> WriteAudio:
+    """write_audio(path, samples=..., rate=..., channels=...) writes 16-bit noise and returns it."""
+
+    def write(path: Path, samples: int = 1600, rate: int = 16000, channels: int = 1) -> NDArray[np.int16]:
+        shape = (samples, channels) if channels > 1 else (samples,)
+        waveform = seeds.generator(str(path.name), samples).integers(-32768, 32768, shape, dtype=np.int16)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, waveform, rate, subtype="PCM_16")
+        return waveform
+
+    return write
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, write_audio: WriteAudio) -> Path:
+    """Two speakers, two recordings each, two utterances each, as <speaker>/<recording>/<utterance>.wav."""
+    for speaker in ("anna", "bert"):
+        for recording in ("r1", "r2"):
+            for utterance in ("u1", "u2"):
+                samples = 1000 + 100 * len(list(tmp_path.glob("corpus/*/*/*.wav")))
+                write_audio(tmp_path / "corpus" / speaker / recording / f"{utterance}.wav", samples)
+    return tmp_path / "corpus"
+
+
+@pytest.fixture
+def kill_at_rename() -> Callable[[Callable[[], None], int], bool]:
+    """kill_at_rename(work, n) runs `work` in a child that is killed (-9) where it is about to rename its n-th file.
+
+    Returns False when `work` ended before there was an n-th rename.
+    """
+
+    def kill(work: Callable[[], None], number: int) -> bool:
+        reached, reports = os.pipe()
+        child = os.fork()
+        if child == 0:
+            _wait_at_rename(work, number, reports)
+        os.close(reports)
+        with os.fdopen(reached, "rb") as stream:
+            report = stream.read(1)
+            if report:
+                os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status) == bool(report), "the child ended by itself and not as expected"
+        assert report or os.WEXITSTATUS(status) == 0
+        return bool(report)
+
+    return kill
+
+
+def _wait_at_rename(work: Callable[[], None], number: int, reports: int) -> None:
+    """In the child: run `work`, report and wait for the end before the n-th rename; never returns."""
+    rename, seen = os.replace, 0
+
+    def replace(source: str, target: str) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == number:
+            os.write(reports, b"!")
+            signal.pause()
+        rename(source, target)
+
+    os.replace = replace  # type: ignore[assignment]
+    status = 1
+    try:
+        work()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+@pytest.fixture
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """contents(folder): the bytes of every file below it by its relative path."""
+    return lambda folder: {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
