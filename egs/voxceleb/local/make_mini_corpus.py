@@ -16,13 +16,14 @@ import socket
 import sys
 import threading
 import time
+import wave
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from mini import augmentation, lists
 from mini.channel import draw_channel, record
 from mini.options import TINY, CorpusOptions
@@ -100,8 +101,7 @@ def _appearing(out: Path, replace: bool) -> Iterator[Path]:
     try:
         yield temporary
         if replace and out.exists():
-            out.rename(temporary / "replaced")
-            (temporary / "replaced").rename(f"{temporary}.old")
+            out.rename(f"{temporary}.old")
         temporary.rename(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -173,7 +173,9 @@ def make_room(folder: Path, options: CorpusOptions, room: int) -> None:
 
 def _write(path: Path, samples: NDArray[np.int16]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, RATE_HZ, subtype="PCM_16")
+    with wave.open(str(path), "wb") as stream:
+        stream.setparams((1, 2, RATE_HZ, samples.size, "NONE", ""))
+        stream.writeframes(samples.astype("<i2").tobytes())
 
 
 def _run(work: Sequence[tuple[Callable[..., None], tuple[object, ...]]], jobs: int) -> None:
@@ -188,9 +190,10 @@ def _run(work: Sequence[tuple[Callable[..., None], tuple[object, ...]]], jobs: i
         try:
             for future in futures:
                 future.result()
-        except BaseException:
+        except BrokenProcessPool:
+            raise OSError("A worker was killed, for want of memory perhaps. Use fewer --jobs.") from None
+        finally:
             pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _end_with_parent() -> None:

@@ -106,11 +106,11 @@ def make_noise(noise: Noise, samples: int, random: np.random.Generator) -> Float
 
 
 def _modulation(noise: Noise, samples: int, random: np.random.Generator) -> Floats:
-    """A slow random envelope (N,) between 1 - depth and 1 + depth or so, moving at about the noise's rate."""
+    """A slow random envelope (N,), `depth` times 10 dB in standard deviation, moving at about the noise's rate."""
     step = RATE_HZ // 100
     points = samples // step + 2
     slow = gaussian_filter1d(random.standard_normal(points), 100.0 / (2 * np.pi * noise.rate_hz), mode="wrap")
-    slow = slow / max(float(slow.std()), 1e-9)
+    slow = (slow - slow.mean()) / max(float(slow.std()), 1e-9)
     envelope = np.exp(1.2 * noise.depth * slow)
     return np.interp(np.arange(samples) / step, np.arange(points), envelope)
 

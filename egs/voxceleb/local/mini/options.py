@@ -45,12 +45,12 @@ class CorpusOptions:
     nontargets_per_target: float = 3.0  # length of the trial list
 
     # Who a speaker is (differences between speakers)
-    pitch_relative_spread: float = 0.12  # of the median pitch, around 115 Hz and 200 Hz
-    tract_relative_spread: float = 0.05  # of the length of the vocal tract within a group: all formants together
-    formant_relative_spread: float = 0.06  # of each formant of each sound: a speaker's own vowel space
-    frication_relative_spread: float = 0.12  # of the centre frequency of each fricative and burst
+    pitch_relative_spread: float = 0.16  # of the median pitch, around 115 Hz and 200 Hz
+    tract_relative_spread: float = 0.07  # of the length of the vocal tract within a group: all formants together
+    formant_relative_spread: float = 0.10  # of each formant of each sound: a speaker's own vowel space
+    frication_relative_spread: float = 0.16  # of the centre frequency of each fricative and burst
     consonant_spread_db: float = 3.0  # of the level of each consonant
-    duration_relative_spread: float = 0.20  # of the length of each sound
+    duration_relative_spread: float = 0.25  # of the length of each sound
     rate_relative_spread: float = 0.12  # of the speaking rate
     accent_semitones: Range = (0.5, 6.0)  # height of a speaker's pitch accents
     declination_semitones_per_second: Range = (0.0, 4.0)  # fall of the pitch along a phrase
@@ -69,14 +69,14 @@ class CorpusOptions:
     session_tilt_db_spread: float = 1.5
 
     # What a recording does to the voice
-    noise_snr_db: Range = (4.0, 22.0)  # noise floor of the recording
+    noise_snr_db: Range = (8.0, 26.0)  # noise floor of the recording
     noise_slope_db_per_octave: Range = (-9.0, 1.0)  # colour of the noise floor
     noise_shape_spread_db: float = 6.0  # bumps of its spectrum
     noise_modulation_depth: Range = (0.0, 0.9)  # 0: steady
     noise_modulation_hz: Range = (0.3, 8.0)
     hum_probability: float = 0.3  # of a mains hum in the noise floor
-    reverberation_seconds: Range = (0.10, 0.60)  # time in which the room's sound falls by 60 dB
-    direct_to_reverberant_db: Range = (0.0, 15.0)
+    reverberation_seconds: Range = (0.10, 0.45)  # time in which the room's sound falls by 60 dB
+    direct_to_reverberant_db: Range = (3.0, 18.0)
     low_cut_hz: Range = (40.0, 250.0)
     high_cut_hz: Range = (3600.0, 7800.0)
     equaliser_spread_db: float = 4.0  # bumps of the microphone's response
@@ -96,29 +96,42 @@ class CorpusOptions:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check(field.name, getattr(self, field.name))
-        if self.test_speakers < 2 or self.training_speakers < 1:
-            raise ValueError("The corpus needs at least 1 training speaker and 2 test speakers for nontarget trials.")
+        if self.test_speakers < 2:
+            raise ValueError(f"test_speakers must be at least 2 for nontarget trials, found {self.test_speakers}.")
         if self.test_recordings[0] < 2:
-            raise ValueError("test_recordings needs at least 2: target trials compare two recordings of one speaker.")
+            raise ValueError("test_recordings must be at least 2: target trials compare two recordings of a speaker.")
         if self.high_cut_hz[1] > 8000 or self.low_cut_hz[1] >= self.high_cut_hz[0]:
             raise ValueError("low_cut_hz must stay below high_cut_hz, and both within 8000 Hz.")
-        if self.utterance_seconds[0] < 0.5:
-            raise ValueError(f"utterance_seconds must be at least 0.5, found {self.utterance_seconds[0]}.")
+        for name in ("utterance_seconds", "augmentation_seconds"):
+            if getattr(self, name)[0] < 0.5:
+                raise ValueError(f"{name} must be at least 0.5, found {getattr(self, name)[0]}.")
+
+
+_SIGNED = {"seed", "breath_db", "noise_snr_db", "noise_slope_db_per_octave", "direct_to_reverberant_db"} | {
+    "equaliser_slope_db_per_octave",
+    "level_db",
+}
+_COUNTS = {"training_speakers", "training_recordings", "utterances_per_recording", "codec_bits"} | {
+    "noise_files",
+    "music_files",
+    "speech_files",
+    "rooms",
+    "responses_per_room",
+}
+_POSITIVE = {"nontargets_per_target", "open_quotient", "noise_modulation_hz", "reverberation_seconds", "low_cut_hz"}
+_SHARES = {"hum_probability", "codec_probability", "noise_modulation_depth", "open_quotient"}
 
 
 def _check(name: str, value: int | float | Range) -> None:
-    """Refuse a reversed range, a negative spread, count, probability or time."""
-    if isinstance(value, tuple):
-        if len(value) != 2 or value[0] > value[1]:
-            raise ValueError(f"{name} is a range from low to high, found {list(value)}.")
-        low, high = value
-    else:
-        low = high = value
-    signed = name == "seed" or ("_db" in name and not name.endswith("spread_db") and not name.endswith("_db_spread"))
-    if not signed and low < 0:
-        raise ValueError(f"{name} must not be negative, found {low}.")
-    counted = name.endswith(("_recordings", "_per_recording", "_files", "rooms", "_per_room", "codec_bits"))
-    if counted and low < 1:
+    """Refuse a reversed range and a value that the field cannot have."""
+    low, high = value if isinstance(value, tuple) else (value, value)
+    if not low <= high:
+        raise ValueError(f"{name} is a range from low to high, found [{low}, {high}].")
+    if name in _COUNTS and low < 1:
         raise ValueError(f"{name} must be at least 1, found {low}.")
-    if name.endswith(("_probability", "_depth", "open_quotient")) and high > 1:
+    if name in _POSITIVE and not low > 0:
+        raise ValueError(f"{name} must be larger than 0, found {low}.")
+    if name not in _SIGNED and low < 0:
+        raise ValueError(f"{name} must not be negative, found {low}.")
+    if name in _SHARES and high > 1:
         raise ValueError(f"{name} must not exceed 1, found {high}.")

@@ -112,13 +112,13 @@ def in_session(speaker: Speaker, options: CorpusOptions, random: np.random.Gener
 
 
 def compose(speaker: Speaker, seconds: float, random: np.random.Generator) -> Timeline:
-    """Random syllables in phrases with pauses between, at least `seconds` long."""
+    """Random syllables in phrases with pauses between, a little more than `seconds` long."""
     sound: list[int] = [0]
     length: list[float] = [random.uniform(0.05, 0.2)]
     accent: list[float] = [0.0]
     phrase: list[int] = [0]
     number = 0
-    while sum(length) < seconds:
+    while sum(length) < seconds + 0.1:
         syllables = 2 + random.poisson(max(speaker.phrase_syllables - 2.0, 0.0))
         for syllable in range(syllables):
             height = speaker.accent_semitones * random.uniform(0.6, 1.2) * (random.random() < speaker.accent_share)
