@@ -95,7 +95,7 @@ def _cells(row: Row) -> list[str]:
 def _checkpoint(row: Row) -> str:
     """The checkpoint and, where the extraction says it, the epochs whose weights it holds."""
     epochs = row["extraction"].get("epochs")
-    if not epochs:
+    if not epochs or None in epochs:
         return str(row["checkpoint"])
     span = f"epoch {epochs[0]}" if len(epochs) == 1 else f"{len(epochs)} epochs, {epochs[0]} to {epochs[-1]}"
     return f"{row['checkpoint']} ({span})"

@@ -56,7 +56,7 @@ class Experiment:
             kaldiio.save_ark(f"{folder}/xvector.{number}.ark", {k: vectors[k] for k in part}, scp=f"{folder}/{number}.scp")
         (folder / "xvector.scp").write_text((folder / "1.scp").read_text() + (folder / "2.scp").read_text())
         artifacts.record(folder, {"checkpoint": checkpoint, "epochs": [3, 4, 5]}, {"model": str(noise)})
-        (self.root / "exp" / system / "config.yaml").write_text("seed: 7\n")
+        (self.root / "exp" / system / "config.yaml").write_text("training: {seed: 7}\n")
         return vectors
 
     def score(self, system: str, *options: str) -> int:

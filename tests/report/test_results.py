@@ -51,7 +51,7 @@ def test_what_is_not_known_is_a_dash_and_no_interval():
 
 @pytest.mark.parametrize(
     ("epochs", "text"),
-    [([7], "averaged (epoch 7)"), ([1, 2, 3], "averaged (3 epochs, 1 to 3)"), ([], "averaged")],
+    [([7], "averaged (epoch 7)"), ([1, 2, 3], "averaged (3 epochs, 1 to 3)"), ([], "averaged"), ([None], "averaged")],
 )
 def test_the_averaged_epochs_are_said(epochs, text):
     assert f"| {text} |" in results.table([{**ROW, "extraction": {"epochs": epochs}}])

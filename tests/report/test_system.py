@@ -114,8 +114,10 @@ def test_a_configuration_that_is_no_yaml_is_named(tmp_path):
         system.configuration(tmp_path)
 
 
-def test_the_commit_of_a_folder_that_git_does_not_know_is_unknown(tmp_path, monkeypatch):
-    package = tmp_path / "site-packages" / "sslsv_tk"
-    package.mkdir(parents=True)
-    monkeypatch.setattr(system.sslsv_tk, "__file__", str(package / "__init__.py"))
-    assert system.commit() == "unknown"
+@pytest.mark.parametrize(
+    ("text", "seed"), [("training: {seed: 3}", 3), ("training: {}", None), ("training: 5", None), ("- 1", None)]
+)
+def test_the_seed_is_that_of_the_training(tmp_path, text, seed):
+    (tmp_path / "config.yaml").write_text(text)
+    found = system.configuration(tmp_path)
+    assert found == {"config_fingerprint": artifacts.fingerprint(tmp_path / "config.yaml"), "seed": seed}

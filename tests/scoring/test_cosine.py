@@ -34,6 +34,7 @@ def test_both_ways_and_any_block_give_the_same_scores(monkeypatch, cells_per_tri
     monkeypatch.setattr(cosine, "_CELLS_PER_TRIAL", cells_per_trial)
     monkeypatch.setattr(cosine, "_BLOCK_TRIALS", block_trials)
     monkeypatch.setattr(cosine, "_BLOCK_CELLS", block_cells)
+    monkeypatch.setattr(cosine, "_BLOCK_VALUES", block_cells)
     embeddings, enrol, test = draw(30, 400)
     np.testing.assert_allclose(cosine_scores(embeddings, enrol, test), naive(embeddings, enrol, test), atol=1e-6)
 
