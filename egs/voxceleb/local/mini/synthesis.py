@@ -107,13 +107,17 @@ def _through_tract(speaker: Speaker, sound_M: NDArray[np.intp], glottal: Signal,
 
 def _formants(formants_hz: Floats, bandwidths_hz: Floats) -> NDArray[np.complex64]:
     """Transfer function (T, F) of resonators in cascade; formants (T, R), bandwidths (R,); gain 1 at 0 Hz."""
-    response = np.ones((formants_hz.shape[0], _HZ.size), dtype=np.complex64)
+    polynomial = np.ones((formants_hz.shape[0], _HZ.size), dtype=np.complex64)
+    at_zero = np.ones((formants_hz.shape[0], 1), dtype=np.float32)
     for hertz, width in zip(formants_hz.T, bandwidths_hz, strict=True):
         radius = np.exp(-np.pi * width / RATE_HZ)
         a1 = (-2.0 * radius * np.cos(2 * np.pi * np.minimum(hertz, 7900.0) / RATE_HZ)).astype(np.float32)[:, None]
         a2 = np.float32(radius**2)
-        response *= (1.0 + a1 * _DELAY + a2 * _DELAY**2) / (1.0 + a1 + a2)
-    return 1.0 / response
+        section = a1 * _DELAY
+        section += 1.0 + a2 * _DELAY**2
+        polynomial *= section
+        at_zero *= 1.0 + a1 + a2
+    return at_zero / polynomial
 
 
 def _steady(speaker: Speaker) -> NDArray[np.complex64]:
