@@ -96,11 +96,9 @@ def _size(entry: "os.DirEntry[str]") -> int:
 def check_name(file: AudioFile, key: str) -> str:
     """`key`, or a ValueError where the path cannot give a key of a table."""
     if len(key.split()) != 1 or not key.isprintable():
-        raise ValueError(f"{file.path!r}: white space or control characters in a path cannot be in an id. Rename it.")
-    try:
-        key.encode("utf-8")
-    except UnicodeEncodeError:
-        raise ValueError(f"{file.path!r}: the name is not UTF-8. Rename it.") from None
+        raise ValueError(
+            f"{file.path!r}: white space, control characters or bytes that are not UTF-8 cannot be in an id. Rename it."
+        )
     return key
 
 
@@ -115,7 +113,11 @@ def listing(files: Iterable[AudioFile]) -> str:
 def read_header(path: str) -> Header:
     """The header of a file; UnreadableAudio where it is damaged, has no samples, or announces more than there is."""
     with _opened(path) as file:
-        header = Header(file.samplerate, file.channels, file.frames)
+        return _checked_header(path, file)
+
+
+def _checked_header(path: str, file: soundfile.SoundFile) -> Header:
+    header = Header(file.samplerate, file.channels, file.frames)
     if header.samples <= 0 or header.samples > 2**48:
         raise UnreadableAudio(f"{path}: no samples in it")
     missing = _missing_bytes(path)
@@ -172,31 +174,37 @@ def read_pcm16(path: str, channel: int | None = None, seconds: tuple[float, floa
     `channel` counts from 1 and says which one to take; None demands a mono file. `seconds` is a stretch of the
     file. Other sample formats are rounded to 16 bits and limited to full scale.
     """
-    announced = read_header(path)
-    if announced.rate_hz != SAMPLE_RATE_HZ or (channel is None and announced.channels != 1):
-        raise ValueError(
-            f"{path}: expected {SAMPLE_RATE_HZ} Hz mono, found {announced.rate_hz} Hz, {announced.channels} channel(s)."
-            " Convert the files first."
-        )
-    if channel is not None and not 1 <= channel <= announced.channels:
-        raise ValueError(f"{path}: channel {channel} asked for, found {announced.channels} channel(s).")
-    start, end = (0, announced.samples) if seconds is None else (round(second * SAMPLE_RATE_HZ) for second in seconds)
-    if end > announced.samples:
-        raise UnreadableAudio(f"{path}: a cut ends at sample {end}, but the file has {announced.samples}")
-    found = _decode(path, start, end - start)
+    with _opened(path) as file:
+        announced = _checked_header(path, file)
+        _check_format(path, announced, channel)
+        start, end = 0, announced.samples
+        if seconds is not None:
+            start, end = (round(second * SAMPLE_RATE_HZ) for second in seconds)
+        if end > announced.samples:
+            raise UnreadableAudio(f"{path}: a cut ends at sample {end}, but the file has {announced.samples}")
+        found = _decode(path, file, start, end - start)
     if len(found) != end - start:
         raise UnreadableAudio(f"{path}: cut short: expected {end - start} samples from {start}, found {len(found)}")
     return _as_pcm16(path, found[:, (channel or 1) - 1])
 
 
-def _decode(path: str, start: int, count: int) -> NDArray[np.int16] | NDArray[np.float64]:
+def _check_format(path: str, found: Header, channel: int | None) -> None:
+    if found.rate_hz != SAMPLE_RATE_HZ or (channel is None and found.channels != 1):
+        raise ValueError(
+            f"{path}: expected {SAMPLE_RATE_HZ} Hz mono, found {found.rate_hz} Hz, {found.channels} channel(s)."
+            " Convert the files first."
+        )
+    if channel is not None and not 1 <= channel <= found.channels:
+        raise ValueError(f"{path}: channel {channel} asked for, found {found.channels} channel(s).")
+
+
+def _decode(path: str, file: soundfile.SoundFile, start: int, count: int) -> NDArray[np.int16] | NDArray[np.float64]:
     """(count, channels): int16 where the file has 16-bit PCM, else float64 in [-1, 1]."""
-    with _opened(path) as file:
-        try:
-            file.seek(start)
-            return file.read(count, dtype="int16" if file.subtype == "PCM_16" else "float64", always_2d=True)
-        except soundfile.SoundFileError as error:
-            raise UnreadableAudio(f"{path}: {error}") from None
+    try:
+        file.seek(start)
+        return file.read(count, dtype="int16" if file.subtype == "PCM_16" else "float64", always_2d=True)
+    except soundfile.SoundFileError as error:
+        raise UnreadableAudio(f"{path}: {error}") from None
 
 
 def _as_pcm16(path: str, waveform: NDArray[np.int16] | NDArray[np.float64]) -> NDArray[np.int16]:

@@ -215,16 +215,17 @@ def _validate_spk2utt(folder: Path, keys: Words, speakers: Words) -> None:
 
 
 def fingerprints(path: str | Path) -> dict[str, str]:
-    """A digest of each table of a data directory by the name that a user knows, for the record of what is made of it.
+    """A digest of each table of a data directory by its name, for the record of what is made of it.
 
-    Whole files count, also large ones: a table that changes in its middle must be seen.
+    Whole files count, also large ones: a table that changes in its middle must be seen. The folder is no part of
+    the name, so that data/train and its absolute path are the same input.
     """
     found = {}
     for name in TABLES:
         file = Path(path) / name
         if file.is_file():
             with open(file, "rb") as stream:
-                found[f"{name} of {path}"] = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+                found[name] = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
     return found
 
 
