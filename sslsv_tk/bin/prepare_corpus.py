@@ -29,7 +29,11 @@ def get_parser() -> argparse.ArgumentParser:
         help="false: utt2spk maps each utterance to itself, so that no later stage knows a speaker",
     )
     parser.add_argument(
-        "--only", metavar="FILE", help="a trial list: take the utterances that it names alone (a test set)"
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="trial lists: take the utterances that they name alone (a test set)",
     )
     parser.add_argument(
         "--tolerance",

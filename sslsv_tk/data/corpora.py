@@ -33,14 +33,15 @@ _VOXCELEB_SPEAKER = re.compile(r"id\d+")
 class Corpus:
     """What to prepare.
 
-    `sources` are folders of one layout; `labels` says whether the speakers may be known to later stages; `only` is a
-    trial list whose utterances alone are taken; `tolerance` is the share of unusable files that may be left out.
+    `sources` are folders of one layout; `labels` says whether the speakers may be known to later stages; `only` are
+    trial lists whose utterances alone are taken (no list: all utterances); `tolerance` is the share of unusable files
+    that may be left out.
     """
 
     sources: Sequence[str]
     layout: Layout
     labels: bool = True
-    only: str | None = None
+    only: Sequence[str] = ()
     tolerance: float = 0.0
 
     def __post_init__(self) -> None:
@@ -74,8 +75,8 @@ def prepare(corpus: Corpus, out: str | Path, force: bool = False) -> None:
         "tolerance": corpus.tolerance,
     }
     inputs = {"audio files (paths and sizes)": audio_files.listing(files)}
-    if corpus.only:
-        inputs[f"trial list {corpus.only}"] = artifacts.fingerprint(corpus.only)
+    for trial_list in corpus.only:
+        inputs[f"trial list {trial_list}"] = artifacts.fingerprint(trial_list)
     preparation.make_once(out, options, inputs, force, lambda: _write(corpus, files, out))
 
 
@@ -100,16 +101,19 @@ def _write(corpus: Corpus, files: Sequence[AudioFile], out: Path) -> None:
     _describe(out, seconds.sum() / 3600, (len(keys), len(np.unique(recordings)), len({place[0] for place in places})))
 
 
-def _restrict(by_key: dict[str, AudioFile], trial_list: str) -> dict[str, AudioFile]:
-    """The files whose utterances the trial list names; all of them must be there."""
-    named = {tables.text(name) for name in trials.named_utterances(trial_list).tolist()}
-    missing = sorted(named - by_key.keys())
-    if missing:
-        raise ValueError(
-            f"{trial_list}: {len(missing)} of {len(named)} utterances are not in the corpus:"
-            f" {', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}. Is it the list of this corpus?"
-        )
-    return {key: file for key, file in by_key.items() if key in named}
+def _restrict(by_key: dict[str, AudioFile], trial_lists: Sequence[str]) -> dict[str, AudioFile]:
+    """The files whose utterances a trial list names; all of them must be there."""
+    wanted: set[str] = set()
+    for trial_list in trial_lists:
+        named = {tables.text(name) for name in trials.named_utterances(trial_list).tolist()}
+        missing = sorted(named - by_key.keys())
+        if missing:
+            raise ValueError(
+                f"{trial_list}: {len(missing)} of {len(named)} utterances are not in the corpus:"
+                f" {', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}. Is it the list of this corpus?"
+            )
+        wanted |= named
+    return {key: file for key, file in by_key.items() if key in wanted}
 
 
 def _describe(out: Path, hours: float, counts: tuple[int, int, int]) -> None:

@@ -68,8 +68,11 @@ def integers(words: Words, path: str | Path) -> NDArray[np.int64]:
     return value
 
 
-def read_bytes(path: str | Path) -> NDArray[np.uint8]:
-    """The bytes of a text file that must be UTF-8, end with a newline and have no carriage returns or NULs."""
+def read_bytes(path: str | Path, may_lack_newline: bool = False) -> NDArray[np.uint8]:
+    """The bytes of a text file that must be UTF-8, end with a newline and have no carriage returns or NULs.
+
+    `may_lack_newline` adds a missing last newline, for lists in which a line cut short cannot pass as another one.
+    """
     contents = Path(path).read_bytes()
     if not contents:
         raise ValueError(f"{path}: empty; expected at least one line. Make it anew.")
@@ -82,6 +85,8 @@ def read_bytes(path: str | Path) -> NDArray[np.uint8]:
             line = contents[: contents.index(byte)].count(_NEWLINE) + 1
             raise ValueError(f"{path}:{line}: {name} in a text table.")
     if contents[-1] != _NEWLINE:
+        if may_lack_newline:
+            return np.frombuffer(contents + b"\n", dtype=np.uint8)
         line = contents.count(_NEWLINE) + 1
         raise ValueError(f"{path}:{line}: the last line has no newline: the file may be cut short. Make it anew.")
     return np.frombuffer(contents, dtype=np.uint8)
@@ -117,9 +122,9 @@ def read_rows(path: str | Path) -> tuple[Words, Words]:
     return gather(buffer, starts, key_ends), gather(buffer, value_starts, value_ends)
 
 
-def read_columns(path: str | Path, count: int) -> list[Words]:
+def read_columns(path: str | Path, count: int, may_lack_newline: bool = False) -> list[Words]:
     """A table of exactly `count` words per line, column by column."""
-    buffer = read_bytes(path)
+    buffer = read_bytes(path, may_lack_newline)
     in_word = np.concatenate([[False], ~(is_space(buffer) | (buffer == _NEWLINE)), [False]])
     starts = np.flatnonzero(in_word[1:] & ~in_word[:-1])
     ends = np.flatnonzero(~in_word[1:] & in_word[:-1])

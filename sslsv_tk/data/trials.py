@@ -52,7 +52,7 @@ def utterance_ids(names: Words) -> Words:
 
 def read_columns(path: str | Path) -> tuple[Words, Words, NDArray[np.bool_]]:
     """Enrolment and test names as written in a trial list of either form, and which trials are target ones."""
-    first, second, third = tables.read_columns(path, 3)
+    first, second, third = tables.read_columns(path, 3, may_lack_newline=True)
     if third[0] in (b"target", b"nontarget"):
         enrol, test, labels, yes, no = first, second, third, b"target", b"nontarget"
     elif first[0] in (b"0", b"1"):

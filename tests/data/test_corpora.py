@@ -133,11 +133,15 @@ def test_one_utterance_is_accepted_and_said(tmp_path, write_audio, caplog):
 def test_only_a_trial_list_s_utterances_are_taken(tmp_path, corpus):
     (corpus / "bert" / "r1" / "u2.wav").write_bytes(b"damaged, but not asked for")
     (tmp_path / "list").write_text("1 anna/r1/u1.wav anna/r2/u1.wav\n0 anna/r1/u1.wav bert/r1/u1.wav\n")
-    prepare(Corpus([str(corpus)], "folder", only=str(tmp_path / "list")), tmp_path / "set")
+    prepare(Corpus([str(corpus)], "folder", only=[str(tmp_path / "list")]), tmp_path / "set")
     assert list(read(tmp_path / "set" / "wav.scp")) == ["anna-r1-u1", "anna-r2-u1", "bert-r1-u1"]
+    (tmp_path / "more").write_text("bert-r2-u1 bert-r2-u2 target")
+    both = Corpus([str(corpus)], "folder", only=[str(tmp_path / "list"), str(tmp_path / "more")])
+    prepare(both, tmp_path / "both")
+    assert list(read(tmp_path / "both" / "wav.scp"))[2:] == ["bert-r1-u1", "bert-r2-u1", "bert-r2-u2"]
     (tmp_path / "list").write_text("1 anna/r1/u1.wav zoe/r2/u1.wav\n0 anna/r1/u1.wav bert/r1/u1.wav\n")
     with pytest.raises(ValueError, match=r"1 of 3 utterances are not in the corpus: zoe-r2-u1\."):
-        prepare(Corpus([str(corpus)], "folder", only=str(tmp_path / "list")), tmp_path / "other")
+        prepare(Corpus([str(corpus)], "folder", only=[str(tmp_path / "list")]), tmp_path / "other")
 
 
 def test_a_second_run_does_nothing_and_a_changed_corpus_is_noticed(tmp_path, corpus, write_audio, caplog):

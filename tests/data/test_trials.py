@@ -117,3 +117,11 @@ def test_a_long_list_keeps_numbers_not_names(tmp_path):
 def test_one_suffix_is_taken_off_and_no_more():
     names = as_words(["a/b/c.wav", "c.flac.wav", "x", ".wav", "wav", "a.m4a"])
     assert trials.utterance_ids(names).tolist() == [b"a-b-c", b"c.flac", b"x", b"", b"wav", b"a"]
+
+
+def test_a_list_may_lack_its_last_newline(tmp_path):
+    (tmp_path / "list").write_text("1 id1-v1-00001 id1-v2-00001\n0 id1-v1-00001 id2-v1-00001")
+    assert trials.read_trials(tmp_path / "list", KEYS).test.tolist() == [1, 2]
+    (tmp_path / "list").write_text("id1-v1-00001 id1-v2-00001 target\nid1-v1-00001 id2-v1-00001 nontarg")
+    with pytest.raises(ValueError, match=r"list:2: expected target or nontarget .*found 'nontarg'"):
+        trials.read_trials(tmp_path / "list", KEYS)
