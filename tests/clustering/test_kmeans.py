@@ -123,6 +123,12 @@ def test_points_that_cancel_out_leave_their_centroid_in_place():
     assert found.similarities_N.tolist() == [1.0, -1.0]
 
 
+def test_points_that_nearly_cancel_out_still_move_their_centroid():
+    points = normalize(torch.tensor([[0.01, 1.0], [0.01, -1.0]]), dim=1)
+    found = spherical_kmeans(points, torch.tensor([0]))
+    torch.testing.assert_close(found.centroids_KD, torch.tensor([[1.0, 0.0]]))
+
+
 def test_one_cluster_holds_all_points_at_their_mean_direction():
     points = unit_points(50, 5)
     found = spherical_kmeans(points, torch.tensor([7]))
