@@ -9,7 +9,7 @@ fail() { printf '%s (run.sh:%s) error: %s\n' "$(date +%FT%T)" "${BASH_LINENO[0]}
 # Which part of the recipe, and how
 stage=1                # first stage to run
 stop_stage=7           # last stage to run, inclusive
-nj=4                   # jobs of an array (stages 3 and 6); as many run at a time as there are cores
+nj=auto                # jobs of an array (stages 3 and 6); auto: as many as cores
 ngpu=auto              # 1: train and extract on a GPU; 0: on the CPU; auto: 1 where there is one
 num_threads=auto       # threads of training on the CPU; auto: all cores
 force=false            # true: make anew what is there but was made with other options or from other inputs
@@ -36,7 +36,7 @@ expdir=                # systems and results; empty: exp (exp_mini, exp_tiny)
 python=${PYTHON:-python3}  # interpreter that the environment is made with
 # Without any corpus
 mini=false             # true: a generated corpus in the layout of VoxCeleb, its own folders and conf/mini.yaml;
-                       # makes the environment if it is missing; stage 5 with ssps_kmeans and same_utterance
+                       # makes the environment if it is missing; stage 5 with ssps_mini and same_utterance, the control
 tiny=false             # true: as mini, but seconds of audio and conf/tiny.yaml: a test of files, not of error rates
 corpus_seed=0          # of the generated corpus
 # End of options
@@ -50,7 +50,7 @@ log "$0 $*"
     fail "--stage $stage --stop-stage $stop_stage: expected a range within 1 to 7" 2
 [[ $ngpu =~ ^(0|1|auto)$ ]] || fail "--ngpu $ngpu: expected 0, 1 or auto" 2
 [[ $num_threads =~ ^([1-9][0-9]*|auto)$ ]] || fail "--num-threads $num_threads: expected a number or auto" 2
-[ "$nj" -ge 1 ] || fail "--nj $nj: expected at least 1" 2
+[[ $nj =~ ^([1-9][0-9]*|auto)$ ]] || fail "--nj $nj: expected a number from 1 or auto" 2
 [ "$feats_type" = raw ] || fail "--feats-type $feats_type: raw is the one there is" 2
 
 # Files that the user names are looked for where the user stands, also when that is not the recipe's folder.
@@ -70,7 +70,7 @@ if "$mini" || "$tiny"; then
     if "$tiny"; then suffix=_tiny; else suffix=_mini; fi
     generated=true
     configs+=("conf/${suffix#_}.yaml")
-    positives=${positives:-ssps_kmeans same_utterance}
+    positives=${positives:-ssps$suffix same_utterance}
     (. ./path.sh) 2>/dev/null || ../../tools/install.sh
 fi
 datadir=${datadir:-data$suffix}
@@ -96,6 +96,7 @@ musan=${musan:-$MUSAN} rirs=${rirs:-$RIRS}
 [ ${#trial_lists[@]} -gt 0 ] || [ "$test_layout" = folder ] || trial_lists=("$VOXCELEB1/veri_test2.txt")
 read -ra positive_names <<<"${positives:-ssps_kmeans}"
 read -ra system_names <<<"${systems:-$system ${positive_names[*]/#/${system}_}}"
+[ "$nj" != auto ] || nj=$(nproc)
 [ "$num_threads" != auto ] || num_threads=$(nproc)
 [ "$ngpu" != auto ] || ngpu=$(python3 -c 'from sslsv_tk.launch import local; print(min(1, len(local.visible_gpus())))')
 

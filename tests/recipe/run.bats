@@ -193,7 +193,7 @@ called() { # called COUNT WORD: how many calls contain WORD
         run ./run.sh "--$setting" true --stage 4 --stop-stage 5
         expect 0 "Successfully finished."
         called 3 "--config conf/simclr_fast_resnet34.yaml conf/$setting.yaml --set"
-        called 1 "--out exp_$setting/simclr_fast_resnet34_ssps_kmeans"
+        called 1 "--out exp_$setting/simclr_fast_resnet34_ssps_$setting"
         called 1 "--out exp_$setting/simclr_fast_resnet34_same_utterance"
         [ ! -e data ] && [ ! -e exp ]
     done
