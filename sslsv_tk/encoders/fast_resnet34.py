@@ -8,6 +8,7 @@ Shapes: B utterances, F mel bands, L frames, C channels.
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from sslsv_tk.encoders.base import Encoder
@@ -94,6 +95,8 @@ class FastResNet34(Encoder):
         self.embedding = nn.Linear(self.pooling.output, config.dimension)
 
     def forward(self, input_BFL: Tensor) -> Tensor:
-        x_BCFL = self.relu(self.norm(self.conv(input_BFL.unsqueeze(1))))
+        # Channels last: convolutions of few channels are up to half as fast again, on CPUs and on GPUs.
+        image_B1FL = input_BFL.unsqueeze(1).to(memory_format=torch.channels_last)
+        x_BCFL = self.relu(self.norm(self.conv(image_B1FL)))
         frames_BCL = self.blocks(x_BCFL).mean(2)
         return self.embedding(self.pooling(frames_BCL))
