@@ -27,6 +27,20 @@ SCRIPT
     export SSLSV_VENV=$1
 }
 
+# sleeping_environment FOLDER: the same, but the launcher is the real one and a command sleeps, its process in FOLDER/job.
+sleeping_environment() {
+    rm -f "$1/job"
+    cat >"$1/bin/python3" <<SCRIPT
+#!/usr/bin/env bash
+case \$* in
+    *environment.py*) exit 0 ;;
+    -c*) echo 0 ;;
+    *sslsv_tk.launch*) exec "$(python3 -c 'import sys; print(sys.executable)')" "\$@" ;;
+    *) echo \$\$ >"$1/job.new" && mv "$1/job.new" "$1/job" && exec sleep 300 ;;
+esac
+SCRIPT
+}
+
 expect() { # expect STATUS PART-OF-OUTPUT: of the last `run`
     [ "${status:?}" -eq "$1" ] || { echo "status $status, output: ${output?}" && return 1; }
     [[ $output == *"$2"* ]] || { echo "expected '$2' in: $output" && return 1; }

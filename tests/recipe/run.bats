@@ -222,3 +222,23 @@ called() { # called COUNT WORD: how many calls contain WORD
     run ./run.sh --stop-stage 1
     expect 0 "Successfully finished."
 }
+
+@test "Ctrl-C, kill and kill -9 end what the recipe started, and the next run is not locked out" {
+    corpus
+    for number in INT TERM KILL; do
+        sleeping_environment "$BATS_TEST_TMPDIR/venv"
+        setsid --wait env --default-signal=INT ./run.sh --stop-stage 1 >"$BATS_TEST_TMPDIR/printed" 2>&1 &
+        for _ in $(seq 600); do [ ! -s "$SSLSV_VENV/job" ] || break && sleep 0.05; done
+        job=$(cat "$SSLSV_VENV/job")
+        script=$(cat data/log/lock)
+        kill -0 "$job" "$script"
+        if [ "$number" = INT ]; then kill -INT -- "-$script"; else kill "-$number" "$script"; fi
+        wait $! && return 1
+        for _ in $(seq 600); do kill -0 "$job" 2>/dev/null || break && sleep 0.05; done
+        run kill -0 "$job"
+        [ "$status" -ne 0 ]
+        pretend_environment "$BATS_TEST_TMPDIR/venv"
+        run ./run.sh --stop-stage 1
+        expect 0 "Successfully finished."
+    done
+}
