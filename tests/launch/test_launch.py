@@ -183,6 +183,7 @@ def test_jobs_end_with_a_launcher_that_is_killed() -> None:
     launcher.kill()
     launcher.wait(30)
     until(lambda: not is_alive("pid.1"))
+    os.kill(int(Path("child.1").read_text()), signal.SIGKILL)  # a job's own children are its business in this case
 
 
 def test_jobs_end_with_a_script_that_is_killed_when_asked_to() -> None:
