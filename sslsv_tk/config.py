@@ -7,6 +7,7 @@ the file says itself wins over what it includes, and later files win over earlie
 import contextlib
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -64,9 +65,10 @@ def _read(text: str, file: str) -> Any:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         return _Table() if node is None else _parse(node, file)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
+    except ConfigError:
+        raise
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError) as error:
+        # PyYAML lets a wrong value of a tag (`!!bool perhaps`) end as a KeyError or an AttributeError.
         raise ConfigError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
 
 
@@ -148,7 +150,7 @@ def build(cls: type[T], table: Mapping[str, Any], prefix: str = "") -> T:
         return cls(**values)
     except ConfigError:
         raise
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError) as error:
         raise ConfigError(f"{_place_of(table)}: {error}") from None
 
 
@@ -159,59 +161,93 @@ def _place_of(table: Mapping[str, Any]) -> str:
 
 def _convert(hint: Any, value: Any, place: str, name: str) -> Any:
     """Check `value` against the type `hint`; integers pass as floats, and 1e-3 (a string in YAML 1.1) as well."""
+    if hint is Component:
+        return _convert_component(value, place, name)
     if dataclasses.is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{place}: {name} takes a table of options, found {value!r}.")
-        if hint is Component:
-            rest = _merge(_Table(), value)
-            chosen = rest.pop("name", None)
-            if not isinstance(chosen, str):
-                raise ConfigError(f"{place}: {name} needs a name, as in `{name}: {{name: ...}}`.")
-            return Component(chosen, rest)
-        return build(typing.cast(type, hint), value, f"{name}.")
+        return build(typing.cast(type, hint), _mapping(value, place, name), f"{name}.")
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in arguments:
-            return None
-        hint = next(a for a in arguments if a is not type(None))
-        return _convert(hint, value, place, name)
+        return _convert_union(arguments, value, place, name)
     if origin is typing.Literal:
-        if value not in arguments or isinstance(value, bool) != isinstance(arguments[0], bool):
-            near = difflib.get_close_matches(str(value), [str(a) for a in arguments], n=1)
-            meant = f" Did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"{place}: {name} is one of {', '.join(map(str, arguments))}; found {value!r}.{meant}")
-        return value
+        return _convert_literal(arguments, value, place, name)
     if origin is tuple:
-        many = list(value) if isinstance(value, (list, tuple)) else None
-        if many is None or (arguments[-1] is not Ellipsis and len(many) != len(arguments)):
-            raise ConfigError(f"{place}: {name} takes a list of {len(arguments)} values, found {value!r}.")
-        kinds = [arguments[0]] * len(many) if arguments[-1] is Ellipsis else arguments
-        return tuple(_convert(kind, item, place, name) for kind, item in zip(kinds, many, strict=True))
+        return _convert_tuple(arguments, value, place, name)
     return _convert_scalar(hint, value, place, name)
+
+
+def _mapping(value: Any, place: str, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{place}: {name} takes a table of options, found {value!r}.")
+    return value
+
+
+def _convert_component(value: Any, place: str, name: str) -> Component:
+    rest = _merge(_Table(), _mapping(value, place, name))
+    chosen = rest.pop("name", None)
+    if not isinstance(chosen, str):
+        raise ConfigError(f"{place}: {name} needs a name, as in `{name}: {{name: ...}}`.")
+    return Component(chosen, rest)
+
+
+def _convert_union(members: tuple[Any, ...], value: Any, place: str, name: str) -> Any:
+    """The member that has the value's own type, else the first one that takes it: in int | float 400 stays whole."""
+    if value is None and type(None) in members:
+        return None
+    others = [member for member in members if member is not type(None)]
+    others.sort(key=lambda member: member is not type(value))
+    if len(others) == 1:
+        return _convert(others[0], value, place, name)
+    for member in others:
+        with contextlib.suppress(ConfigError):
+            return _convert(member, value, place, name)
+    kinds = " or ".join(getattr(member, "__name__", str(member)) for member in members if member is not type(None))
+    raise ConfigError(f"{place}: {name} takes a value of type {kinds}, found {value!r}.")
+
+
+def _convert_literal(choices: tuple[Any, ...], value: Any, place: str, name: str) -> Any:
+    if isinstance(value, bool) and str(value).lower() in choices:
+        value = str(value).lower()  # YAML reads an unquoted `true` as a boolean
+    if not any(value == choice and type(value) is type(choice) for choice in choices):
+        near = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"{place}: {name} is one of {', '.join(map(str, choices))}; found {value!r}.{meant}")
+    return value
+
+
+def _convert_tuple(kinds: tuple[Any, ...], value: Any, place: str, name: str) -> tuple[Any, ...]:
+    any_length = kinds[-1] is Ellipsis
+    if not isinstance(value, (list, tuple)) or (not any_length and len(value) != len(kinds)):
+        length = "" if any_length else f" of {len(kinds)} values"
+        raise ConfigError(f"{place}: {name} takes a list{length}, found {value!r}.")
+    each = kinds[:1] * len(value) if any_length else kinds
+    return tuple(_convert(kind, item, place, name) for kind, item in zip(each, value, strict=True))
 
 
 def _convert_scalar(hint: type, value: Any, place: str, name: str) -> Any:
     if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, OverflowError):
             value = float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ConfigError(f"{place}: {name} takes a value of type {hint.__name__}, found {value!r}.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{place}: {name} takes a finite number, found {value}.")
     return value
 
 
 def to_dict(instance: Any) -> dict[str, Any]:
     """The dataclass as plain nested dictionaries; a Component becomes {name, **settings}."""
-    result: dict[str, Any] = {}
-    for f in dataclasses.fields(instance):
-        value = getattr(instance, f.name)
-        if isinstance(value, Component):
-            value = {"name": value.name, **value.settings}
-        elif dataclasses.is_dataclass(value):
-            value = to_dict(value)
-        elif isinstance(value, tuple):
-            value = list(value)
-        result[f.name] = value
-    return result
+    return {f.name: _plain(getattr(instance, f.name)) for f in dataclasses.fields(instance)}
+
+
+def _plain(value: Any) -> Any:
+    """A value in the types that YAML has."""
+    if isinstance(value, Component):
+        return {"name": value.name, **_plain(value.settings)}
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def dump(instance: Any, path: str | Path) -> None:

@@ -28,7 +28,7 @@ from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
 class SSPSKMeansConfig:
     """Settings of the sampler; the defaults are the paper's for VoxCeleb2."""
 
-    clusters: float = 25_000
+    clusters: int | float = 25_000
     """K; below 1 it is a share of the utterances (0.02). The paper's K is four times the number of speakers."""
     neighbours: int = 1
     """M, nearest other clusters to draw from; 0 draws from the anchor's own cluster."""
