@@ -1,16 +1,33 @@
 """Log lines, and how a command ends: one clear line for a user's mistake, never a traceback."""
 
+import contextlib
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 FORMAT = "%(asctime)s (%(name)s) %(message)s"
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
 
 
 def logger(name: str) -> logging.Logger:
     """The logger of a command or of a part; lines go to standard error."""
     return logging.getLogger(name)
+
+
+@contextlib.contextmanager
+def also_to(path: str | Path) -> Iterator[None]:
+    """Append log lines to a file as well, as long as the block runs."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter(FORMAT, TIME_FORMAT))
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
 
 
 def run_command(main: Callable[[Sequence[str] | None], int | None], arguments: Sequence[str] | None = None) -> int:
@@ -19,7 +36,7 @@ def run_command(main: Callable[[Sequence[str] | None], int | None], arguments: S
     Expected are ValueError and its subclasses (the library's word for bad input) and OSError (disk full, not
     allowed, not found). Everything else is a fault of ours and keeps its traceback.
     """
-    logging.basicConfig(level=logging.INFO, format=FORMAT, datefmt="%Y-%m-%dT%H:%M:%S", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, format=FORMAT, datefmt=TIME_FORMAT, stream=sys.stderr)
     words = sys.argv[1:] if arguments is None else list(arguments)
     program = main.__module__ if main.__module__ != "__main__" else sys.argv[0].rpartition("/")[2].removesuffix(".py")
     log = logger(program.rpartition(".")[2])

@@ -5,14 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from sslsv_tk import logs
-from sslsv_tk.data.tables import text
-from sslsv_tk.report.evaluation import REPLICATES, TrialList, read_list
-from sslsv_tk.report.score_file import read_scores
+from sslsv_tk.report.comparison import scores_of_list
+from sslsv_tk.report.evaluation import REPLICATES, read_list
 from sslsv_tk.scoring.bootstrap import compare_eer
-from sslsv_tk.scoring.metrics import Floats
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -30,21 +26,6 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
     return parser
-
-
-def scores_of_list(path: Path, listed: TrialList) -> Floats:
-    """Scores (T,) of a file that must hold the trials of the list in its order."""
-    enrol, test, scores = read_scores(path)
-    if len(scores) != len(listed.trials):
-        raise ValueError(f"{path} has {len(scores)} scores, {listed.path} has {len(listed.trials)} trials.")
-    wanted = listed.keys[listed.trials.enrol], listed.keys[listed.trials.test]
-    other = np.flatnonzero((enrol != wanted[0]) | (test != wanted[1]))
-    if len(other):
-        expected, found = (f"{text(side[0][other[0]])} {text(side[1][other[0]])}" for side in (wanted, (enrol, test)))
-        raise ValueError(
-            f"{path}:{other[0] + 1}: expected {expected} as in {listed.path}, found {found}: another list."
-        )
-    return scores
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
     checkpoints/latest.pt      everything to go on from: model, optimiser, place in the run, running sums
     checkpoints/previous.pt    the one before, for the case that latest.pt is damaged
     checkpoints/sampler-<step>.pt   queues and clusters that belong to the checkpoint of that step
-    checkpoints/<N>epoch.pt    the model after N epochs: for averaging and extraction
+    checkpoints/<N>epoch.pt    the model after N epochs (0: untrained): for averaging and extraction
     checkpoints/averaged.pt    the mean of the last epochs
 
 Each appears by a rename. A sampler file is written before the checkpoint that names it and its checksum, and

@@ -85,7 +85,9 @@ class Trainer:
         """Take over the newest checkpoint, or `first`; returns how much of metrics.jsonl belongs to it."""
         found = self.checkpoints.load()
         if found is None:
-            if first is not None:
+            if first is None:
+                self.checkpoints.save_epoch(0, self.method.state_dict())
+            else:
                 self.method.load_state_dict(first["model"])
                 self.optimiser.load_state_dict(first["optimiser"])
                 self.place = Place(epoch=first["epoch"], step=first["step"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sslsv_tk import artifacts, provenance
+from sslsv_tk import artifacts, logs, provenance
 from sslsv_tk import config as configuration
 from sslsv_tk.data.arks import AudioArchive
 from sslsv_tk.data.augmentation import Augmentation
@@ -59,7 +59,8 @@ def train(config: SystemConfig, options: RunOptions, device: torch.device, force
     last_epoch = config.training.epochs if first is None else first["epoch"] + config.training.continued_epochs
     if _complete(config, options.system, last_epoch):
         _log.info("%s: complete, %d epochs", options.system, last_epoch)
-    else:
+        return
+    with logs.also_to(options.system / "train.log"):
         parts = make_parts(config, options, device)
         Trainer(config, parts, options.system, device).run(first, last_epoch)
 
@@ -68,7 +69,7 @@ def remove(system: Path) -> None:
     """Take away what an earlier run left."""
     for name in ("checkpoints", "tensorboard"):
         shutil.rmtree(system / name, ignore_errors=True)
-    for name in ("made.json", "metrics.jsonl", "config.yaml"):
+    for name in ("made.json", "metrics.jsonl", "config.yaml", "train.log"):
         (system / name).unlink(missing_ok=True)
 
 
@@ -167,7 +168,7 @@ def write_average(system: Path, epochs: int | None = None) -> None:
     if epochs is None:
         epochs = configuration.load(SystemConfig, system / "config.yaml").training.average_epochs
     folder = checkpoints.CheckpointFolder(system)
-    chosen = folder.epochs()[-epochs:]
+    chosen = [epoch for epoch in folder.epochs() if epoch > 0][-epochs:]
     if not chosen:
         raise ValueError(f"{system}: no epoch file to average. Let at least one epoch of training end.")
     path = folder.folder / "averaged.pt"
