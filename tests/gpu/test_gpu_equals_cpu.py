@@ -1,4 +1,4 @@
-"""On a machine with a GPU: every part gives what it gives on the CPU, to 1e-4 of the largest magnitude (fp32, no TF32)."""
+"""On a machine with a GPU: every part gives what it gives on the CPU, to 1e-4 of the largest magnitude (no TF32)."""
 
 import numpy as np
 import pytest
