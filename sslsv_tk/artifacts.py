@@ -70,7 +70,7 @@ def read_record(folder: str | Path) -> dict[str, dict[str, Any]] | None:
         return None
     except ValueError:
         found = None
-    if not isinstance(found, dict) or not {"options", "inputs"} <= found.keys():
+    if not isinstance(found, dict) or not all(isinstance(found.get(kind), dict) for kind in ("options", "inputs")):
         raise StaleArtifact(
             f"{folder}/{RECORD}: not a record of how this folder was made. Remove it, or use --force true."
         )

@@ -64,7 +64,7 @@ def _parse(node: yaml.Node, file: str) -> Any:
 def _read(text: str, file: str) -> Any:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        return _Table() if node is None else _parse(node, file)
+        return None if node is None else _parse(node, file)
     except ConfigError:
         raise
     except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError) as error:
@@ -99,6 +99,8 @@ def read(file: str | Path, _open: tuple[Path, ...] = ()) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ConfigError(f"{file}: not UTF-8 text, so not a YAML file.") from None
     table = _read(text, str(file))
+    if table is None:  # nothing but comments
+        table = _Table()
     if not isinstance(table, _Table):
         raise ConfigError(f"{file}: expected `key: value` lines, found {type(table).__name__}.")
     includes = table.pop("include", [])

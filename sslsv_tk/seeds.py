@@ -43,6 +43,8 @@ def uniform(count: int, *key: Key) -> NDArray[np.float64]:
 
 def choose(sizes: int | NDArray[np.integer], uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
     """Turn draws in [0, 1) into integers in [0, size)."""
+    if np.min(sizes, initial=1) < 1:
+        raise ValueError(f"Expected at least one to choose from, found {np.min(sizes)}.")
     return np.minimum((uniforms * sizes).astype(np.int64), np.asarray(sizes, dtype=np.int64) - 1)
 
 
