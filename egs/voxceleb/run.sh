@@ -179,13 +179,13 @@ if within 1 1; then
         --labels "$labels" \
         --tolerance "$tolerance" \
         --force "$force"
-    cat "${trial_lists[@]}" >"$datadir/log/all_trials"
     $train_cmd "$datadir/log/prepare_$test_set.log" \
         python3 -m sslsv_tk.bin.prepare_corpus \
         --layout "$test_layout" \
         --source "$test_audio" \
         --out "$datadir/$test_set" \
-        --only "$datadir/log/all_trials" \
+        --only "${trial_lists[@]}" \
+        --tolerance "$tolerance" \
         --force "$force"
     for list in "${trial_lists[@]}"; do
         $train_cmd "$datadir/log/prepare_$(trials_of "$list").log" \
@@ -226,6 +226,7 @@ if within 3 3; then
             --out "$dump/$set" \
             --num-jobs "$jobs" \
             --job JOB \
+            --tolerance "$tolerance" \
             --force "$force"
         $train_cmd "$dumpdir/log/finish_$set.log" \
             python3 -m sslsv_tk.bin.finish_packing \

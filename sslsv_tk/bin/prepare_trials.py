@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sslsv_tk import logs
 from sslsv_tk.data import trials
-from sslsv_tk.data.directories import DataDirectory
+from sslsv_tk.data.directories import DataDirectory, remove_temporaries
 
 log = logs.logger("prepare_trials")
 
@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keys = DataDirectory.load(options.data).keys
     found = trials.read_trials(options.source, keys)
     found.require_both_kinds(options.source)
+    remove_temporaries(options.out.parent, options.out.name)
     trials.write_trials(options.out, found, keys)
     targets = int(found.target.sum())
     log.info("%s: %d trials, %d target, %d nontarget", options.out, len(found), targets, len(found) - targets)

@@ -229,7 +229,7 @@ def fingerprints(path: str | Path) -> dict[str, str]:
     return found
 
 
-def remove_temporaries(folder: str | Path) -> None:
-    """Remove what a killed process left under temporary names."""
-    for stray in Path(folder).glob(".*.tmp"):
+def remove_temporaries(folder: str | Path, of: str = "*") -> None:
+    """Remove what a killed process left under temporary names; `of`: those of this file alone."""
+    for stray in Path(folder).glob(f".{of}.*.tmp"):
         stray.unlink(missing_ok=True)

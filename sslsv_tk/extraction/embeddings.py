@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts
-from sslsv_tk.data import tables
+from sslsv_tk.data import directories, tables
 from sslsv_tk.data.arks import AudioArchive
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.frontend.features import FrontEnd
@@ -112,6 +112,7 @@ class EmbeddingFolder:
         (self.folder / artifacts.RECORD).unlink(missing_ok=True)
         part = self.part(job)
         (part / artifacts.RECORD).unlink(missing_ok=True)
+        directories.remove_temporaries(part)
         ark, lines = part / "xvector.ark", []
         with artifacts.replacing(ark, "wb") as stream:
             for start in blocks_of_job(len(archive), job, self.jobs):
@@ -126,6 +127,7 @@ class EmbeddingFolder:
 
     def join(self, archive: AudioArchive) -> None:
         """Write xvector.scp over all parts after checking that every utterance is there once."""
+        directories.remove_temporaries(self.folder)
         lines: list[str] = []
         for job in range(1, self.jobs + 1):
             if not self._is_current(self.part(job)):

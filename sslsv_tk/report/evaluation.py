@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, logs, provenance
 from sslsv_tk.data.arks import read_scp
-from sslsv_tk.data.directories import DataDirectory, find_rows
+from sslsv_tk.data.directories import DataDirectory, find_rows, remove_temporaries
 from sslsv_tk.data.tables import Words, first_words, text
 from sslsv_tk.data.trials import Trials, read_trials
 from sslsv_tk.report import system
@@ -99,6 +99,8 @@ def is_complete(evaluation: Evaluation) -> bool:
 
 def evaluate(evaluation: Evaluation) -> dict[str, Any]:
     """Score the list, write the scores and then the row; returns the row."""
+    for file in (evaluation.scores, evaluation.row):
+        remove_temporaries(file.parent, file.name)
     made_from = _made_from(evaluation)
     options = _extraction_options(evaluation)
     listed = read_list(evaluation.data, evaluation.trials)

@@ -11,6 +11,7 @@ from typing import Any
 
 import sslsv_tk
 from sslsv_tk import artifacts
+from sslsv_tk.data.directories import remove_temporaries
 from sslsv_tk.provenance import commit
 from sslsv_tk.scoring.metrics import EER_CONVENTIONS
 
@@ -124,6 +125,7 @@ def write_results(experiments: str | Path) -> Path:
     rows = read_rows(experiments)
     path = Path(experiments) / "RESULTS.md"
     facts = "\n".join(f"- {name}: `{value}`" for name, value in environment().items())
+    remove_temporaries(path.parent, path.name)
     with artifacts.replacing(path) as stream:
         stream.write(f"{_TITLE}\n\n## Environment\n{facts}\n\n## Systems\n{table(rows)}")
     return path

@@ -73,7 +73,7 @@ class CheckpointFolder:
         write(sampler, sampler_state)
         whole = {**state, "sampler": {"file": sampler.name, "sha256": _checksum(sampler)}}
         if latest.exists():
-            link = self.folder / f".previous.{os.getpid()}.tmp"
+            link = self.folder / f".previous.pt.{os.getpid()}.tmp"
             link.unlink(missing_ok=True)
             os.link(latest, link)
             os.replace(link, previous)

@@ -128,6 +128,8 @@ class Trainer:
 
     def _refuse_non_finite(self) -> None:
         loss = self.whole_epoch.means().get("loss", 0.0)
+        if math.isfinite(loss) and not _all_finite(self.method):
+            loss = math.nan  # the next one would be: a gradient was not finite
         if not math.isfinite(loss):
             raise NonFiniteLoss(
                 f"The loss is {loss} in epoch {self.place.epoch + 1}, at step {self.place.step} or up to "
@@ -237,3 +239,9 @@ class Trainer:
         epoch = place.epoch if kind == "epoch" else place.epoch + 1
         _log.info("%s", line({"kind": kind, "epoch": epoch, "step": place.step, **numbers}))
         self.records.write({"kind": kind, "epoch": epoch, **numbers}, place.step)
+
+
+def _all_finite(module: torch.nn.Module) -> bool:
+    """Are all weights and statistics numbers?"""
+    tensors = [tensor for tensor in module.state_dict().values() if tensor.is_floating_point()]
+    return bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all())

@@ -10,6 +10,7 @@ import torch
 
 from sslsv_tk import artifacts, logs, provenance
 from sslsv_tk import config as configuration
+from sslsv_tk.data import directories
 from sslsv_tk.data.arks import AudioArchive
 from sslsv_tk.data.augmentation import Augmentation
 from sslsv_tk.data.batches import EpochBatches
@@ -54,6 +55,8 @@ def train(config: SystemConfig, options: RunOptions, device: torch.device, force
     config = assembly.resolve(config)
     if force:
         remove(options.system)
+    for folder in (options.system, options.system / "checkpoints"):
+        directories.remove_temporaries(folder)
     first = None if options.continue_from is None else last_state(config, options.continue_from)
     _claim(config, options, first)
     last_epoch = config.training.epochs if first is None else first["epoch"] + config.training.continued_epochs
@@ -168,6 +171,7 @@ def write_average(system: Path, epochs: int | None = None) -> None:
     if epochs is None:
         epochs = configuration.load(SystemConfig, system / "config.yaml").training.average_epochs
     folder = checkpoints.CheckpointFolder(system)
+    directories.remove_temporaries(folder.folder, "averaged.pt")
     chosen = [epoch for epoch in folder.epochs() if epoch > 0][-epochs:]
     if not chosen:
         raise ValueError(f"{system}: no epoch file to average. Let at least one epoch of training end.")
