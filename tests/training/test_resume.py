@@ -1,0 +1,91 @@
+"""A run that is killed and started again is the run that was never killed, bit for bit."""
+
+import os
+import random
+import shutil
+
+import gated_run
+import pytest
+from train_options import options
+
+POSITIVES = ("ssps_kmeans", "same_speaker", "same_utterance")
+
+
+def train_with_kills(words, chance, kills, most_events):
+    """Kill the run `kills` times, each time a random number of events after it was started anew; then let it end."""
+    seen = []
+    while len(seen) < kills:
+        passed = gated_run.train_until(words, chance.randrange(1, most_events), chance)
+        if passed is None:
+            break
+        seen.append(passed)
+    assert gated_run.train(words) == 0
+    return seen
+
+
+@pytest.mark.parametrize("minutes", [0.0, 1000.0], ids=["checkpoint at every step", "checkpoint at every epoch"])
+def test_stage_4_killed_at_random(place, stage4, outcome, assert_same, minutes):
+    chance = random.Random(f"stage 4 {minutes}")
+    words = place.options("ssl", f"training.checkpoint_minutes={minutes}")
+    kills = train_with_kills(words, chance, kills=5, most_events=30)
+    assert len(kills) >= 3
+    assert_same(outcome(place.systems / "ssl"), outcome(stage4))
+    assert not list((place.systems / "ssl").rglob("*.tmp")), "a killed run's temporary files stay for ever"
+
+
+@pytest.mark.parametrize("positives", POSITIVES)
+def test_stage_5_killed_at_random(place, stage4, outcome, assert_same, positives):
+    assert gated_run.train(place.options("whole", positives=positives, base=stage4)) == 0
+    words = place.options("killed", positives=positives, base=stage4)
+    kills = train_with_kills(words, random.Random(positives), kills=5, most_events=24)
+    assert len(kills) >= 3
+    assert_same(outcome(place.systems / "killed"), outcome(place.systems / "whole"))
+
+
+def test_checkpoints_between_steps(place, stage4, outcome, assert_same):
+    """With minutes between checkpoints, steps since the last one are made again, with the same numbers."""
+    words = ("training.checkpoint_minutes=0.0004",)  # 24 ms: some steps get one and some do not
+    assert gated_run.train(place.options("whole", *words, positives="ssps_kmeans", base=stage4)) == 0
+    options = place.options("killed", *words, positives="ssps_kmeans", base=stage4)
+    assert len(train_with_kills(options, random.Random("between"), kills=4, most_events=24)) >= 2
+    assert_same(outcome(place.systems / "killed"), outcome(place.systems / "whole"))
+
+
+@pytest.fixture(scope="module")
+def whole_ssps(inputs, stage4, outcome, tmp_path_factory):
+    """What an undisturbed stage 5 with SSPS leaves."""
+    system = tmp_path_factory.mktemp("exp") / "whole"
+    assert gated_run.train(options(inputs, system, positives="ssps_kmeans", base=stage4)) == 0
+    return outcome(system)
+
+
+@pytest.mark.parametrize("events", [2, 5, 8, 11, 14])
+def test_killed_while_the_queues_are_filled(place, stage4, outcome, assert_same, whole_ssps, events):
+    """Four batches fill the queues; each is read and its checkpoint written: 3 to 5 events."""
+    words = place.options("killed", positives="ssps_kmeans", base=stage4)
+    passed = gated_run.train_until(words, 3 + events, random.Random(events))
+    assert passed is not None and "step" not in passed, "the kill came after the filling"
+    assert not (place.systems / "killed" / "metrics.jsonl").read_text()
+    assert gated_run.train(words) == 0
+    assert_same(outcome(place.systems / "killed"), whole_ssps)
+
+
+def test_a_latest_checkpoint_cut_short(place, stage4, outcome, assert_same, whole_ssps):
+    """The run goes on from the checkpoint before, says so, and ends with the same model."""
+    words = place.options("cut", positives="ssps_kmeans", base=stage4)
+    assert gated_run.train_until(words, 34, random.Random("cut")) is not None
+    latest = place.systems / "cut" / "checkpoints" / "latest.pt"
+    os.truncate(latest, latest.stat().st_size // 2)
+    assert gated_run.train(words) == 0
+    said = (place.systems / "cut" / "train.log").read_text()
+    assert f"{latest}: not a checkpoint that can be read" in said
+    assert "going on from previous.pt, the checkpoint before" in said
+    assert_same(outcome(place.systems / "cut"), whole_ssps)
+
+
+def test_a_finished_run_whose_latest_checkpoint_is_cut_short(place, stage4, outcome, assert_same):
+    shutil.copytree(stage4, place.systems / "ssl")
+    latest = place.systems / "ssl" / "checkpoints" / "latest.pt"
+    os.truncate(latest, 100)
+    assert gated_run.train(place.options("ssl")) == 0
+    assert_same(outcome(place.systems / "ssl"), outcome(stage4))
