@@ -110,6 +110,10 @@ class CheckpointFolder:
             )
         return None
 
+    def has_begun(self) -> bool:
+        """Has a run written a checkpoint here, damaged or not?"""
+        return any((self.folder / name).exists() for name in ("latest.pt", "previous.pt"))
+
     def _read_sampler(self, state: Mapping[str, Any]) -> dict[str, Any]:
         path = self.folder / state["sampler"]["file"]
         if not path.exists():

@@ -86,6 +86,8 @@ def _claim(config: SystemConfig, options: RunOptions, first: dict[str, Any] | No
         inputs[f"training of {options.continue_from}"] = artifacts.digest(artifacts.read_record(options.continue_from))
         inputs[f"epochs of {options.continue_from}"] = str(first["epoch"])
     flat = {f"{section}.{name}": value for section, table in described.items() for name, value in table.items()}
+    if not checkpoints.CheckpointFolder(options.system).has_begun():  # what was asked for before came to nothing
+        (options.system / artifacts.RECORD).unlink(missing_ok=True)
     if not artifacts.made_as(options.system, flat, inputs):
         artifacts.record(options.system, flat, inputs)
     configuration.dump(config, options.system / "config.yaml")
@@ -177,9 +179,17 @@ def write_average(system: Path, epochs: int | None = None) -> None:
         raise ValueError(f"{system}: no epoch file to average. Let at least one epoch of training end.")
     path = folder.folder / "averaged.pt"
     inputs = artifacts.fingerprint(*(folder.path_of(str(epoch)) for epoch in chosen))
-    if path.exists() and checkpoints.read(path).get("inputs") == inputs:
+    if _average_made_of(path) == inputs:
         _log.info("%s: complete", path)
         return
     models = [checkpoints.read(folder.path_of(str(epoch)))["model"] for epoch in chosen]
     checkpoints.write(path, {"epochs": chosen, "inputs": inputs, "model": checkpoints.average(models)})
     _log.info("%s: mean of epochs %s", path, ", ".join(map(str, chosen)))
+
+
+def _average_made_of(path: Path) -> str | None:
+    """The fingerprint of the epoch files that an average was made of; None where there is no whole average."""
+    try:
+        return checkpoints.read(path).get("inputs")
+    except (FileNotFoundError, checkpoints.DamagedCheckpoint):
+        return None
