@@ -1,0 +1,275 @@
+"""Embeddings of full utterances: the same bits whatever the number of jobs, and nothing stale or missing."""
+
+import os
+import shutil
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small_corpus import pack, pack_all, write_configuration
+
+from sslsv_tk import logs
+from sslsv_tk.bin import average_checkpoints, extract_embeddings, finish_extraction, train
+from sslsv_tk.data.arks import AudioArchive
+from sslsv_tk.extraction import embeddings
+from sslsv_tk.extraction.embeddings import BLOCK, batches_of_block, blocks_of_job
+from sslsv_tk.training import assembly
+from sslsv_tk.training.evaluation import ExtractionOptions, make_extractor
+
+
+def run(command, *arguments: object) -> int:
+    return logs.run_command(command.main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Bits are the same at one number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """inputs/{train,test,long,...} and exp/ssl after one epoch with its average; read only."""
+    root = tmp_path_factory.mktemp("extraction")
+    pack_all(root / "inputs")
+    lengths = {f"s{n % 3}-r{n}-{n:05d}": 4_000 + 160 * (n % 4) for n in range(2 * BLOCK + 30)}
+    pack(root / "inputs" / "long", lengths)
+    configuration = write_configuration(root)
+    words = ["--config", configuration, "--train-set", root / "inputs" / "train", "--augmentation", root / "inputs"]
+    assert run(train, *words, "--out", root / "exp" / "ssl", "--set", "training.epochs=1") == 0
+    assert run(average_checkpoints, "--system", root / "exp" / "ssl") == 0
+    return root
+
+
+@pytest.fixture
+def system(trained, tmp_path) -> Path:
+    """A copy of the system that a test may write into."""
+    shutil.copytree(trained / "exp" / "ssl", tmp_path / "ssl")
+    return tmp_path / "ssl"
+
+
+def extract(system: Path, data: Path, jobs: int, *more: object) -> int:
+    """All jobs, then the joining; the largest exit status."""
+    words = ("--system", system, "--data", data, "--num-jobs", jobs, *more)
+    statuses = [run(extract_embeddings, *words, "--job", job) for job in range(1, jobs + 1)]
+    return max(*statuses, run(finish_extraction, *words))
+
+
+def vectors(system: Path, name: str) -> dict[str, np.ndarray]:
+    """What kaldiio reads from the joined scp, in its order."""
+    return dict(kaldiio.load_scp_sequential(str(system / "embeddings" / name / "xvector.scp")))
+
+
+def states(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()
+    }
+
+
+@pytest.mark.parametrize("jobs", [2, 3, 5])
+def test_the_number_of_jobs_changes_no_bit(trained, system, tmp_path, jobs):
+    """286 utterances are three blocks; with five jobs two have none."""
+    shutil.copytree(system, tmp_path / "one")
+    assert extract(tmp_path / "one", trained / "inputs" / "long", 1) == 0
+    assert extract(system, trained / "inputs" / "long", jobs) == 0
+    one, several = vectors(tmp_path / "one", "long"), vectors(system, "long")
+    assert list(one) == list(several) == [key.decode() for key in AudioArchive(trained / "inputs" / "long").keys]
+    for key, expected in one.items():
+        assert several[key].dtype == np.float32 and several[key].tobytes() == expected.tobytes(), key
+
+
+def test_embeddings_are_those_of_the_encoder_over_one_utterance_at_a_time(trained, system):
+    data = trained / "inputs" / "test"
+    assert extract(system, data, 2) == 0
+    found, archive = vectors(system, "test"), AudioArchive(data)
+    extractor = make_extractor(ExtractionOptions(system, "averaged", data, 1), torch.device("cpu"))
+    _, method, _ = assembly.load_system(system, "averaged")
+    encoder = method.scoring_encoder().eval()
+    for row, key in enumerate(archive.keys):
+        waveform = torch.from_numpy(archive.read(row, 0, int(archive.samples[row])))[None]
+        with torch.no_grad():
+            expected = encoder(extractor.front_end(waveform))[0].numpy()
+        one = found[key.decode()]
+        assert one.shape == (12,)
+        cosine = one @ expected / np.linalg.norm(one) / np.linalg.norm(expected)
+        assert cosine >= 1 - 1e-6 and np.abs(one - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def test_extraction_is_in_evaluation_mode_and_can_be_repeated(trained, system, tmp_path):
+    shutil.copytree(system, tmp_path / "again")
+    for folder in (system, tmp_path / "again"):
+        assert extract(folder, trained / "inputs" / "test", 1) == 0
+    first, second = vectors(system, "test"), vectors(tmp_path / "again", "test")
+    assert all(np.array_equal(first[key], second[key]) for key in first)
+    assert len({vector.tobytes() for vector in first.values()}) == len(first)
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=400).map(np.array),
+    st.integers(0, 3),
+    st.sampled_from([10, 60, 10_000]),
+)
+def test_batches_of_a_block(samples, block, most):
+    start = block * BLOCK
+    if start >= len(samples):
+        return
+    before, embeddings._MOST_SAMPLES = embeddings._MOST_SAMPLES, most
+    try:
+        batches = list(batches_of_block(samples, start))
+    finally:
+        embeddings._MOST_SAMPLES = before
+    assert sorted(np.concatenate(batches)) == list(range(start, min(start + BLOCK, len(samples))))
+    for rows in batches:
+        assert len(set(samples[rows])) == 1, "a batch holds one length: nothing is padded"
+        assert len(rows) == 1 or samples[rows].sum() <= most, "memory is bounded"
+
+
+@given(st.integers(0, 2000), st.integers(1, 12))
+def test_jobs_share_the_blocks_without_gap_or_overlap(utterances, jobs):
+    shares = [list(blocks_of_job(utterances, job, jobs)) for job in range(1, jobs + 1)]
+    assert [start for share in shares for start in share] == list(range(0, utterances, BLOCK))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_a_job_that_has_not_finished_is_named(trained, system, caplog):
+    words = ("--system", system, "--data", trained / "inputs" / "test", "--num-jobs", 2)
+    assert run(extract_embeddings, *words, "--job", 1) == 0
+    assert run(finish_extraction, *words) == 1
+    assert "parts/2: job 2 of 2 has not finished. Run stage 6 again." in caplog.text
+    assert not (system / "embeddings" / "test" / "xvector.scp").exists()
+    assert run(extract_embeddings, *words, "--job", 2) == 0 and run(finish_extraction, *words) == 0
+
+
+def test_a_missing_embedding_is_named(trained, system, caplog):
+    """A part that says it is complete but lacks a line, as after a careless edit."""
+    data = trained / "inputs" / "test"
+    words = ("--system", system, "--data", data, "--num-jobs", 1)
+    assert run(extract_embeddings, *words, "--job", 1) == 0
+    scp = system / "embeddings" / "test" / "parts" / "1" / "xvector.scp"
+    lines = scp.read_text().splitlines(keepends=True)
+    scp.write_text("".join(lines[:2] + lines[3:]))
+    assert run(finish_extraction, *words) == 1
+    assert f"expected 7 embeddings, found 6; missing: {lines[2].split()[0]}" in caplog.text
+    scp.write_text("".join([*lines[:3], lines[0], *lines[3:]]))
+    assert run(finish_extraction, *words) == 1
+    assert "expected 7 embeddings, found 8; missing: none, but some are there twice" in caplog.text
+
+
+def test_a_second_run_changes_nothing_and_force_makes_anew(trained, system):
+    data = trained / "inputs" / "test"
+    assert extract(system, data, 2) == 0
+    before = states(system)
+    assert extract(system, data, 2) == 0
+    assert states(system) == before
+    assert extract(system, data, 2, "--force", "true") == 0
+    after = states(system)
+    ark = "embeddings/test/parts/1/xvector.ark"
+    assert after[ark][1] == before[ark][1] and after[ark][0] > before[ark][0]
+
+
+def test_embeddings_older_than_their_checkpoint_are_made_anew(trained, system, tmp_path):
+    data = trained / "inputs" / "test"
+    assert extract(system, data, 1) == 0
+    before = vectors(system, "test")
+    state = torch.load(system / "checkpoints" / "averaged.pt", weights_only=True)
+    for name, tensor in state["model"].items():
+        if name.endswith("weight"):
+            tensor *= 1.5
+    torch.save(state, system / "checkpoints" / "averaged.pt")
+    assert extract(system, data, 1) == 0
+    after = vectors(system, "test")
+    assert list(after) == list(before) and all(not np.allclose(after[key], before[key]) for key in before)
+
+
+def test_embeddings_of_another_list_are_made_anew(trained, system, tmp_path):
+    data = tmp_path / "test"
+    shutil.copytree(trained / "inputs" / "test", data)
+    assert extract(system, data, 1) == 0
+    for table in ("wav.scp", "utt2samples", "utt2spk", "utt2rec"):
+        lines = (data / table).read_text().splitlines(keepends=True)
+        (data / table).write_text("".join(lines[1:]))
+    assert extract(system, data, 1) == 0
+    assert len(vectors(system, "test")) == 6
+
+
+def test_parts_of_an_earlier_number_of_jobs_go(trained, system):
+    data = trained / "inputs" / "test"
+    assert extract(system, data, 3) == 0
+    assert extract(system, data, 2) == 0
+    parts = system / "embeddings" / "test" / "parts"
+    assert sorted(part.name for part in parts.iterdir()) == ["1", "2"]
+    assert len(vectors(system, "test")) == 7
+
+
+def test_each_checkpoint_has_a_folder_of_its_own(trained, system):
+    data = trained / "inputs" / "test"
+    for checkpoint in ("averaged", "latest", "0", "1"):
+        assert extract(system, data, 1, "--checkpoint", checkpoint) == 0
+    untrained, trained_one, latest = (vectors(system, f"test_{name}") for name in ("0", "1", "latest"))
+    assert all(np.array_equal(latest[key], trained_one[key]) for key in latest)
+    assert not any(np.allclose(untrained[key], trained_one[key]) for key in latest)
+    assert vectors(system, "test").keys() == latest.keys()
+
+
+def test_what_a_killed_job_left_is_removed(trained, system):
+    part = system / "embeddings" / "test" / "parts" / "1"
+    part.mkdir(parents=True)
+    for stray in (part / ".xvector.ark.99999.tmp", part.parent.parent / ".xvector.scp.99999.tmp"):
+        stray.write_bytes(b"half")
+    (part / "xvector.ark").write_bytes(b"half")
+    assert extract(system, trained / "inputs" / "test", 1) == 0
+    assert not list(system.rglob("*.tmp")) and len(vectors(system, "test")) == 7
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("no system", "no such checkpoint"),
+        ("no checkpoint", "no such checkpoint. There are: latest, 0, 1."),
+        ("cut checkpoint", "averaged.pt: not a checkpoint that can be read"),
+        ("other encoder", "averaged.pt does not fit"),
+        ("no configuration", "no config.yaml, so not a trained system"),
+        ("no data", "wav.scp"),
+        ("cut ark", "cut short"),
+        ("job 2 of 1", "--job 2 of --num-jobs 1"),
+        ("too short", "t0-rec0-00000"),
+    ],
+)
+def test_what_cannot_be_extracted_is_one_line(trained, system, tmp_path, caplog, fault, message):
+    data, averaged, job = tmp_path / "test", system / "checkpoints" / "averaged.pt", 1
+    shutil.copytree(trained / "inputs" / "test", data)
+    if fault == "no system":
+        shutil.rmtree(system)
+    elif fault == "no checkpoint":
+        averaged.unlink()
+    elif fault == "cut checkpoint":
+        os.truncate(averaged, 1000)
+    elif fault == "other encoder":
+        text = (system / "config.yaml").read_text()
+        (system / "config.yaml").write_text(text.replace("dimension: 12", "dimension: 13"))
+    elif fault == "no configuration":
+        (system / "config.yaml").unlink()
+    elif fault == "no data":
+        shutil.rmtree(data)
+    elif fault == "cut ark":
+        ark = shutil.copy(trained / "inputs" / "test" / "wav.ark", data / "wav.ark")
+        os.truncate(ark, 30_000)
+        scp = (data / "wav.scp").read_text()
+        (data / "wav.scp").write_text(scp.replace(str(trained / "inputs" / "test"), str(data)))
+    elif fault == "job 2 of 1":
+        job = 2
+    else:
+        shutil.rmtree(data)
+        pack(data, {"t0-rec0-00000": 100})
+    words = ("--system", system, "--data", data, "--num-jobs", 1, "--job", job)
+    assert run(extract_embeddings, *words) == 1
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 1 and message in errors[0], errors
+    assert not list((system / "embeddings").rglob("xvector.ark")) if system.exists() else True
