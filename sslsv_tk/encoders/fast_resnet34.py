@@ -5,6 +5,8 @@ Chung et al., "In defence of metric learning for speaker recognition", Interspee
 Shapes: B utterances, F mel bands, L frames, C channels.
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -100,3 +102,32 @@ class FastResNet34(Encoder):
         x_BCFL = self.relu(self.norm(self.conv(image_B1FL)))
         frames_BCL = self.blocks(x_BCFL).mean(2)
         return self.embedding(self.pooling(frames_BCL))
+
+
+_AUTHORS_NAMES = {  # a part of a name in the authors' weights -> ours
+    r"\bbn([12])\b": r"norm\1",
+    r"\bbn\b": "norm",
+    r"\bse\.fc\b": "excitation.gate",
+    r"\bdownsample\b": "shortcut",
+    r"\bpooling\.attention\b": "pooling.context",
+    r"\bpooling\.sap_linear\b": "pooling.projection",
+    r"^fc\b": "embedding",
+}
+
+
+def from_authors(state: Mapping[str, Tensor], blocks: tuple[int, ...] = FastResNet34Config.blocks) -> dict[str, Tensor]:
+    """Weights with the names of the SSPS authors' Fast ResNet-34 as a state dictionary of ours.
+
+    They number the residual blocks of each of the four stages (`block2.0`), we number all of them (`blocks.3`).
+    """
+
+    def running(match: re.Match[str]) -> str:
+        return f"blocks.{sum(blocks[: int(match[1]) - 1]) + int(match[2])}"
+
+    renamed = {}
+    for name, tensor in state.items():
+        name = re.sub(r"^block(\d)\.(\d+)", running, name)
+        for theirs, ours in _AUTHORS_NAMES.items():
+            name = re.sub(theirs, ours, name)
+        renamed[name] = tensor
+    return renamed
