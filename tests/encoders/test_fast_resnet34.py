@@ -1,0 +1,202 @@
+"""Fast ResNet-34: the authors' embeddings, its size, and that precision, batch and compilation do not change it."""
+
+import copy
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config, SqueezeExcitation, from_authors
+
+COMPILE = bool(os.environ.get("SSLSV_TEST_COMPILE"))
+THIN = FastResNet34Config(widths=(8, 8, 16, 16), blocks=(1, 1, 2, 1), dimension=24)
+
+
+def made(config: FastResNet34Config = THIN) -> FastResNet34:
+    """An encoder whose batch norms have seen something, in evaluation mode."""
+    torch.manual_seed(0)
+    encoder = FastResNet34(config)
+    with torch.no_grad():
+        encoder(frames(8))
+    return encoder.eval()
+
+
+def frames(batch: int, length: int = 101, bands: int = 40) -> Tensor:
+    return torch.randn(batch, bands, length, generator=torch.Generator().manual_seed(batch + length))
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+@pytest.fixture(scope="module")
+def reference(shared: Path) -> dict[str, Tensor]:
+    arrays = np.load(shared / "reference" / "fast_resnet34_sap.npz")
+    return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}
+
+
+def authors_state(reference: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix("state."): value for name, value in reference.items() if name.startswith("state.")}
+
+
+def test_the_embeddings_are_those_of_the_authors(reference: dict[str, Tensor]) -> None:
+    encoder = FastResNet34(FastResNet34Config())
+    encoder.load_state_dict(from_authors(authors_state(reference)), strict=True)
+    with torch.no_grad():
+        found = encoder.eval()(reference["features"])
+    assert relative(found, reference["embedding"]) <= 1e-4
+
+
+def test_every_name_of_the_authors_has_one_of_ours(reference: dict[str, Tensor]) -> None:
+    state = authors_state(reference)
+    renamed = from_authors(state)
+    ours = FastResNet34(FastResNet34Config()).state_dict()
+    assert renamed.keys() == ours.keys() and len(renamed) == len(state)
+    assert {name: tensor.shape for name, tensor in renamed.items()} == {n: t.shape for n, t in ours.items()}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("conv.weight", "conv.weight"),
+        ("bn.running_var", "norm.running_var"),
+        ("block1.0.bn1.bias", "blocks.0.norm1.bias"),
+        ("block2.0.conv1.weight", "blocks.3.conv1.weight"),
+        ("block3.5.bn2.weight", "blocks.12.norm2.weight"),
+        ("block4.0.downsample.1.weight", "blocks.13.shortcut.1.weight"),
+        ("block4.2.se.fc.2.bias", "blocks.15.excitation.gate.2.bias"),
+        ("pooling.attention", "pooling.context"),
+        ("pooling.sap_linear.weight", "pooling.projection.weight"),
+        ("fc.weight", "embedding.weight"),
+    ],
+)
+def test_a_name_of_the_authors_becomes_ours(theirs: str, ours: str) -> None:
+    assert list(from_authors({theirs: torch.zeros(1)})) == [ours]
+
+
+def test_it_has_as_many_parameters_as_the_paper_says() -> None:
+    with torch.device("meta"):
+        encoder = FastResNet34(FastResNet34Config())
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == 1_437_078
+
+
+def test_statistics_pooling_only_widens_the_embedding_layer() -> None:
+    with torch.device("meta"):
+        encoder = FastResNet34(FastResNet34Config(pooling="statistics"))
+    attention = 128 * 128 + 128 + 128
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == 1_437_078 - attention + 128 * 512
+
+
+@pytest.mark.parametrize("pooling", ["sap", "statistics"])
+@pytest.mark.parametrize(("length", "bands"), [(1, 40), (8, 80), (201, 40)])
+def test_any_length_and_any_number_of_bands_give_one_embedding(pooling: str, length: int, bands: int) -> None:
+    encoder = FastResNet34(FastResNet34Config((8, 8, 8, 8), (1, 1, 1, 1), pooling=pooling, dimension=24))  # type: ignore[arg-type]
+    found = encoder.eval()(frames(2, length, bands))
+    assert found.shape == (2, encoder.dimension) == (2, 24)
+    assert found.isfinite().all()
+
+
+def test_the_strides_are_those_of_the_authors() -> None:
+    encoder = made(FastResNet34Config(widths=(8, 8, 8, 8), blocks=(1, 1, 1, 1), dimension=4))
+    shapes: list[torch.Size] = []
+    for block in encoder.blocks:
+        block.register_forward_hook(lambda _module, _input, output: shapes.append(output.shape[2:]))
+    encoder(frames(1, 200, 40))
+    assert [tuple(shape) for shape in shapes] == [(20, 200), (10, 100), (5, 50), (5, 50)]
+
+
+def test_squeeze_and_excitation_scales_each_channel() -> None:
+    torch.manual_seed(0)
+    layer, x = SqueezeExcitation(8, 4), torch.randn(2, 8, 3, 5)
+    means = x.sum((2, 3)) / 15
+    hidden = (means @ layer.gate[0].weight.T + layer.gate[0].bias).clamp(min=0)
+    gates = 1 / (1 + (-(hidden @ layer.gate[2].weight.T + layer.gate[2].bias)).exp())
+    expected = torch.stack([x[b, c] * gates[b, c] for b in range(2) for c in range(8)]).view_as(x)
+    assert torch.allclose(layer(x), expected, atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_batch_is_its_utterances_one_by_one() -> None:
+    encoder, x = made(), frames(5)
+    alone = torch.cat([encoder(row[None]) for row in x])
+    assert relative(encoder(x), alone) < 1e-5
+
+
+@torch.no_grad()
+def test_evaluation_leaves_the_statistics_alone() -> None:
+    encoder = made()
+    before = copy.deepcopy(encoder.state_dict())
+    encoder(frames(4))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
+
+
+@torch.no_grad()
+def test_the_memory_layout_does_not_change_the_embedding() -> None:
+    encoder, x = made(), frames(3)
+
+    def contiguous(image: Tensor) -> Tensor:
+        hidden = encoder.relu(encoder.norm(encoder.conv(image.unsqueeze(1).contiguous())))
+        return encoder.embedding(encoder.pooling(encoder.blocks(hidden).mean(2)))
+
+    assert relative(encoder(x), contiguous(x)) < 1e-5
+
+
+@torch.no_grad()
+def test_bf16_is_close_to_fp32() -> None:
+    encoder, x = made(FastResNet34Config()), frames(4)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = encoder(x).float()
+    expected = encoder(x)
+    assert torch.nn.functional.cosine_similarity(found, expected).min() > 0.999
+    assert not torch.equal(found, expected)
+
+
+def test_every_parameter_gets_a_gradient() -> None:
+    encoder = made().train()
+    encoder(frames(4)).square().sum().backward()
+    gradients = {name: parameter.grad for name, parameter in encoder.named_parameters()}
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients.values())
+    silent = {name for name, gradient in gradients.items() if gradient is not None and not gradient.any()}
+    assert all(".excitation." in name for name in silent)  # one hidden unit may lie below its ReLU for every input
+
+
+def trained_once(encoder: FastResNet34, x: Tensor) -> list[Tensor]:
+    """The gradients of one training pass."""
+    weight = torch.linspace(-1.0, 1.0, 8 * len(x)).view(len(x), 8)
+    (encoder.train()(x) * weight).sum().backward()
+    return [parameter.grad for parameter in encoder.parameters() if parameter.grad is not None]
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "aot_eager",  # traced forward and backward, without generated code
+        pytest.param("inductor", marks=pytest.mark.skipif(not COMPILE, reason="minutes: SSLSV_TEST_COMPILE=1 runs it")),
+    ],
+)
+def test_the_compiled_encoder_is_the_eager_one(backend: str) -> None:
+    eager, x = FastResNet34(FastResNet34Config((8, 8, 8, 8), (1, 1, 1, 1), dimension=8)), frames(4, 32, 16)
+    compiled = copy.deepcopy(eager)
+    compiled.compile(backend=backend)
+    for expected, found in zip(trained_once(eager, x), trained_once(compiled, x), strict=True):
+        assert torch.allclose(found, expected, atol=1e-4 * float(expected.abs().max()) + 1e-6)
+    assert compiled.state_dict().keys() == eager.state_dict().keys()
+    with torch.no_grad():
+        assert relative(compiled.eval()(x), eager.eval()(x)) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"widths": (0, 8, 8, 8)}, "must be at least 1"),
+        ({"blocks": (1, 0, 1, 1)}, "must be at least 1"),
+        ({"dimension": 0}, "must be at least 1"),
+        ({"widths": (4, 8, 8, 8)}, r"Every width must be at least reduction = 8; found \(4, 8, 8, 8\)"),
+    ],
+)
+def test_sizes_that_make_no_network_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FastResNet34Config(**settings)  # type: ignore[arg-type]

@@ -1,0 +1,133 @@
+"""SimCLR: its loss against the authors' figures and against loops over the equation."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sslsv_tk.encoders.base import Encoder
+from sslsv_tk.methods.simclr import SimCLR, SimCLRConfig, nt_xent_loss
+
+
+class Means(Encoder):
+    """Mean of the frames of each band through a linear layer and a batch norm."""
+
+    dimension = 6
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 6)
+        self.norm = nn.BatchNorm1d(6)
+        self.calls: list[int] = []
+
+    def forward(self, input_BFL: Tensor) -> Tensor:
+        self.calls.append(len(input_BFL))
+        return self.norm(self.linear(input_BFL.mean(2)))
+
+
+def pair(batch: int = 5, width: int = 3) -> tuple[Tensor, Tensor]:
+    z = torch.randn(2, batch, width, dtype=torch.float64, generator=torch.Generator().manual_seed(batch))
+    return z[0], z[1]
+
+
+def cosine(a: Tensor, b: Tensor) -> float:
+    return float(a @ b) / math.sqrt(float(a @ a) * float(b @ b))
+
+
+def naive_one_direction(z1: Tensor, z2: Tensor, temperature: float) -> float:
+    """Equation (1) of the paper, term by term."""
+    total = 0.0
+    for i in range(len(z1)):
+        below = sum(math.exp(cosine(z1[i], z2[j]) / temperature) for j in range(len(z2)))
+        total -= math.log(math.exp(cosine(z1[i], z2[i]) / temperature) / below)
+    return total / len(z1)
+
+
+def naive_symmetric(z1: Tensor, z2: Tensor, temperature: float) -> float:
+    """Every row of either view against all the other rows."""
+    rows, total = [*z1, *z2], 0.0
+    for i in range(len(rows)):
+        positive = (i + len(z1)) % len(rows)
+        below = sum(math.exp(cosine(rows[i], rows[j]) / temperature) for j in range(len(rows)) if j != i)
+        total -= math.log(math.exp(cosine(rows[i], rows[positive]) / temperature) / below)
+    return total / len(rows)
+
+
+def test_loss_and_gradients_are_those_of_the_authors(shared: Path) -> None:
+    reference = np.load(shared / "reference" / "loss_simclr.npz")
+    z1, z2 = (torch.from_numpy(reference[name]).requires_grad_() for name in ("z1", "z2"))
+    loss = nt_xent_loss(z1, z2, float(reference["temperature"]))
+    loss.backward()
+    assert loss.item() == pytest.approx(float(reference["loss"]), rel=1e-5)
+    for tensor, name in ((z1, "grad_z1"), (z2, "grad_z2")):
+        assert tensor.grad is not None
+        assert np.abs(tensor.grad.numpy() - reference[name]).max() <= 1e-5 * np.abs(reference[name]).max()
+
+
+@pytest.mark.parametrize("temperature", [0.03, 0.5])
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_the_loss_is_that_of_loops_over_the_equation(batch: int, temperature: float) -> None:
+    z1, z2 = pair(batch)
+    one = naive_one_direction(z1, z2, temperature)
+    both = naive_symmetric(z1, z2, temperature)
+    assert nt_xent_loss(z1, z2, temperature, symmetric=False).item() == pytest.approx(one, abs=1e-9)
+    assert nt_xent_loss(z1, z2, temperature, symmetric=True).item() == pytest.approx(both, abs=1e-9)
+
+
+def test_equal_rows_give_the_logarithm_of_the_candidates() -> None:
+    z = torch.ones(8, 4)
+    assert nt_xent_loss(z, z, 0.03, symmetric=False).item() == pytest.approx(math.log(8), rel=1e-5)
+    assert nt_xent_loss(z, z, 0.03, symmetric=True).item() == pytest.approx(math.log(15), rel=1e-5)
+
+
+def test_orthogonal_pairs_give_next_to_no_loss() -> None:
+    assert nt_xent_loss(torch.eye(4), 3 * torch.eye(4), 0.03).item() < 1e-6
+
+
+def test_the_length_of_a_row_does_not_matter() -> None:
+    z1, z2 = pair()
+    assert torch.allclose(nt_xent_loss(z1, z2, 0.1), nt_xent_loss(7 * z1, 0.1 * z2, 0.1))
+
+
+def test_constant_positives_get_no_gradient_and_are_no_obstacle() -> None:
+    z1, z2 = pair()
+    nt_xent_loss(z1.requires_grad_(), z2, 0.1).backward()
+    assert z1.grad is not None and z1.grad.abs().sum() > 0 and z2.grad is None
+
+
+def test_one_pass_of_the_encoder_serves_both_views() -> None:
+    method = SimCLR(Means(), SimCLRConfig())
+    views = [torch.randn(5, 4, 7), torch.randn(5, 4, 7)]
+    anchors, positives = method.project(views)
+    assert method.encoder.calls == [10]
+    assert anchors.shape == positives.shape == (1, 5, method.projection_dimension)
+    expected = method.encoder(torch.cat(views))
+    assert torch.allclose(torch.cat([anchors[0], positives[0]]), expected, atol=1e-6)
+    assert method.loss(anchors, positives).item() == pytest.approx(
+        nt_xent_loss(anchors[0], positives[0], 0.03).item(), rel=1e-6
+    )
+
+
+def test_the_option_chooses_the_direction() -> None:
+    z1, z2 = pair()
+    method = SimCLR(Means(), SimCLRConfig(temperature=0.2, symmetric=False))
+    assert method.loss(z1[None], z2[None]).item() == pytest.approx(naive_one_direction(z1, z2, 0.2), abs=1e-9)
+
+
+def test_the_plan_is_two_augmented_segments() -> None:
+    plan = SimCLR(Means(), SimCLRConfig(segment_seconds=1.5)).segments
+    assert [(s.seconds, s.side, s.augmented) for s in plan] == [(1.5, "anchor", True), (1.5, "positive", True)]
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0])
+def test_a_temperature_of_nothing_is_refused(temperature: float) -> None:
+    with pytest.raises(ValueError, match="temperature of simclr must be above 0"):
+        SimCLRConfig(temperature=temperature)
+
+
+def test_a_segment_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="A segment needs a positive length"):
+        SimCLR(Means(), SimCLRConfig(segment_seconds=0.0))
