@@ -8,10 +8,10 @@ Points are drawn around as many centres as clusters, as embeddings of speakers a
 """
 
 import argparse
-import time
 from collections.abc import Callable
 
 import torch
+from machine import product_rate, seconds
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -27,6 +27,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=2, help="processor threads (default: 2)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--straightforward", choices=["true", "false"], default="true", help="time the other one too")
+    parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs")
     return parser
 
 
@@ -41,21 +42,6 @@ def straightforward_kmeans(points_ND: Tensor, initial_rows_K: Tensor, iterations
     return (points_ND @ centroids_KD.T).argmax(dim=1)
 
 
-def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Wall time of one call, to the end of what it started on the device."""
-    start = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def product_rate(device: torch.device, side: int = 4096) -> float:
-    """TFLOP/s of an fp32 product of two square matrices, the best of three."""
-    left = torch.randn(side, side, device=device)
-    return max(2 * side**3 / seconds(lambda: left @ left, device) / 1e12 for _ in range(3))
-
-
 def clustered_points(count: int, width: int, clusters: int, device: torch.device) -> Tensor:
     """(N, D) unit rows around random centres; cosine with the own centre about 0.7."""
     generator = torch.Generator(device).manual_seed(0)
@@ -67,6 +53,8 @@ def clustered_points(count: int, width: int, clusters: int, device: torch.device
 
 def main() -> None:
     options = get_parser().parse_args()
+    if options.smoke:
+        options.points, options.width, options.clusters, options.iterations = 200, 8, 10, 2
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     points = clustered_points(options.points, options.width, options.clusters, device)
@@ -81,7 +69,7 @@ def main() -> None:
         f"{options.points} x {options.width}, {options.clusters} clusters, {options.iterations} updates and a final "
         f"assignment, {device}, {options.threads} threads, torch {torch.__version__}"
     )
-    print(f"| 4096 x 4096 product, fp32 | {product_rate(device):.3f} TFLOP/s |")
+    print(f"| 4096 x 4096 product, fp32 | {product_rate(device, 64 if options.smoke else 4096):.3f} TFLOP/s |")
     products = 2.0 * options.points * options.width * options.clusters * (options.iterations + 1)
     for name, call in work.items():
         taken = seconds(call, device)

@@ -10,10 +10,10 @@ every anchor by itself and searches the queue for members of the drawn cluster.
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
+from machine import product_rate, seconds
 from torch import Tensor
 
 from sslsv_tk.positives.base import SamplerFacts
@@ -33,6 +33,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=200, help="steps to time (default: 200; the loop: 10)")
     parser.add_argument("--threads", type=int, default=2, help="processor threads (default: 2)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs")
     return parser
 
 
@@ -70,21 +71,13 @@ def loop_over_the_batch(sampler: SSPSKMeans, positives_BP: Tensor, utterance_B: 
 
 def milliseconds(work: Callable[[], object], device: torch.device) -> float:
     """Wall time of one call, to the end of what it started on the device."""
-    start = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return 1e3 * (time.perf_counter() - start)
-
-
-def product_rate(device: torch.device, side: int = 4096) -> float:
-    """TFLOP/s of an fp32 product of two square matrices, the best of three."""
-    left = torch.randn(side, side, device=device)
-    return max(2 * side**3 / milliseconds(lambda: left @ left, device) / 1e9 for _ in range(3))
+    return 1e3 * seconds(work, device)
 
 
 def main() -> None:
     options = get_parser().parse_args()
+    if options.smoke:
+        options.utterances, options.clusters, options.queue_size, options.batch, options.steps = 400, 10, 100, 8, 5
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     sampler = clustered_sampler(options, device)
@@ -109,7 +102,7 @@ def main() -> None:
         f"N {options.utterances}, K {options.clusters}, M {options.neighbours}, queue {options.queue_size}, batch "
         f"{options.batch}, {device}, {options.threads} threads, torch {torch.__version__}; medians"
     )
-    print(f"| 4096 x 4096 product, fp32 | {product_rate(device):.3f} TFLOP/s |")
+    print(f"| 4096 x 4096 product, fp32 | {product_rate(device, 64 if options.smoke else 4096):.3f} TFLOP/s |")
     print(f"| choose and replace a batch | {statistics.median(times['replace']):.3f} ms |")
     print(f"| observe a batch (queue, members) | {statistics.median(times['observe']):.3f} ms |")
     print(f"| loop over the batch | {statistics.median(times['loop']):.1f} ms |")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from machine import product_rate
 from numpy.typing import NDArray
 
 from sslsv_tk.scoring.bootstrap import LabelledTrials, eer_interval
@@ -102,24 +103,21 @@ def measure(trials: int) -> list[str]:
     return [f"{trials:,} of {utterances:,}", f"{fast:.3f}", f"{slow:.2f}", f"{slow / fast:.0f}", f"{resampled:.2f}"]
 
 
-def product_rate() -> float:
-    """TFLOP/s of a 4096 x 4096 product in fp32, to put the seconds in proportion."""
-    matrix = np.random.default_rng(0).standard_normal((4096, 4096)).astype(np.float32)
-    elapsed, _ = seconds(lambda: matrix @ matrix, 3)
-    return 2 * 4096**3 / elapsed / 1e12
-
-
 def get_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, nargs="+", default=list(UTTERANCES), help="lengths of the lists")
+    parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs")
     return parser
 
 
 def main() -> int:
     """Print the table."""
     options = get_parser().parse_args()
-    print(f"4096 x 4096 fp32 product: {product_rate():.2f} TFLOP/s on {os.environ['OMP_NUM_THREADS']} threads\n")
+    if options.smoke:
+        options.trials = [2000]
+    rate = product_rate(side=64 if options.smoke else 4096)
+    print(f"4096 x 4096 fp32 product: {rate:.3f} TFLOP/s on {os.environ['OMP_NUM_THREADS']} threads\n")
     print(f"| trials of utterances | cosine + EER + minDCF, s | loop, s | ratio | bootstrap x {REPLICATES}, s |")
     print("| --- | --- | --- | --- | --- |")
     for trials in options.trials:

@@ -1,0 +1,91 @@
+"""Milliseconds for the embedding of a full utterance, 6.4 s in the mean, beside a straightforward version.
+
+    python3 benchmarks/extraction.py
+    python3 benchmarks/extraction.py --device cuda
+
+Both read packed audio from a temporary folder, lengths between 4 and 8.8 s. The other version takes utterances with
+kaldiio, features with torchaudio, and the encoder in the usual memory layout.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import torch
+from corpus import pack
+from front_end import straightforward_logmel
+from machine import best_of, product_rate, table
+from training_step import UsualLayout, encoder_config
+
+from sslsv_tk.data.arks import AudioArchive
+from sslsv_tk.encoders.fast_resnet34 import FastResNet34
+from sslsv_tk.extraction.embeddings import BLOCK, Extractor
+from sslsv_tk.frontend.features import FrontEnd
+from sslsv_tk.frontend.logmel import LogMelConfig
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--utterances", type=int, default=100, help="default: 100")
+    parser.add_argument("--shortest", type=float, default=4.0, help="seconds (default: 4)")
+    parser.add_argument("--longest", type=float, default=8.8, help="seconds (default: 8.8)")
+    parser.add_argument("--threads", type=int, default=2, help="processor threads (default: 2)")
+    parser.add_argument("--repeats", type=int, default=3, help="passes, of which the fastest counts (default: 3)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--product-side", type=int, default=4096, help="of the square product (default: 4096)")
+    parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs")
+    return parser
+
+
+def ours(folder: Path, encoder: FastResNet34, device: torch.device) -> Callable[[], np.ndarray]:
+    """(N, D) as stage 6 computes them."""
+    archive, extractor = AudioArchive(folder), Extractor(encoder, FrontEnd(LogMelConfig()), device)
+    return lambda: np.concatenate([extractor.block(archive, start) for start in range(0, len(archive), BLOCK)])
+
+
+def straightforward(folder: Path, encoder: FastResNet34, device: torch.device) -> Callable[[], np.ndarray]:
+    """(N, D), one utterance after the other."""
+    usual, logmel = UsualLayout(encoder).to(device).eval(), straightforward_logmel(LogMelConfig())
+
+    @torch.no_grad()
+    def embed() -> np.ndarray:
+        rows = []
+        for _, waveform in kaldiio.load_scp(str(folder / "wav.scp")).values():
+            samples = torch.from_numpy(waveform.astype(np.float32) / 32768).to(device)
+            rows.append(usual(logmel(samples[None]))[0].cpu().numpy())
+        return np.stack(rows)
+
+    return embed
+
+
+def main() -> None:
+    options = get_parser().parse_args()
+    if options.smoke:
+        options.utterances, options.shortest, options.longest = 3, 0.2, 0.4
+        options.repeats, options.product_side = 1, 64
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    device, encoder = torch.device(options.device), FastResNet34(encoder_config(options))
+    lengths = np.linspace(options.shortest, options.longest, options.utterances)
+    with tempfile.TemporaryDirectory() as name:
+        folder = pack(Path(name) / "test", lengths.tolist())
+        versions = {"ours": ours(folder, encoder, device), "straightforward": straightforward(folder, encoder, device)}
+        found, wanted = (embed() for embed in versions.values())
+        if not np.allclose(found, wanted, atol=1e-3 * float(np.abs(wanted).max())):
+            raise ValueError(f"The two versions differ by {np.abs(found - wanted).max()}.")
+        taken = best_of(versions, options.repeats, device)
+    rate = f"{product_rate(device, options.product_side):.3f}"
+    times = {name: 1e3 * time / options.utterances for name, time in taken.items()}
+    rows = [[name, f"{time:.1f}", f"{times['straightforward'] / time:.2f}", rate] for name, time in times.items()]
+    print(
+        f"{options.utterances} utterances of {lengths.mean():.1f} s in the mean, Fast ResNet-34, fp32, "
+        f"{options.device}, {options.threads} threads, torch {torch.__version__}\n"
+    )
+    print(table(["version", "ms per utterance", "ratio", "product, TFLOP/s"], rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Every benchmark runs, and prints a table with both versions and the machine's rate."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+SHARED = {"machine", "corpus"}
+PRODUCTS = ("product, TFLOP/s", "4096 x 4096 product, fp32", "4096 x 4096 fp32 product")
+FIGURES = {
+    "extraction": ["| ours | ", "| straightforward | "],
+    "front_end": ["| 1 | ", "| 2 | "],
+    "kmeans": ["| ours, fp32 | ", "| straightforward, fp32 | "],
+    "loading": ["| load + reverb + noise | ", "| load | "],
+    "positive_sampling": ["| choose and replace a batch | ", "| loop over the batch | "],
+    "scoring": ["| 2,000 of 250 | "],
+    "training_step": ["| fp32 | ", "| bf16 | ", "| straightforward, fp32 | "],
+}
+
+
+def test_every_benchmark_is_tested() -> None:
+    assert {path.stem for path in FOLDER.glob("*.py")} - SHARED == FIGURES.keys()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_benchmark_prints_its_table(name: str) -> None:
+    command = [sys.executable, FOLDER / f"{name}.py", "--smoke"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER.parent, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(row in done.stdout for row in FIGURES[name]), done.stdout
+    assert any(product in done.stdout for product in PRODUCTS), done.stdout
+    assert "nan" not in done.stdout and "inf" not in done.stdout.split()
