@@ -22,7 +22,8 @@ from training_step import UsualLayout, encoder_config
 
 from sslsv_tk.data.arks import AudioArchive
 from sslsv_tk.encoders.fast_resnet34 import FastResNet34
-from sslsv_tk.extraction.embeddings import BLOCK, Extractor
+from sslsv_tk.extraction.embeddings import Extractor
+from sslsv_tk.extraction.folder import BLOCK
 from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.frontend.logmel import LogMelConfig
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sslsv_tk import devices, logs
 from sslsv_tk.data.arks import AudioArchive
-from sslsv_tk.training.evaluation import ExtractionOptions, embedding_folder, make_extractor
+from sslsv_tk.training.evaluation import ExtractionOptions, embedding_folder, load_extractor
 
 log = logs.logger("extract_embeddings")
 
@@ -35,8 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.force == "false" and folder.has_part(options.job):
         log.info("%s: complete", folder.part(options.job))
         return
-    extractor = make_extractor(wanted, devices.choose(options.device))
-    count = folder.write_part(options.job, extractor, AudioArchive(options.data))
+    count = folder.write_part(options.job, lambda: load_extractor(wanted, options.device), AudioArchive(options.data))
     log.info("%s: %d embeddings", folder.part(options.job), count)
 
 

@@ -7,8 +7,11 @@
     checkpoints/averaged.pt    the mean of the last epochs
 
 Each appears by a rename. A sampler file is written before the checkpoint that names it and its checksum, and
-removed after no checkpoint names it any more.
+removed after no checkpoint names it any more. Torch, seconds to load, is loaded where a file is read or written:
+commands that find their work done look names up only.
 """
+
+from __future__ import annotations
 
 import hashlib
 import logging
@@ -16,12 +19,13 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from sslsv_tk import artifacts
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 _log = logging.getLogger("train")
 
@@ -40,12 +44,16 @@ def _checksum(path: Path) -> str:
 
 def write(path: Path, state: Mapping[str, Any]) -> None:
     """torch.save through a temporary name."""
+    import torch
+
     with artifacts.replacing(path, "wb") as stream:
         torch.save(dict(state), stream)
 
 
 def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """torch.load of tensors and plain values only."""
+    import torch
+
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
@@ -148,6 +156,8 @@ class CheckpointFolder:
 
 def average(models: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The mean of each tensor, batch-norm statistics included; whole-number counters are taken from the last."""
+    import torch
+
     mean = {}
     for name, last in models[-1].items():
         if last.is_floating_point():

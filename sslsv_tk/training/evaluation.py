@@ -1,15 +1,17 @@
 """A trained system as what extraction needs: its encoder, its front end, and the record of what made embeddings."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from sslsv_tk import artifacts
-from sslsv_tk.encoders.base import Encoder
-from sslsv_tk.extraction.embeddings import EmbeddingFolder, Extractor
-from sslsv_tk.frontend.features import FrontEnd
-from sslsv_tk.training import assembly, checkpoints
+from sslsv_tk.extraction.folder import EmbeddingFolder
+from sslsv_tk.training import checkpoints
+
+if TYPE_CHECKING:
+    from sslsv_tk.extraction.embeddings import Extractor
 
 AVERAGED = "averaged"
 
@@ -31,13 +33,11 @@ class ExtractionOptions:
 def embedding_folder(options: ExtractionOptions) -> EmbeddingFolder:
     """Where the embeddings lie; those of another checkpoint than the averaged one stand beside, under its name."""
     path = checkpoints.CheckpointFolder(options.system).path_of(options.checkpoint)
-    state = checkpoints.read(path)
     name = options.data.name if options.checkpoint == AVERAGED else f"{options.data.name}_{options.checkpoint}"
-    epochs = state.get("epochs", [state.get("epoch")])
     return EmbeddingFolder(
         options.system / "embeddings" / name,
         options.jobs,
-        {"checkpoint": options.checkpoint, "epochs": epochs, "num_jobs": options.jobs},
+        {"checkpoint": options.checkpoint, "num_jobs": options.jobs},
         {
             f"checkpoint {path.name}": artifacts.fingerprint(path),
             f"wav.scp of {options.data}": artifacts.fingerprint(options.data / "wav.scp"),
@@ -45,8 +45,18 @@ def embedding_folder(options: ExtractionOptions) -> EmbeddingFolder:
     )
 
 
-def make_extractor(options: ExtractionOptions, device: torch.device) -> Extractor:
-    """The system's scoring encoder behind its front end."""
-    config, method, _ = assembly.load_system(options.system, options.checkpoint)
-    encoder: Encoder = method.scoring_encoder()
-    return Extractor(encoder, FrontEnd(config.frontend, encoder.input), device)
+def load_extractor(options: ExtractionOptions, device: str) -> tuple[Extractor, list[int]]:
+    """The system's scoring encoder behind its front end, and the epochs that its weights are the mean of.
+
+    Torch, seconds to load, is loaded here and not where a command only looks whether its work is done.
+    """
+    from sslsv_tk import devices
+    from sslsv_tk.extraction.embeddings import Extractor
+    from sslsv_tk.frontend.features import FrontEnd
+    from sslsv_tk.training import assembly
+
+    config, method, path = assembly.load_system(options.system, options.checkpoint)
+    state = checkpoints.read(path)
+    encoder = method.scoring_encoder()
+    extractor = Extractor(encoder, FrontEnd(config.frontend, encoder.input), devices.choose(device))
+    return extractor, state.get("epochs", [state.get("epoch")])

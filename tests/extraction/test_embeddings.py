@@ -16,9 +16,10 @@ from sslsv_tk import logs
 from sslsv_tk.bin import average_checkpoints, extract_embeddings, finish_extraction, train
 from sslsv_tk.data.arks import AudioArchive
 from sslsv_tk.extraction import embeddings
-from sslsv_tk.extraction.embeddings import BLOCK, batches_of_block, blocks_of_job
+from sslsv_tk.extraction.embeddings import batches_of_block
+from sslsv_tk.extraction.folder import BLOCK, blocks_of_job
 from sslsv_tk.training import assembly
-from sslsv_tk.training.evaluation import ExtractionOptions, make_extractor
+from sslsv_tk.training.evaluation import ExtractionOptions, load_extractor
 
 
 def run(command, *arguments: object) -> int:
@@ -89,7 +90,8 @@ def test_embeddings_are_those_of_the_encoder_over_one_utterance_at_a_time(traine
     data = trained / "inputs" / "test"
     assert extract(system, data, 2) == 0
     found, archive = vectors(system, "test"), AudioArchive(data)
-    extractor = make_extractor(ExtractionOptions(system, "averaged", data, 1), torch.device("cpu"))
+    extractor, epochs = load_extractor(ExtractionOptions(system, "averaged", data, 1), "cpu")
+    assert epochs == [1]
     _, method, _ = assembly.load_system(system, "averaged")
     encoder = method.scoring_encoder().eval()
     for row, key in enumerate(archive.keys):

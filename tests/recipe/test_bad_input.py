@@ -256,9 +256,9 @@ def test_checkpoints_cut_short(inputs, run):
     folder = inputs / "exp" / "checkpoints"
     for name in ("latest.pt", "previous.pt", "averaged.pt", "1epoch.pt"):
         os.truncate(folder / name, 1000)
-    for command in (extract_embeddings, finish_extraction):
-        words = [*extraction(inputs), *(("--job", 1) if command is extract_embeddings else ())]
-        assert "averaged.pt: not a checkpoint that can be read" in run(command, *words, expect=1)
+    words = extraction(inputs)
+    assert "averaged.pt: not a checkpoint that can be read" in run(extract_embeddings, *words, "--job", 1, expect=1)
+    assert "job 1 of 1 has not finished" in run(finish_extraction, *words, expect=1)
     assert "1epoch.pt: not a checkpoint" in run(average_checkpoints, "--system", inputs / "exp", expect=1)
     resumed = run(*training(inputs, "training.epochs=2"), expect=1)
     assert "latest.pt" in resumed and "previous.pt" in resumed and "no checkpoint can be read" in resumed
