@@ -34,6 +34,7 @@ class Outer:
     inner: Inner = field(default_factory=Inner)
     size: int | None = None
     share: int | float = 10
+    either: float | str | int = 0.0
     kind: Literal["red", "green"] = "red"
     place: Literal["auto", "true", "false"] = "auto"
     span: tuple[float, float] = (0.0, 1.0)
@@ -89,6 +90,7 @@ part: {name: fancy, depth: 3, deep: {er: [1, 2]}}
         Inner(2.0, 7),
         5,
         0.25,
+        0.0,
         "green",
         "auto",
         (1.0, 2.5),
@@ -115,6 +117,12 @@ def test_every_way_to_write_a_number_is_a_float(write: Write, text: str, value: 
 @pytest.mark.parametrize(("text", "value"), [("400", 400), ("0.02", 0.02), ("2e-2", 0.02)])
 def test_a_union_takes_any_member_and_a_whole_number_stays_whole(write: Write, text: str, value: float) -> None:
     found = config.load(Outer, write(f"share: {text}")).share
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(("text", "value"), [("400", 400), ("0.5", 0.5), ("400.0", 400.0), ("'7'", "7"), ("x", "x")])
+def test_the_member_with_the_type_of_the_value_comes_first(write: Write, text: str, value: object) -> None:
+    found = config.load(Outer, write(f"either: {text}")).either
     assert found == value and type(found) is type(value)
 
 
@@ -336,7 +344,7 @@ def test_a_table_that_contains_itself_is_refused(write: Write) -> None:
     "made",
     [
         Outer(),
-        Outer("true", True, Inner(1e-6, 0), None, 0.5, "green", "true", (-1.0, 1e300), ("red",)),
+        Outer("true", True, Inner(1e-6, 0), None, 0.5, "0.5", "green", "true", (-1.0, 1e300), ("red",)),
         Outer("1e3: #x\n\u00e9'\"", size=-1, part=Component("fancy", {"deep": {"er": [1, {"a": None}]}})),
     ],
 )
