@@ -127,7 +127,7 @@ class TrainingAudio(Dataset[Batch]):
         if responses is not None:
             view.response_row_B = torch.from_numpy(np.array(draws.response))
             if self.read_clips:
-                count = min(samples, int(responses.samples.max()))
+                count = int(responses.samples.max())
                 rows = draws.response.tolist()
                 view.response_BR = torch.from_numpy(np.stack([responses.read_padded(r, count) for r in rows]))
 

@@ -18,10 +18,11 @@ def fast_length(samples: int) -> int:
 
 
 def reverberate(waveform_BT: Tensor, response_BR: Tensor) -> Tensor:
-    """Convolve each segment with its room response, scaled to unit energy, and keep the first T samples."""
+    """Convolve each segment with its whole response, scaled to unit energy, and keep the first T samples."""
     samples = waveform_BT.shape[-1]
-    response_BR = response_BR[:, :samples].float()
+    response_BR = response_BR.float()
     response_BR = response_BR / response_BR.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+    response_BR = response_BR[:, :samples]  # later samples reach nothing that is kept
     points = fast_length(samples + response_BR.shape[-1] - 1)
     spectrum = torch.fft.rfft(waveform_BT, points) * torch.fft.rfft(response_BR, points)
     return torch.fft.irfft(spectrum, points)[:, :samples]
