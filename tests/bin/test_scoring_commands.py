@@ -49,11 +49,15 @@ class Experiment:
             key: (centres[int(self.speaker_of[key][1:])] + noise * generator.normal(size=16)).astype(np.float32)
             for key in keys
         }
-        folder = self.root / "exp" / system / "embeddings" / ("test" if checkpoint == "averaged" else f"test_{checkpoint}")
+        folder = (
+            self.root / "exp" / system / "embeddings" / ("test" if checkpoint == "averaged" else f"test_{checkpoint}")
+        )
         folder.mkdir(parents=True, exist_ok=True)
         half = len(keys) // 2
         for number, part in ((1, keys[:half]), (2, keys[half:])):
-            kaldiio.save_ark(f"{folder}/xvector.{number}.ark", {k: vectors[k] for k in part}, scp=f"{folder}/{number}.scp")
+            kaldiio.save_ark(
+                f"{folder}/xvector.{number}.ark", {k: vectors[k] for k in part}, scp=f"{folder}/{number}.scp"
+            )
         (folder / "xvector.scp").write_text((folder / "1.scp").read_text() + (folder / "2.scp").read_text())
         artifacts.record(folder, {"checkpoint": checkpoint, "epochs": [3, 4, 5]}, {"model": str(noise)})
         (self.root / "exp" / system / "config.yaml").write_text("training: {seed: 7}\n")
