@@ -80,11 +80,6 @@ def make_nan(path: Path) -> None:
     soundfile.write(path, np.full(4000, np.nan), 16_000, subtype="FLOAT")
 
 
-def lock(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
