@@ -36,18 +36,18 @@ class CorpusOptions:
     seed: int = 0  # everything follows from it
 
     # Sizes
-    training_speakers: int = 44
-    training_recordings: tuple[int, int] = (20, 24)  # recordings of each training speaker
-    test_speakers: int = 24
-    test_recordings: tuple[int, int] = (8, 8)  # recordings of each test speaker
-    utterances_per_recording: tuple[int, int] = (1, 2)
+    training_speakers: int = 60
+    training_recordings: tuple[int, int] = (24, 24)  # recordings of each training speaker
+    test_speakers: int = 40
+    test_recordings: tuple[int, int] = (7, 7)  # recordings of each test speaker
+    utterances_per_recording: tuple[int, int] = (1, 1)
     utterance_seconds: Range = (3.0, 6.0)
     nontargets_per_target: float = 3.0  # length of the trial list
 
     # Who a speaker is (differences between speakers)
     pitch_relative_spread: float = 0.16  # of the median pitch, around 115 Hz and 200 Hz
     tract_relative_spread: float = 0.07  # of the length of the vocal tract within a group: all formants together
-    formant_relative_spread: float = 0.10  # of each formant of each sound: a speaker's own vowel space
+    formant_relative_spread: float = 0.12  # of each formant of each sound: a speaker's own vowel space
     frication_relative_spread: float = 0.16  # of the centre frequency of each fricative and burst
     consonant_spread_db: float = 3.0  # of the level of each consonant
     duration_relative_spread: float = 0.25  # of the length of each sound
@@ -63,16 +63,16 @@ class CorpusOptions:
     phrase_syllables: Range = (3.0, 10.0)  # a speaker's usual phrase
 
     # How a speaker differs from one recording to the next
-    session_pitch_semitones_spread: float = 1.0
+    session_pitch_semitones_spread: float = 0.7
     session_rate_relative_spread: float = 0.06
-    session_formant_relative_spread: float = 0.012
+    session_formant_relative_spread: float = 0.008
     session_tilt_db_spread: float = 1.5
 
     # What a recording does to the voice
-    noise_snr_db: Range = (8.0, 26.0)  # noise floor of the recording
+    noise_snr_db: Range = (4.0, 22.0)  # noise floor of the recording
     noise_slope_db_per_octave: Range = (-9.0, 1.0)  # colour of the noise floor
-    noise_shape_spread_db: float = 6.0  # bumps of its spectrum
-    noise_modulation_depth: Range = (0.0, 0.9)  # 0: steady
+    noise_shape_spread_db: float = 9.0  # bumps of its spectrum
+    noise_modulation_depth: Range = (0.1, 1.0)  # 0: steady
     noise_modulation_hz: Range = (0.3, 8.0)
     hum_probability: float = 0.3  # of a mains hum in the noise floor
     reverberation_seconds: Range = (0.10, 0.45)  # time in which the room's sound falls by 60 dB
