@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import logs
+from sslsv_tk.layout import DEFAULT_CHECKPOINT
 from sslsv_tk.report.evaluation import Evaluation, evaluate, is_complete
-from sslsv_tk.report.system import DEFAULT_CHECKPOINT
 
 log = logs.logger("score_trials")
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts, logs, provenance
+from sslsv_tk import artifacts, layout, logs, provenance
 from sslsv_tk.data.arks import read_scp
 from sslsv_tk.data.directories import DataDirectory, find_rows, remove_temporaries
 from sslsv_tk.data.tables import Words, first_words, text
@@ -57,11 +57,11 @@ class Evaluation:
 
     @property
     def embeddings(self) -> Path:
-        return system.embeddings_folder(self.system, self.data, self.checkpoint)
+        return layout.embeddings_folder(self.system, self.data, self.checkpoint)
 
     @property
     def scores(self) -> Path:
-        return system.score_file(self.system, self.trials, self.checkpoint)
+        return layout.score_file(self.system, self.trials, self.checkpoint)
 
     @property
     def row(self) -> Path:
@@ -72,7 +72,7 @@ class Evaluation:
         return {
             "system": self.system.resolve().name,
             "checkpoint": self.checkpoint,
-            "trials": system.list_name(self.trials),
+            "trials": layout.list_name(self.trials),
             "data": self.data.name,
         }
 

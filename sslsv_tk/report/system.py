@@ -1,10 +1,4 @@
-"""What a system left on disk: where its embeddings and scores lie, its embeddings, and what its rows must say of it.
-
-exp/SYSTEM/config.yaml
-           embeddings/SET/             of the averaged checkpoint
-           embeddings/SET_CHECKPOINT/  of any other one (SET_latest, SET_12)
-           scores/LIST.{score,json}, scores/LIST_CHECKPOINT.{score,json}
-"""
+"""What a system left on disk: its embeddings, and what its rows must say of it."""
 
 from pathlib import Path
 from typing import Any
@@ -17,29 +11,8 @@ from sslsv_tk import artifacts
 from sslsv_tk.data.arks import read_scp
 from sslsv_tk.data.tables import Words, text
 
-DEFAULT_CHECKPOINT = "averaged"
 _VECTOR = np.dtype([("marker", "S6"), ("dimension", "<i4")])  # then that many float32
 _MARKER = b"\0BFV \4"
-
-
-def with_checkpoint(name: str, checkpoint: str) -> str:
-    """The name that a set or a list takes for a checkpoint, so that those of two checkpoints lie side by side."""
-    return name if checkpoint == DEFAULT_CHECKPOINT else f"{name}_{checkpoint}"
-
-
-def embeddings_folder(system: str | Path, data: str | Path, checkpoint: str) -> Path:
-    """Where the embeddings of a data directory lie: xvector.{ark,scp}, and made.json when they are complete."""
-    return Path(system) / "embeddings" / with_checkpoint(Path(data).name, checkpoint)
-
-
-def list_name(trials: str | Path) -> str:
-    """`data/test/trials_O` is the list O."""
-    return Path(trials).name.removeprefix("trials_").removesuffix(".txt")
-
-
-def score_file(system: str | Path, trials: str | Path, checkpoint: str) -> Path:
-    """Where the scores of a trial list lie; the row stands beside it with the ending .json."""
-    return Path(system) / "scores" / (with_checkpoint(list_name(trials), checkpoint) + ".score")
 
 
 def read_embeddings(folder: str | Path) -> tuple[Words, NDArray[np.float32]]:

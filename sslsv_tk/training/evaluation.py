@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sslsv_tk import artifacts
+from sslsv_tk import artifacts, layout
 from sslsv_tk.extraction.folder import EmbeddingFolder
 from sslsv_tk.training import checkpoints
 
 if TYPE_CHECKING:
     from sslsv_tk.extraction.embeddings import Extractor
-
-AVERAGED = "averaged"
 
 
 @dataclass(frozen=True)
@@ -33,9 +31,8 @@ class ExtractionOptions:
 def embedding_folder(options: ExtractionOptions) -> EmbeddingFolder:
     """Where the embeddings lie; those of another checkpoint than the averaged one stand beside, under its name."""
     path = checkpoints.CheckpointFolder(options.system).path_of(options.checkpoint)
-    name = options.data.name if options.checkpoint == AVERAGED else f"{options.data.name}_{options.checkpoint}"
     return EmbeddingFolder(
-        options.system / "embeddings" / name,
+        layout.embeddings_folder(options.system, options.data, options.checkpoint),
         options.jobs,
         {"checkpoint": options.checkpoint, "num_jobs": options.jobs},
         {

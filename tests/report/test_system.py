@@ -101,13 +101,6 @@ def test_unfinished_embeddings_are_refused(tmp_path):
         system.read_embeddings(tmp_path)
 
 
-def test_only_the_averaged_checkpoint_takes_no_suffix():
-    assert system.embeddings_folder("exp/a", "dump/raw/test", "averaged") == Path("exp/a/embeddings/test")
-    assert system.embeddings_folder("exp/a", "dump/raw/test/", "latest") == Path("exp/a/embeddings/test_latest")
-    assert system.score_file("exp/a", "data/test/trials_O.clean", "averaged") == Path("exp/a/scores/O.clean.score")
-    assert system.score_file("exp/a", "data/trials.txt", "12") == Path("exp/a/scores/trials_12.score")
-
-
 def test_a_configuration_that_is_no_yaml_is_named(tmp_path):
     (tmp_path / "config.yaml").write_text("seed: [1\n")
     with pytest.raises(ValueError, match=r"config\.yaml: not YAML"):
