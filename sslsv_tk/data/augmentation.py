@@ -19,6 +19,7 @@ from sslsv_tk.data.arks import AudioArchive
 Kind = Literal["none", "reverb", "noise", "both"]
 Decibels = tuple[float, float]
 CATEGORIES = ("noise", "music", "speech")
+AUGMENTATION_SETS = (*(f"musan_{category}" for category in CATEGORIES), "rirs")
 _DRAWS = 6  # per segment: kind, response, category, clip, start, SNR
 
 

@@ -12,7 +12,7 @@ from sslsv_tk import artifacts, logs, provenance
 from sslsv_tk import config as configuration
 from sslsv_tk.data import directories
 from sslsv_tk.data.arks import AudioArchive
-from sslsv_tk.data.augmentation import Augmentation
+from sslsv_tk.data.augmentation import AUGMENTATION_SETS, Augmentation
 from sslsv_tk.data.batches import EpochBatches
 from sslsv_tk.data.datasets import TrainingAudio
 from sslsv_tk.frontend.features import FrontEnd
@@ -81,7 +81,11 @@ def _claim(config: SystemConfig, options: RunOptions, first: dict[str, Any] | No
     described = configuration.to_dict(config)
     for name in _FREE:
         del described["training"][name]
-    inputs = {f"wav.scp of {options.train_set}": artifacts.fingerprint(options.train_set / "wav.scp")}
+    folders = [options.train_set]
+    if config.augmentation.kinds != ("none",):
+        folders += [options.augmentation / name for name in AUGMENTATION_SETS]
+    lists = {folder: folder / "wav.scp" for folder in folders}
+    inputs = {f"wav.scp of {folder}": artifacts.fingerprint(path) for folder, path in lists.items() if path.exists()}
     if options.continue_from is not None and first is not None:
         inputs[f"training of {options.continue_from}"] = artifacts.digest(artifacts.read_record(options.continue_from))
         inputs[f"epochs of {options.continue_from}"] = str(first["epoch"])
