@@ -38,7 +38,7 @@ class CorpusOptions:
     # Sizes
     training_speakers: int = 60
     training_recordings: tuple[int, int] = (24, 24)  # recordings of each training speaker
-    test_speakers: int = 40
+    test_speakers: int = 60
     test_recordings: tuple[int, int] = (7, 7)  # recordings of each test speaker
     utterances_per_recording: tuple[int, int] = (1, 1)
     utterance_seconds: Range = (3.0, 6.0)
