@@ -26,7 +26,14 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def start(*words: str) -> "subprocess.Popen[bytes]":
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.Popen([sys.executable, "-m", "sslsv_tk.launch", "local", *words], env=environment)
+    command = [sys.executable, "-m", "sslsv_tk.launch", "local", *words]
+    return subprocess.Popen(command, env=environment, preexec_fn=as_in_the_foreground)
+
+
+def as_in_the_foreground() -> None:
+    """nohup and background jobs ignore these signals, and so would the launcher, which respects that."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:

@@ -9,7 +9,9 @@ num_threads=auto       # of training
 # End of options
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=../../../utils/parse_options.sh
 . ../../utils/parse_options.sh
+# shellcheck source=../path.sh
 . ./path.sh
 system=simclr_fast_resnet34
 experiments=() data=() trials=()
