@@ -17,8 +17,8 @@ from sslsv_tk import seeds
 
 Precision = Literal["fp32", "bf16"]
 
-_SIMILARITIES_AT_ONCE = {"cpu": 2**24, "cuda": 2**27}  # 64 and 512 MiB of fp32; a GPU needs large ones to be busy
-_LEAST_CHUNK = 512  # products of fewer rows are slow
+_SIMILARITIES_AT_ONCE = {"cpu": 2**20, "cuda": 2**27}  # 4 MiB of fp32 stay in the cache; a GPU needs 512 to be busy
+_LEAST_CHUNK = 256  # products of fewer rows are slow
 _ROWS_AT_ONCE = 2**15  # of points read in fp32 for sums and lengths: 64 MiB at 512 values
 _UNIT_TOLERANCE = 0.01  # float16 rows are off by 1e-3
 
@@ -56,7 +56,7 @@ def spherical_kmeans(
 
     A cluster without points, or whose points cancel out, keeps its centroid: K stays what was asked for, and a
     later update may fill the cluster again. A tie goes to the lower cluster number. `chunk` points at a time meet
-    all centroids (default: 64 MiB of similarities, on a GPU 512); `precision` is that of these products, sums are fp32.
+    all centroids (default: 4 MiB of similarities, on a GPU 512); `precision` is that of these products, sums are fp32.
     On the CPU the result depends on nothing but the arguments and the number of threads.
     """
     _check_points(points_ND, len(initial_rows_K), iterations)
@@ -113,7 +113,7 @@ def _update(points_ND: Tensor, assignments_N: Tensor, centroids_KD: Tensor) -> T
 
 
 def _points_at_once(clusters: int, device: torch.device) -> int:
-    return max(_LEAST_CHUNK, _SIMILARITIES_AT_ONCE.get(device.type, 2**24) // clusters)
+    return max(_LEAST_CHUNK, _SIMILARITIES_AT_ONCE.get(device.type, 2**20) // clusters)
 
 
 def _slices(count: int, chunk: int) -> Iterator[slice]:
