@@ -1,7 +1,7 @@
 """A trained stage 4, and what a run leaves on disk as values that can be compared."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,15 @@ class Place:
     def options(self, name: str, *settings: str, positives: str | None = None, base: Path | None = None) -> list[str]:
         """The words of `train` for the system `name`; with `base`, stage 5."""
         return options(self.inputs, self.systems / name, *settings, positives=positives, base=base)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Runs are compared bit for bit with those of gated_run, which has one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
