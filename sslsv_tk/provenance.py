@@ -6,6 +6,8 @@ import platform
 import subprocess
 from pathlib import Path
 
+import sslsv_tk
+
 _PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "kaldiio", "soundfile")
 
 
@@ -33,8 +35,8 @@ def hardware() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that figures depend on."""
-    found = {"python": platform.python_version()}
+    """This toolkit, Python and the packages that figures depend on."""
+    found = {"sslsv_tk": sslsv_tk.__version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

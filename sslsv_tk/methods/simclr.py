@@ -44,6 +44,18 @@ def nt_xent_loss(z1_BP: Tensor, z2_BP: Tensor, temperature: float, symmetric: bo
     return functional.cross_entropy(cosines, torch.cat([own + len(own), own]))
 
 
+def cosine_measures(z1_BP: Tensor, z2_BP: Tensor) -> dict[str, Tensor]:
+    """Mean cosine of the rows of z1 with their positives in z2, and with all the other rows of z2.
+
+    When both near 1 the embeddings have collapsed; when the first is far above the second the loss is small.
+    """
+    z1_BP, z2_BP = functional.normalize(z1_BP, dim=-1), functional.normalize(z2_BP, dim=-1)
+    rows = len(z1_BP)
+    pairs = (z1_BP * z2_BP).sum()
+    others = z1_BP.sum(0) @ z2_BP.sum(0) - pairs
+    return {"positive_cosine": pairs / rows, "negative_cosine": others / max(rows * (rows - 1), 1)}
+
+
 class SimCLR(Method):
     """Two augmented segments of one utterance are a pair; every other row of the batch is a negative."""
 
@@ -68,4 +80,5 @@ class SimCLR(Method):
         cluster_B: Tensor | None = None,
     ) -> Tensor:
         config = self.config
+        self._measures = cosine_measures(anchors_ABP[0].detach(), positives_SBP[0].detach())
         return nt_xent_loss(anchors_ABP[0], positives_SBP[0], config.temperature, config.symmetric)

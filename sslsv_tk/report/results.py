@@ -1,18 +1,15 @@
 """Tables of results: one row per system, checkpoint and trial list, from the rows that stage 7 left."""
 
-import importlib.metadata
 import json
-import platform
 import re
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import sslsv_tk
 from sslsv_tk import artifacts
 from sslsv_tk.data.directories import remove_temporaries
-from sslsv_tk.provenance import commit
+from sslsv_tk.provenance import commit, hardware, versions
 from sslsv_tk.scoring.metrics import EER_CONVENTIONS
 
 Row = dict[str, Any]
@@ -102,29 +99,13 @@ def _checkpoint(row: Row) -> str:
     return f"{row['checkpoint']} ({span})"
 
 
-def environment() -> dict[str, str]:
-    """What the figures were computed with."""
-    return {
-        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "sslsv_tk": getattr(sslsv_tk, "__version__", None) or _version("sslsv_tk"),
-        "torch": _version("torch"),
-        "commit": commit(),
-    }
-
-
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
 def write_results(experiments: str | Path) -> Path:
     """Write RESULTS.md of a folder of systems anew; returns its path."""
     rows = read_rows(experiments)
     path = Path(experiments) / "RESULTS.md"
-    facts = "\n".join(f"- {name}: `{value}`" for name, value in environment().items())
+    written = datetime.now().astimezone().isoformat(timespec="seconds")
+    environment = {"date": written, "commit": commit(), "hardware": hardware(), **versions()}
+    facts = "\n".join(f"- {name}: `{value}`" for name, value in environment.items())
     remove_temporaries(path.parent, path.name)
     with artifacts.replacing(path) as stream:
         stream.write(f"{_TITLE}\n\n## Environment\n{facts}\n\n## Systems\n{table(rows)}")

@@ -47,6 +47,8 @@ class TrainingConfig:
         for name in ("epochs", "batch_size", "log_steps", "keep_epochs", "keep_every", "average_epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"training.{name} must be at least 1; found {getattr(self, name)}.")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"training.seed must be from 0 to 2^63 - 1; found {self.seed}.")
         if self.continued_epochs < 0 or self.loader_workers < 0 or self.checkpoint_minutes < 0:
             raise ValueError("training: continued_epochs, loader_workers and checkpoint_minutes must not be negative.")
         if self.average_epochs > self.keep_epochs:

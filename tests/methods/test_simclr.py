@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sslsv_tk.encoders.base import Encoder
-from sslsv_tk.methods.simclr import SimCLR, SimCLRConfig, nt_xent_loss
+from sslsv_tk.methods.simclr import SimCLR, SimCLRConfig, cosine_measures, nt_xent_loss
 
 
 class Means(Encoder):
@@ -54,6 +54,27 @@ def naive_symmetric(z1: Tensor, z2: Tensor, temperature: float) -> float:
         below = sum(math.exp(cosine(rows[i], rows[j]) / temperature) for j in range(len(rows)) if j != i)
         total -= math.log(math.exp(cosine(rows[i], rows[positive]) / temperature) / below)
     return total / len(rows)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_measures_are_mean_cosines_of_positives_and_of_negatives(batch: int) -> None:
+    z1, z2 = pair(batch)
+    found = cosine_measures(z1, z2)
+    negatives = [cosine(z1[i], z2[j]) for i in range(batch) for j in range(batch) if i != j]
+    assert float(found["positive_cosine"]) == pytest.approx(np.mean([cosine(a, b) for a, b in zip(z1, z2)]))
+    assert float(found["negative_cosine"]) == pytest.approx(np.mean(negatives or [0.0]))
+
+
+def test_the_loss_leaves_its_measures_for_the_log() -> None:
+    method = SimCLR(Means(), SimCLRConfig())
+    views = [torch.randn(4, 4, 9, generator=torch.Generator().manual_seed(view)) for view in range(2)]
+    anchors_ABP, positives_SBP = method.project(views)
+    method.loss(anchors_ABP, positives_SBP)
+    expected = cosine_measures(anchors_ABP[0], positives_SBP[0])
+    assert method.measures().keys() == expected.keys()
+    for name, value in method.measures().items():
+        assert not value.requires_grad
+        torch.testing.assert_close(value, expected[name].detach())
 
 
 def test_loss_and_gradients_are_those_of_the_authors(shared: Path) -> None:

@@ -105,11 +105,6 @@ def test_a_title_is_one_line(tmp_path, title):
         results.keep_results([ROW], title, tmp_path / "RESULTS.md")
 
 
-def test_the_environment_names_versions_without_importing_torch():
-    facts = results.environment()
-    assert list(facts) == ["date", "python", "sslsv_tk", "torch", "commit"] and all(facts.values())
-
-
 def test_score_files_keep_every_float32_apart(tmp_path):
     scores = np.float32(0.1) + np.arange(200_000, dtype=np.float32) * np.finfo(np.float32).eps / 16
     keys = as_words([f"s{number % 7}-ä" for number in range(len(scores))])

@@ -64,6 +64,8 @@ def test_nonsense_is_refused(settings):
         ({"batch_size": -1}, "training.batch_size must be at least 1"),
         ({"continued_epochs": -1}, "must not be negative"),
         ({"loader_workers": -2}, "must not be negative"),
+        ({"seed": -1}, "training.seed must be from 0"),
+        ({"seed": 2**63}, "training.seed must be from 0"),
         ({"average_epochs": 4, "keep_epochs": 3}, "keep_epochs = 3 is fewer"),
     ],
 )
