@@ -39,7 +39,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def clustered_sampler(options: argparse.Namespace, device: torch.device) -> SSPSKMeans:
     """A sampler in its first epoch with random clusters, which are handed over as a checkpoint is."""
-    settings = SSPSKMeansConfig(options.clusters, options.neighbours, options.queue_size)
+    settings = SSPSKMeansConfig(options.clusters, options.neighbours, queue_size=options.queue_size)
     facts = SamplerFacts(options.utterances, 0, device, WIDTH, EMBEDDING)
     sampler = SSPSKMeans(settings, facts)
     state = sampler.state_dict()
@@ -54,11 +54,11 @@ def loop_over_the_batch(sampler: SSPSKMeans, positives_BP: Tensor, utterance_B: 
     """The same choice written down anchor by anchor: search the queue for the drawn cluster, draw one found."""
     replaced_BP, chosen_B = positives_BP.clone(), utterance_B.clone()
     queued = sampler.queue.owner
-    cluster_of_queued = sampler.assignments_N[queued]
+    cluster_of_queued = sampler.references.assignments_N[queued]
     for i, utterance in enumerate(utterance_B):
-        neighbours = sampler.neighbours_KM[sampler.assignments_N[utterance]]
+        neighbours = sampler.references.neighbours_KM[sampler.references.assignments_N[utterance]]
         if len(neighbours) == 0:
-            cluster = sampler.assignments_N[utterance]
+            cluster = sampler.references.assignments_N[utterance]
         else:
             cluster = neighbours[torch.randint(len(neighbours), ())]
         slots = ((cluster_of_queued == cluster) & (queued != utterance)).nonzero()[:, 0]

@@ -73,6 +73,7 @@ def write_configuration(folder: Path) -> Path:
     (folder / "system.yaml").write_text(yaml.safe_dump(SYSTEM))
     for name, settings in (
         ("ssps_kmeans", SSPS),
+        ("ssps_live", {"name": "ssps_live", "clusters": 4}),
         ("same_speaker", {"name": "same_speaker"}),
         ("same_utterance", {"name": "same_utterance"}),
     ):

@@ -10,7 +10,8 @@ import numpy as np
 
 from sslsv_tk import logs
 from sslsv_tk.data import audio_files, preparation, tables
-from sslsv_tk.data.audio_files import AudioFile, Header
+from sslsv_tk.data.audio_files import AudioFile
+from sslsv_tk.data.decoding import Header
 from sslsv_tk.data.directories import Cuts, DataDirectory
 
 log = logs.logger("noises")

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, logs
-from sslsv_tk.data import arks, audio_files, directories, tables
-from sslsv_tk.data.audio_files import UnreadableAudio
+from sslsv_tk.data import arks, decoding, directories, tables
+from sslsv_tk.data.decoding import UnreadableAudio
 from sslsv_tk.data.directories import DataDirectory
 from sslsv_tk.data.preparation import check_rejected, check_tolerance
 from sslsv_tk.data.tables import Words, text
@@ -142,7 +142,7 @@ def _decode(share: DataDirectory, rejected: dict[str, str]) -> Iterator[tuple[st
         channel = None if share.channels is None else int(share.channels[row])
         seconds = None if share.cuts is None else (float(share.cuts.starts[row]), float(share.cuts.ends[row]))
         try:
-            yield text(key), audio_files.read_pcm16(path, channel, seconds)
+            yield text(key), decoding.read_pcm16(path, channel, seconds)
         except UnreadableAudio as fault:
             rejected[text(key)] = str(fault)
         if time.monotonic() - said > _SECONDS_BETWEEN_LINES:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from sslsv_tk import artifacts, logs
-from sslsv_tk.data import audio_files, directories, tables
-from sslsv_tk.data.audio_files import AudioFile, Header, UnreadableAudio
+from sslsv_tk.data import audio_files, decoding, directories, tables
+from sslsv_tk.data.audio_files import AudioFile
+from sslsv_tk.data.decoding import Header, UnreadableAudio
 
 log = logs.logger("preparation")
 _MOST_NAMED = 20
@@ -40,7 +41,7 @@ def read_headers(files: Mapping[str, AudioFile], tolerance: float, listed_in: Pa
     """The headers of the usable files by key; see check_rejected for the others."""
     headers: dict[str, Header] = {}
     rejected: dict[str, str] = {}
-    for key, found in zip(files, audio_files.read_headers([file.path for file in files.values()]), strict=True):
+    for key, found in zip(files, decoding.read_headers([file.path for file in files.values()]), strict=True):
         if isinstance(found, UnreadableAudio):
             rejected[key] = str(found)
         else:

@@ -112,3 +112,30 @@ class PositiveSampler:
                 f"The positives {self.name} keep no state, but the checkpoint holds {', '.join(unknown)}: it was "
                 "written with other positives. Start a new system folder, or use the positives it was made with."
             )
+
+    def _check_method_has_positives(self) -> None:
+        facts = self.facts
+        if facts.embedding_dimension < 1 or facts.projection_dimension < 1 or facts.slots < 1:
+            raise ValueError(
+                f"The positives {self.name} are those of other utterances, for a method that has positives; found "
+                f"projection {facts.projection_dimension}, embedding {facts.embedding_dimension}, slots {facts.slots}. "
+                "Choose another method, or the positives same_utterance."
+            )
+
+    def _check_started(self, epoch: int) -> None:
+        if epoch < 0:
+            raise ValueError(f"The positives {self.name} have no clusters yet: start_epoch comes before replace.")
+
+    def _checked_reference(self, reference_BD: Tensor | None) -> Tensor:
+        if reference_BD is None:
+            raise ValueError(f"The positives {self.name} need the embedding of a reference segment with every batch.")
+        return reference_BD
+
+    def _check_names(self, state: Mapping[str, Any]) -> None:
+        """Does a state have the names of ours?"""
+        expected = self.state_dict().keys()
+        if state.keys() != expected:
+            raise ValueError(
+                f"Expected the state of the positives {self.name} ({', '.join(expected)}), found "
+                f"{', '.join(state) or 'none'}. Resume with the positives that the run was started with."
+            )

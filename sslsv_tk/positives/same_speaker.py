@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sslsv_tk import seeds
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
@@ -31,6 +33,7 @@ class SameSpeaker(PositiveSampler):
         self._speakers_N = np.asarray(facts.speakers)
         self._recordings_N = everyone if facts.recordings is None else facts.recordings
         self._partner_N = everyone
+        self._partner_on_device_N = torch.from_numpy(everyone).to(facts.device)
         self.epoch = -1
 
     def start_epoch(self, epoch: int) -> dict[str, float]:
@@ -38,12 +41,17 @@ class SameSpeaker(PositiveSampler):
         everyone = np.arange(self.facts.utterances)
         uniform_N = seeds.uniform(1, self.facts.seed, "same_speaker", epoch, everyone)[:, 0]
         self._partner_N = draw_partners(self._speakers_N, self._recordings_N, uniform_N)
+        self._partner_on_device_N = torch.from_numpy(self._partner_N).to(self.facts.device)
         self.epoch = epoch
         return {"without_partner": float((self._partner_N == everyone).sum())}
 
     def partners(self) -> NDArray[np.int64]:
         """(N,) utterance from whose audio the positive is cut: itself where the speaker has no other recording."""
         return self._partner_N
+
+    def replace(self, positives_SBP: Tensor, utterance_B: Tensor) -> tuple[Tensor, Tensor]:
+        """The positives as they are, since the loader cut them from the partners' audio, and whose they are."""
+        return positives_SBP, self._partner_on_device_N[utterance_B.to(self.facts.device)].to(utterance_B.device)
 
     def state_dict(self) -> dict[str, Any]:
         """The epoch, from which the partners follow."""

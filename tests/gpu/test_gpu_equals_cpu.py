@@ -69,7 +69,9 @@ def test_the_sampler_makes_the_same_choices() -> None:
     projections, everyone = torch.randn(1, 300, 16), torch.arange(300)
     found = []
     for device in DEVICES:
-        sampler = SSPSKMeans(SSPSKMeansConfig(30, 1, 200), SamplerFacts(300, 0, torch.device(device), 16, 16))
+        sampler = SSPSKMeans(
+            SSPSKMeansConfig(30, 1, queue_size=200), SamplerFacts(300, 0, torch.device(device), 16, 16)
+        )
         sampler.observe(projections.to(device), everyone.to(device), references.to(device))
         sampler.start_epoch(0)
         found.append(sampler.replace(projections.to(device), everyone.to(device)))
@@ -84,7 +86,7 @@ def test_a_training_step() -> None:
     for device in DEVICES:
         torch.manual_seed(0)
         method = SimCLR(FastResNet34(FastResNet34Config()), SimCLRConfig(temperature=0.5)).to(device)
-        sampler = SSPSKMeans(SSPSKMeansConfig(4, 1, 16), SamplerFacts(16, 0, torch.device(device), 512, 512))
+        sampler = SSPSKMeans(SSPSKMeansConfig(4, 1, queue_size=16), SamplerFacts(16, 0, torch.device(device), 512, 512))
         step = TrainingStep(method, sampler)
         references = torch.nn.functional.normalize(torch.eye(16, 512, device=device), dim=1)
         sampler.observe(references[None], everyone.to(device), references)

@@ -61,7 +61,7 @@ def test_measures_are_mean_cosines_of_positives_and_of_negatives(batch: int) -> 
     z1, z2 = pair(batch)
     found = cosine_measures(z1, z2)
     negatives = [cosine(z1[i], z2[j]) for i in range(batch) for j in range(batch) if i != j]
-    assert float(found["positive_cosine"]) == pytest.approx(np.mean([cosine(a, b) for a, b in zip(z1, z2)]))
+    assert float(found["positive_cosine"]) == pytest.approx(np.mean([cosine(z1[i], z2[i]) for i in range(batch)]))
     assert float(found["negative_cosine"]) == pytest.approx(np.mean(negatives or [0.0]))
 
 

@@ -43,6 +43,16 @@ def test_speakers_of_one_recording_keep_themselves_and_are_counted():
     assert all(oracle.partners()[u] in candidates(u, SPEAKERS, RECORDINGS) for u in range(5))
 
 
+def test_positives_stay_as_the_loader_cut_them_and_name_their_owner():
+    oracle = sampler()
+    oracle.start_epoch(0)
+    batch = torch.tensor([7, 0, 4])
+    positives = torch.randn(1, 3, 2)
+    replaced, chosen = oracle.replace(positives, batch)
+    assert replaced is positives
+    assert chosen.tolist() == oracle.partners()[[7, 0, 4]].tolist()
+
+
 def test_without_recordings_any_other_utterance_of_the_speaker_will_do():
     oracle = sampler(recordings=None)
     assert oracle.start_epoch(0) == {"without_partner": 1.0}

@@ -16,7 +16,7 @@ from sslsv_tk.positives.ssps_kmeans import SSPSKMeans, SSPSKMeansConfig
 def slow_candidates(sampler: SSPSKMeans, anchor: int, queued: set[int]) -> list[list[int]]:
     """For each cluster that eq. (3) to (5) may draw, the queued members besides the anchor."""
     cluster_N = sampler.cluster_of(torch.arange(sampler.facts.utterances)).tolist()
-    own, centroids = cluster_N[anchor], sampler.centroids_KD
+    own, centroids = cluster_N[anchor], sampler.references.centroids_KD
     others = sorted((j for j in range(len(centroids)) if j != own), key=lambda j: -float(centroids[own] @ centroids[j]))
     clusters = others[: sampler.config.neighbours] if sampler.config.neighbours else [own]
     return [[u for u, k in enumerate(cluster_N) if k == c and u in queued and u != anchor] for c in clusters]
@@ -71,7 +71,7 @@ def test_clusters_and_members_are_drawn_uniformly(neighbours, queue_size):
 def test_a_drawn_cluster_with_nobody_queued_leaves_the_own_positive():
     sampler = filled(6, clusters=2, neighbours=1, queue_size=3)
     sampler.start_epoch(0)
-    sampler.assignments_N[:] = torch.tensor([0, 0, 0, 1, 1, 1])  # queued are 3, 4 and 5
+    sampler.references.assignments_N[:] = torch.tensor([0, 0, 0, 1, 1, 1])  # queued are 3, 4 and 5
     restart(sampler)
     utterances = torch.arange(6)
     replaced, chosen = sampler.replace(projections(utterances), utterances)
@@ -204,7 +204,7 @@ def test_centroids_replace_positives_without_a_queue_entry():
     replaced, chosen = sampler.replace(torch.zeros(1, 30, EMBEDDING), everyone)
     cluster_of_chosen = sampler.cluster_of(chosen)
     assert (cluster_of_chosen != sampler.cluster_of(everyone)).all()
-    torch.testing.assert_close(replaced[0], sampler.centroids_KD[cluster_of_chosen])
+    torch.testing.assert_close(replaced[0], sampler.references.centroids_KD[cluster_of_chosen])
 
 
 def test_centroids_are_refused_for_a_method_with_a_projector():
@@ -221,10 +221,11 @@ def test_permuted_choices_replace_as_many_with_no_regard_to_clusters():
         tight = normalize(torch.eye(3, EMBEDDING)[groups] + 0.01 * references(60), dim=1)
         sampler.observe(projections(utterances), utterances, tight)
         sampler.start_epoch(0)
-        sampler.assignments_N[:] = groups.int()
+        sampler.references.assignments_N[:] = groups.int()
         same = []
         for epoch in range(20):
-            sampler._prepare(epoch)
+            sampler.references.epoch = epoch
+            sampler._prepare()
             _, chosen = sampler.replace(projections(utterances), utterances)
             same.append((groups[chosen] == groups).float())
             coverage.setdefault(permuted, []).append((chosen != utterances).float().mean().item())
@@ -262,7 +263,7 @@ def test_clusters_are_those_of_k_means_over_the_references_in_either_precision()
                 break
         cluster = sampler.cluster_of(everyone)
         assert torch.equal(cluster[:, None] == cluster[None, :], groups[:, None] == groups[None, :])
-        assert sampler.references_ND.dtype == getattr(torch, kind)
+        assert sampler.references.embeddings_ND.dtype == getattr(torch, kind)
 
 
 def test_a_batch_larger_than_the_queue_leaves_its_last_rows_inside():

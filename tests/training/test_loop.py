@@ -36,7 +36,8 @@ def test_the_lines_of_a_run_are_complete(place, stage4):
         ("epoch", 5, 15),
     ]
     for line in of_kind(system, "step"):
-        expected = ["step", "kind", "epoch", "loss", "learning_rate", "data_seconds", "device_seconds"]
+        expected = ["step", "kind", "epoch", "loss", "positive_cosine", "negative_cosine", "learning_rate"]
+        expected += ["data_seconds", "device_seconds"]
         assert list(line) == expected and all(math.isfinite(line[name]) for name in expected if name != "kind")
     for line in of_kind(system, "epoch"):
         assert {"loss", "coverage", "speaker_accuracy", "recording_accuracy", "learning_rate", "seconds"} < line.keys()

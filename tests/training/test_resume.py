@@ -8,7 +8,7 @@ import gated_run
 import pytest
 from train_options import options
 
-POSITIVES = ("ssps_kmeans", "same_speaker", "same_utterance")
+POSITIVES = ("ssps_kmeans", "ssps_live", "same_speaker", "same_utterance")
 
 
 def train_with_kills(words, chance, kills, most_events):

@@ -4,7 +4,7 @@ set -euo pipefail
 
 # Options
 seeds="0 1 2"          # of corpus and training alike
-positives="same_utterance ssps_mini ssps_mini_permuted same_speaker"  # stage 5, names of conf/positives/*.yaml
+positives="same_utterance ssps_mini ssps_mini_permuted ssps_live_mini same_speaker"  # stage 5, names of conf/positives/*.yaml
 num_threads=auto       # of training
 # End of options
 

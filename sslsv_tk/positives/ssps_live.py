@@ -1,0 +1,88 @@
+"""Live pseudo-positives: SSPS that cuts the positive from the chosen utterance's audio, not from a queue.
+
+The clusters of an epoch, and with them every choice, are known when the epoch starts (equations 3 to 6 of Lepage and
+Dehak, arXiv 2505.14561, see ssps_kmeans), so the loader can read the chosen utterance itself. Its segment is augmented
+and encoded as any other: the positive is never out of date, the gradient flows through both sides, and no queue of
+projections is needed. N utterances, B batch, S positive slots, P projection, D embedding.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sslsv_tk.clustering.members import ClusterMembers
+from sslsv_tk.clustering.references import ReferenceClusters, ReferenceConfig
+from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
+
+
+@dataclass(frozen=True)
+class SSPSLiveConfig(ReferenceConfig):
+    """Settings of the sampler: those of the clusters; the defaults are the paper's for VoxCeleb2."""
+
+
+class SSPSLive(PositiveSampler):
+    """Pseudo-positives from the audio of a member of the same or a nearby cluster of reference embeddings."""
+
+    Config = SSPSLiveConfig
+    needs_reference: ClassVar[bool] = True
+
+    def __init__(self, config: SSPSLiveConfig, facts: SamplerFacts) -> None:
+        super().__init__(config, facts)
+        self._check_method_has_positives()
+        self.references = ReferenceClusters(
+            config, facts.utterances, facts.embedding_dimension, facts.seed, facts.device
+        )
+        self._partner_N = torch.arange(facts.utterances, device=facts.device)
+
+    @property
+    def needs_filling(self) -> bool:
+        """Are there utterances whose reference embedding was never observed?"""
+        return not self.references.are_complete
+
+    def start_epoch(self, epoch: int) -> dict[str, float]:
+        """Cluster the reference embeddings seen so far and draw the partner of every utterance."""
+        numbers = self.references.start_epoch(epoch)
+        self._prepare()
+        return numbers
+
+    def _prepare(self) -> None:
+        """The partners of an epoch follow from its clusters and (seed, epoch)."""
+        everyone = torch.arange(self.facts.utterances, device=self.facts.device)
+        nobody_N = torch.zeros_like(everyone, dtype=torch.bool)
+        members = ClusterMembers(self.references.assignments_N, self.references.clusters, nobody_N)
+        cluster_N, uniform_N = self.references.draw()
+        drawn_N = members.draw(cluster_N.clamp(min=0), uniform_N, everyone)
+        self._partner_N = torch.where((cluster_N >= 0) & (drawn_N >= 0), drawn_N, everyone)
+
+    def partners(self) -> NDArray[np.int64]:
+        """(N,) utterance from whose audio the positive is cut; itself where the drawn cluster has no other member."""
+        return self._partner_N.cpu().numpy()
+
+    def replace(self, positives_SBP: Tensor, utterance_B: Tensor) -> tuple[Tensor, Tensor]:
+        """The positives as they are, since the loader cut them from the partners' audio, and whose they are."""
+        self._check_started(self.references.epoch)
+        return positives_SBP, self._partner_N[utterance_B.to(self.facts.device)].to(utterance_B.device)
+
+    def cluster_of(self, utterance_B: Tensor) -> Tensor:
+        """(B,) cluster of each utterance in this epoch; -1 where its reference was not seen before the epoch."""
+        return self.references.cluster_of(utterance_B)
+
+    def observe(self, positives_SBP: Tensor, utterance_B: Tensor, reference_BD: Tensor | None = None) -> None:
+        """Keep the reference embeddings for the next epoch's clusters."""
+        self.references.observe(utterance_B.to(self.facts.device), self._checked_reference(reference_BD))
+
+    def state_dict(self) -> dict[str, Any]:
+        """References and clusters (tensors are not copies)."""
+        return self.references.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where a sampler of the same training set and clusters stopped."""
+        self._check_names(state)
+        self.references.load_state_dict(state)
+        if self.references.epoch >= 0:
+            self._prepare()
