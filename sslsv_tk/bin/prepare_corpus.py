@@ -1,4 +1,4 @@
-"""Stage 1: the data directory of a speech corpus, from a folder of wav or flac files."""
+"""Stage 1: the data directory of a speech corpus, from a folder of audio or from a data directory that others made."""
 
 import argparse
 import sys
@@ -15,7 +15,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--layout",
         choices=list(corpora.LAYOUTS),
-        required=True,
+        default="auto",
         help="; ".join(f"{name}: {layout}" for name, layout in corpora.LAYOUTS.items()),
     )
     parser.add_argument(
@@ -24,9 +24,23 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="data directory to write, data/SET")
     parser.add_argument(
         "--labels",
-        choices=["true", "false"],
+        choices=["true", "false", "auto"],
         default="true",
-        help="false: utt2spk maps each utterance to itself, so that no later stage knows a speaker",
+        help="false: utt2spk maps each utterance to itself, so that no later stage knows a speaker; auto: true where"
+        " the layout tells the speakers",
+    )
+    parser.add_argument(
+        "--prefer",
+        nargs="+",
+        default=[],
+        metavar="KIND",
+        help="where an utterance is there in several files, the first of these kinds is taken, as in wav m4a",
+    )
+    parser.add_argument(
+        "--part",
+        choices=["all", "dev", "test"],
+        default="all",
+        help="of a VoxCeleb folder that holds dev and test: which to take",
     )
     parser.add_argument(
         "--only",
@@ -49,7 +63,15 @@ def get_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, prepare."""
     options = get_parser().parse_args(arguments)
-    corpus = corpora.Corpus(options.source, options.layout, options.labels == "true", options.only, options.tolerance)
+    corpus = corpora.Corpus(
+        options.source,
+        options.layout,
+        labels={"true": True, "false": False, "auto": None}[options.labels],
+        only=options.only,
+        tolerance=options.tolerance,
+        prefer=[f".{kind.lstrip('.').lower()}" for kind in options.prefer],
+        part=options.part,
+    )
     corpora.prepare(corpus, options.out, force=options.force == "true")
 
 

@@ -1,4 +1,4 @@
-"""Stage 2: the data directory of room responses, from any tree of wav or flac files."""
+"""Stage 2: the data directory of room responses, from any tree of audio files."""
 
 import argparse
 import sys

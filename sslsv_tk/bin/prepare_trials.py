@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     remove_temporaries(options.out.parent, options.out.name)
     trials.write_trials(options.out, found, keys)
     targets = int(found.target.sum())
-    log.info("%s: %d trials, %d target, %d nontarget", options.out, len(found), targets, len(found) - targets)
+    counts = f"{len(found)} trials, {targets} target, {len(found) - targets} nontarget"
+    log.info("%s, of %s: %s", options.out, trials.described(options.source), counts)
 
 
 if __name__ == "__main__":

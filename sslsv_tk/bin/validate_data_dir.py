@@ -14,6 +14,9 @@ log = logs.logger("validate_data_dir")
 def get_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument(
+        "--no-spk-sort", action="store_true", help="speakers need not be prefixes of their utterances, as Kaldi wants"
+    )
     parser.add_argument("data", type=Path, nargs="+", help="data directories, data/SET")
     return parser
 
@@ -22,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, check each."""
     options = get_parser().parse_args(arguments)
     for folder in options.data:
-        log.info("%s: %d utterances, well formed", folder, len(directories.validate(folder).keys))
+        found = directories.validate(folder, speaker_prefix=not options.no_spk_sort)
+        log.info("%s: %d utterances, well formed", folder, len(found.keys))
 
 
 if __name__ == "__main__":

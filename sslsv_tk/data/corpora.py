@@ -1,123 +1,159 @@
-"""Speech corpora on disk to data directories.
+"""Speech corpora on disk to data directories: trees of audio files, or data directories that others made."""
 
-A corpus is a tree of speakers, recordings and utterances, which give the ids `<speaker>-<recording>-<utterance>`:
-
-    wav/id10270/x6uYqmx31kE/00001.wav        VoxCeleb (also below dev/ or test/)
-    <speaker>/<recording>/<utterance>.flac   any other, wav or flac
-"""
-
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, logs
-from sslsv_tk.data import audio_files, preparation, tables, trials
-from sslsv_tk.data.audio_files import AudioFile
+from sslsv_tk.data import adoption, audio_files, corpus_trees, directories, preparation, trials
+from sslsv_tk.data.corpus_trees import TREES, Part, Utterances
 from sslsv_tk.data.directories import DataDirectory
+from sslsv_tk.data.tables import Words
 
 log = logs.logger("corpora")
-Layout = Literal["voxceleb", "folder"]
+Layout = Literal["auto", "voxceleb", "folder", "any", "kaldi"]
 LAYOUTS: dict[str, str] = {
-    "voxceleb": "wav/id10270/x6uYqmx31kE/00001.wav",
-    "folder": "<speaker>/<recording>/<utterance>.wav or .flac",
+    **TREES,
+    "kaldi": "a data directory with wav.scp, made by Kaldi, ESPnet or WeSpeaker",
+    "auto": "kaldi where the folder holds wav.scp, else the first of voxceleb, folder (and, without labels, any)",
 }
-_ABOVE_SPEAKERS = ("dev", "test", "wav")
-_VOXCELEB_SPEAKER = re.compile(r"id\d+")
 
 
 @dataclass(frozen=True)
 class Corpus:
     """What to prepare.
 
-    `sources` are folders of one layout; `labels` says whether the speakers may be known to later stages; `only` are
-    trial lists whose utterances alone are taken (no list: all utterances); `tolerance` is the share of unusable files
-    that may be left out.
+    `sources` are folders of one layout; `labels` says whether the speakers may be known to later stages (None: where
+    the layout tells them); `only` are trial lists whose utterances alone are taken (no list: all utterances);
+    `tolerance` is the share of unusable files that may be left out; `prefer` are suffixes, of which the first decides
+    where an utterance is there in several files; `part` takes dev or test of VoxCeleb where both are below a source.
     """
 
     sources: Sequence[str]
-    layout: Layout
-    labels: bool = True
+    layout: Layout = "auto"
+    labels: bool | None = True
     only: Sequence[str] = ()
     tolerance: float = 0.0
+    prefer: Sequence[str] = ()
+    part: Part = "all"
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
             raise ValueError(f"layout {self.layout!r} is not one of {', '.join(LAYOUTS)}.")
+        unknown = [suffix for suffix in self.prefer if suffix not in audio_files.SUFFIXES]
+        if unknown:
+            raise ValueError(f"--prefer {unknown[0]}: expected one of {', '.join(audio_files.SUFFIXES)}.")
+        if self.layout == "any" and self.labels:
+            raise ValueError("layout any has no speakers. Say --labels false, or arrange the files by speaker.")
         preparation.check_tolerance(self.tolerance)
 
+    @property
+    def trees(self) -> list[str]:
+        """The layouts of trees that are looked for, in this order."""
+        if self.layout in TREES:
+            return [tree for tree in TREES if tree == self.layout]
+        return [tree for tree in TREES if tree != "any" or not self.labels]
 
-def speaker_and_recording(file: AudioFile, layout: Layout) -> tuple[str, str]:
-    """The speaker and the recording (unique within the speaker) of a file, from its path below the corpus folder."""
-    parts = file.relative.split("/")
-    if layout == "voxceleb":
-        while len(parts) > 3 and parts[0] in _ABOVE_SPEAKERS:
-            parts.pop(0)
-    if len(parts) != 3 or (layout == "voxceleb" and not _VOXCELEB_SPEAKER.fullmatch(parts[0])):
-        raise ValueError(
-            f"{file.folder}: not the layout {layout}: expected {LAYOUTS[layout]} below it, found {file.relative}."
-            " Give the folder in which the speakers are, or the other --layout."
-        )
-    return parts[0], parts[1]
+    def options(self, layout: str, labels: bool) -> dict[str, Any]:
+        """What a data directory records of how it was made; what is not asked for is not mentioned."""
+        found = {
+            "sources": [str(Path(source).absolute()) for source in self.sources],
+            "layout": layout,
+            "labels": labels,
+            "tolerance": self.tolerance,
+        }
+        if self.prefer:
+            found["prefer"] = list(self.prefer)
+        if self.part != "all":
+            found["part"] = self.part
+        return found
+
+    def lists(self) -> dict[str, str]:
+        """The trial lists as inputs of a record."""
+        return {f"trial list {path}": artifacts.fingerprint(path) for path in self.only}
+
+    def named(self, keys: Words) -> NDArray[np.bool_]:
+        """Which of the sorted keys (N,) are taken: those that any of the lists names, all where there is no list."""
+        named = np.full(len(keys), not self.only)
+        for path in self.only:
+            named |= trials.named_rows(path, keys)
+        return named
 
 
 def prepare(corpus: Corpus, out: str | Path, force: bool = False) -> None:
     """Write the data directory `out`: wav.scp, utt2spk, spk2utt, utt2rec, utt2dur, and rejected where files are."""
-    out = Path(out)
-    files = [file for source in corpus.sources for file in audio_files.find(source)]
-    options = {
-        "sources": [str(Path(source).absolute()) for source in corpus.sources],
-        "layout": corpus.layout,
-        "labels": corpus.labels,
-        "tolerance": corpus.tolerance,
-    }
-    inputs = {"audio files (paths and sizes)": audio_files.listing(files)}
-    for trial_list in corpus.only:
-        inputs[f"trial list {trial_list}"] = artifacts.fingerprint(trial_list)
-    preparation.make_once(out, options, inputs, force, lambda: _write(corpus, files, out))
+    holding = [(Path(source) / "wav.scp").is_file() for source in corpus.sources]
+    if corpus.layout == "kaldi" or (corpus.layout == "auto" and any(holding)):
+        _prepare_tables(corpus, Path(out), force)
+    else:
+        _prepare_tree(corpus, Path(out), force)
 
 
-def _write(corpus: Corpus, files: Sequence[AudioFile], out: Path) -> None:
-    by_key = preparation.unique_keys(
-        files, lambda file: "-".join([*speaker_and_recording(file, corpus.layout), Path(file.stem).name])
-    )
-    if corpus.only:
-        by_key = _restrict(by_key, corpus.only)
-    headers = preparation.read_headers(by_key, corpus.tolerance, out / "rejected")
-    keys = tables.as_words(list(headers))
-    places = [speaker_and_recording(by_key[key], corpus.layout) for key in headers]
-    recordings = tables.as_words(["-".join(place) for place in places])
-    seconds = np.array([header.seconds for header in headers.values()])
+def _prepare_tree(corpus: Corpus, out: Path, force: bool) -> None:
+    listings = [corpus_trees.of_part(audio_files.find(source), corpus.part) for source in corpus.sources]
+    utterances = corpus_trees.identify(listings, tuple(corpus.prefer))
+    utterances = utterances.select(corpus.named(utterances.keys))
+    try:
+        tree = corpus_trees.tree_of(utterances, corpus.trees, corpus.layout)
+    except ValueError as error:
+        raise ValueError(f"{', '.join(map(str, corpus.sources))}: {error}") from None
+    labels = tree != "any" if corpus.labels is None else corpus.labels
+    inputs = {"audio files (paths and sizes)": audio_files.digest(listings), **corpus.lists()}
+
+    def make() -> None:
+        rows, headers = preparation.read_headers(utterances.keys, utterances.paths, corpus.tolerance, out / "rejected")
+        _write_tree(utterances.select(rows), tree, labels, headers.seconds, out)
+
+    preparation.make_once(out, corpus.options(tree, labels), inputs, force, make)
+
+
+def _write_tree(utterances: Utterances, tree: str, labels: bool, seconds: NDArray[np.float64], out: Path) -> None:
+    speakers = recordings = None
+    if tree != "any":
+        speakers, recordings = utterances.speakers_and_recordings()
     DataDirectory(
-        keys=keys,
-        values=tables.as_words([by_key[key].path for key in headers]),
-        speakers=tables.as_words([speaker for speaker, _ in places]) if corpus.labels else keys,
+        keys=utterances.keys,
+        values=utterances.paths,
+        speakers=speakers if labels else utterances.keys,
         recordings=recordings,
         durations=seconds,
     ).write(out)
-    _describe(out, seconds.sum() / 3600, (len(keys), len(np.unique(recordings)), len({place[0] for place in places})))
+    _describe(out, len(seconds), seconds, {"recording": recordings, "speaker folder": speakers})
 
 
-def _restrict(by_key: dict[str, AudioFile], trial_lists: Sequence[str]) -> dict[str, AudioFile]:
-    """The files whose utterances a trial list names; all of them must be there."""
-    wanted: set[str] = set()
-    for trial_list in trial_lists:
-        named = {tables.text(name) for name in trials.named_utterances(trial_list).tolist()}
-        missing = sorted(named - by_key.keys())
-        if missing:
-            raise ValueError(
-                f"{trial_list}: {len(missing)} of {len(named)} utterances are not in the corpus:"
-                f" {', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}. Is it the list of this corpus?"
-            )
-        wanted |= named
-    return {key: file for key, file in by_key.items() if key in wanted}
+def _prepare_tables(corpus: Corpus, out: Path, force: bool) -> None:
+    if corpus.prefer or corpus.part != "all":
+        log.info("a data directory says which files there are: --prefer and --part change nothing")
+    if len(corpus.sources) > 1:
+        raise ValueError(
+            f"{', '.join(map(str, corpus.sources))}: several folders, but a data directory stands alone. Make one of"
+            " them first: utils/combine_data.sh."
+        )
+    source = Path(corpus.sources[0])
+    found = adoption.read(source)
+    found = found.select(corpus.named(found.keys))
+    labels = found.speakers is not None if corpus.labels is None else corpus.labels
+    inputs = {**directories.fingerprints(source), **corpus.lists()}
+
+    def make() -> None:
+        made = adoption.with_durations(found, corpus.tolerance, out / "rejected")
+        known = made.speakers if labels else None
+        replace(made, speakers=made.keys if known is None else known).write(out)
+        _describe(out, len(made.keys), made.durations, {"recording": made.recordings, "speaker": known})
+
+    preparation.make_once(out, corpus.options("kaldi", labels), inputs, force, make)
 
 
-def _describe(out: Path, hours: float, counts: tuple[int, int, int]) -> None:
-    log.info("%s: %d utterances, %d recordings, %d speaker folders, %.2f h", out, *counts, hours)
-    for count, what in zip(counts, ("utterance", "recording", "speaker folder"), strict=True):
+def _describe(out: Path, utterances: int, seconds: NDArray[np.float64] | None, kinds: dict[str, Words | None]) -> None:
+    """Say how much there is, and warn where there is one of a kind."""
+    counts = {"utterance": utterances}
+    counts |= {what: len(np.unique(column)) for what, column in kinds.items() if column is not None}
+    hours = "length unknown" if seconds is None else f"{seconds.sum() / 3600:.2f} h"
+    log.info("%s: %s, %s", out, ", ".join(f"{count} {what}s" for what, count in counts.items()), hours)
+    for what, count in counts.items():
         if count == 1:
             log.warning("%s has one %s only: training and target/nontarget trials need several", out, what)

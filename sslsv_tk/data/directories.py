@@ -6,7 +6,8 @@ utt2spk       utterance -> speaker (itself where the speaker is unknown); spk2ut
 utt2rec       utterance -> recording, the session it was cut from
 utt2dur       utterance -> seconds
 utt2category  noise sets: noise, speech or music
-utt2channel   room responses: the channel to take of a file with several, counted from 1
+utt2channel   the channel to take of a file with several, counted from 1
+vad.scp       which 10 ms frames of an utterance are speech, as Kaldi's compute-vad writes it (see data/vad.py)
 """
 
 import hashlib
@@ -31,6 +32,7 @@ _COLUMNS = {
     "durations": "utt2dur",
     "categories": "utt2category",
     "channels": "utt2channel",
+    "vad": "vad.scp",
 }
 TABLES = ("wav.scp", "segments", *_COLUMNS.values(), "spk2utt")
 
@@ -49,7 +51,7 @@ class DataDirectory:
     """The tables as arrays, one row per utterance; None where the directory lacks the table.
 
     `values` is the audio file of each utterance (the file that it is cut from, with `cuts`); `durations` are
-    seconds; `channels` count from 1.
+    seconds; `channels` count from 1; `vad` is where the speech decisions of each utterance stand.
     """
 
     keys: Words
@@ -59,6 +61,7 @@ class DataDirectory:
     durations: NDArray[np.float64] | None = None
     categories: Words | None = None
     channels: NDArray[np.int64] | None = None
+    vad: Words | None = None
     cuts: Cuts | None = None
 
     @classmethod
@@ -92,7 +95,7 @@ class DataDirectory:
     def write(self, path: str | Path) -> None:
         """Write every table, wav.scp last, and remove tables of an earlier content that this one lacks."""
         folder = Path(path)
-        seconds = None if self.durations is None else [f"{duration:.6f}" for duration in self.durations]
+        seconds = None if self.durations is None else _decimals(self.durations)
         for field, name in _COLUMNS.items():
             column = seconds if field == "durations" else getattr(self, field)
             if column is None:
@@ -111,10 +114,15 @@ class DataDirectory:
             (folder / "segments").unlink(missing_ok=True)
             write_table(folder / "wav.scp", self.keys, self.values)
             return
-        cuts = zip(self.cuts.files.tolist(), self.cuts.starts.tolist(), self.cuts.ends.tolist(), strict=True)
-        write_table(folder / "segments", self.keys, [b"%b %.6f %.6f" % cut for cut in cuts])
+        starts, ends = _decimals(self.cuts.starts), _decimals(self.cuts.ends)
+        write_table(folder / "segments", self.keys, tables.joined(self.cuts.files, b" ", starts, b" ", ends))
         files, first = np.unique(self.cuts.files, return_index=True)
         write_table(folder / "wav.scp", files, self.values[first])
+
+
+def _decimals(numbers: NDArray[np.float64]) -> Words:
+    """Seconds as text, to the microsecond."""
+    return tables.formatted(len(numbers), lambda block: [b"%.6f" % number for number in numbers[block].tolist()])
 
 
 def spk2utt_lines(keys: Words, speakers: Words) -> Iterator[bytes]:
@@ -181,22 +189,23 @@ def _read_column(folder: Path, name: str, keys: Words) -> Words | None:
     return values
 
 
-def validate(path: str | Path) -> DataDirectory:
+def validate(path: str | Path, speaker_prefix: bool = True) -> DataDirectory:
     """Check a data directory by the rules of Kaldi; ValueError names the first line that breaks one.
 
-    Keys sorted and unique, the same in every table, durations above 0, the speaker a prefix of its utterances,
-    spk2utt the inverse of utt2spk.
+    Keys sorted and unique, the same in every table, durations above 0, spk2utt the inverse of utt2spk, and, unless
+    `speaker_prefix` is False, the speaker a prefix of its utterances. Nothing here needs the latter: it is Kaldi's.
     """
     folder, found = Path(path), DataDirectory.load(path)
     if (folder / "spk2utt").is_file() != (found.speakers is not None):
         raise ValueError(f"{folder}: utt2spk and spk2utt come together. utils/fix_data_dir.sh makes spk2utt.")
     if found.speakers is not None:
         prefixed = np.char.startswith(found.keys, found.speakers)
-        if not prefixed.all():
+        if speaker_prefix and not prefixed.all():
             line = int((~prefixed).argmax())
             raise ValueError(
                 f"{folder}/utt2spk:{line + 1}: the speaker {text(found.speakers[line])} is no prefix of its utterance"
-                f" {text(found.keys[line])}, so sorting by utterance does not sort by speaker. Rename the utterances."
+                f" {text(found.keys[line])}, so sorting by utterance does not sort by speaker. Rename the utterances,"
+                " or say --no-spk-sort where no tool of Kaldi reads the directory."
             )
         _validate_spk2utt(folder, found.keys, found.speakers)
     return found

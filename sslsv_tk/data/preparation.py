@@ -1,16 +1,33 @@
 """What all preparation of data directories shares: unreadable files set aside, and each directory made once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sslsv_tk import artifacts, logs
-from sslsv_tk.data import audio_files, decoding, directories, tables
-from sslsv_tk.data.audio_files import AudioFile
-from sslsv_tk.data.decoding import Header, UnreadableAudio
+from sslsv_tk.data import decoding, directories, tables
+from sslsv_tk.data.decoding import UnreadableAudio
+from sslsv_tk.data.tables import Words, text
 
 log = logs.logger("preparation")
 _MOST_NAMED = 20
+
+
+@dataclass(frozen=True)
+class Headers:
+    """What the headers of some files say, one row per file: `rates_hz`, `channels`, and `samples` per channel."""
+
+    rates_hz: NDArray[np.int64]
+    channels: NDArray[np.int64]
+    samples: NDArray[np.int64]
+
+    @property
+    def seconds(self) -> NDArray[np.float64]:
+        return self.samples / self.rates_hz
 
 
 def check_tolerance(tolerance: float) -> None:
@@ -37,32 +54,26 @@ def check_rejected(rejected: Mapping[str, str], total: int, tolerance: float, li
     log.warning("left out %d of %d audio files; all are listed in %s", len(rejected), total, listed_in)
 
 
-def read_headers(files: Mapping[str, AudioFile], tolerance: float, listed_in: Path) -> dict[str, Header]:
-    """The headers of the usable files by key; see check_rejected for the others."""
-    headers: dict[str, Header] = {}
+def read_headers(keys: Words, paths: Words, tolerance: float, listed_in: Path) -> tuple[NDArray[np.int64], Headers]:
+    """The rows of the usable files and what their headers say; see check_rejected for the others."""
+    rates_hz, channels, samples = np.zeros((3, len(paths)), dtype=np.int64)
     rejected: dict[str, str] = {}
-    for key, found in zip(files, decoding.read_headers([file.path for file in files.values()]), strict=True):
+    for row, found in enumerate(decoding.read_headers(paths)):
         if isinstance(found, UnreadableAudio):
-            rejected[key] = str(found)
+            rejected[text(keys[row])] = str(found)
         else:
-            headers[key] = found
-    check_rejected(rejected, len(files), tolerance, listed_in)
-    return headers
-
-
-def unique_keys(files: Sequence[AudioFile], key_of: Callable[[AudioFile], str]) -> dict[str, AudioFile]:
-    """Files by key, sorted by LC_ALL=C; ValueError names both paths where two files have the same key."""
-    found: dict[str, AudioFile] = {}
-    for file in files:
-        key = audio_files.check_name(file, key_of(file))
-        if key in found:
-            raise ValueError(f"{found[key].path} and {file.path} both have the id {key}. Remove or rename one of them.")
-        found[key] = file
-    return {key: found[key] for key in sorted(found, key=str.encode)}
+            rates_hz[row], channels[row], samples[row] = found.rate_hz, found.channels, found.samples
+    check_rejected(rejected, len(paths), tolerance, listed_in)
+    usable = np.flatnonzero(samples)
+    return usable, Headers(rates_hz[usable], channels[usable], samples[usable])
 
 
 def make_once(
-    out: Path, options: Mapping[str, Any], inputs: Mapping[str, str], force: bool, make: Callable[[], None]
+    out: Path,
+    options: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    force: bool,
+    make: Callable[[], None],
 ) -> None:
     """Run `make`, which writes the data directory `out`, unless it is there already, made just so.
 
@@ -70,7 +81,7 @@ def make_once(
     """
     if not force and artifacts.made_as(out, options, inputs):
         try:
-            found = directories.validate(out)
+            found = directories.validate(out, speaker_prefix=False)
             log.info("%s is complete: %d utterances; nothing to do", out, len(found.keys))
             return
         except (ValueError, OSError) as error:
@@ -79,5 +90,5 @@ def make_once(
     if out.is_dir():
         directories.remove_temporaries(out)
     make()
-    directories.validate(out)
+    directories.validate(out, speaker_prefix=False)
     artifacts.record(out, options, inputs)

@@ -4,7 +4,8 @@ Tables have millions of lines, so they live as numpy arrays of fixed-width bytes
 strings: reading and checking takes about a second per million lines.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from sslsv_tk import artifacts
 Words = NDArray[np.bytes_]
 Column = Words | Sequence[str] | Sequence[bytes] | NDArray[np.integer]
 _NEWLINE, _CARRIAGE_RETURN, _SPACE, _TAB = 10, 13, 32, 9
+_BLOCK_ROWS = 65536  # rows that are treated at once where a row passes through something larger than itself
 
 
 def as_words(words: Column) -> Words:
@@ -22,7 +24,7 @@ def as_words(words: Column) -> Words:
     array = np.asarray(words)
     if array.size == 0:
         return np.zeros(0, dtype="S1")
-    return np.char.encode(array, "utf-8") if array.dtype.kind == "U" else array.astype(np.bytes_)
+    return np.char.encode(array, "utf-8") if array.dtype.kind == "U" else array.astype(np.bytes_, copy=False)
 
 
 def text(word: bytes) -> str:
@@ -40,16 +42,39 @@ def first_words(words: Words, limit: int = 5) -> str:
     return ", ".join(text(word) for word in words[:limit]) + (", ..." if len(words) > limit else "")
 
 
+def blocks(rows: int) -> Iterator[slice]:
+    """Slices of bounded size that together are all rows."""
+    return (slice(begin, min(rows, begin + _BLOCK_ROWS)) for begin in range(0, rows, _BLOCK_ROWS))
+
+
+def concatenate(parts: Sequence[Words]) -> Words:
+    """Arrays of words of any width, one after the other; none at all where there is no part."""
+    return np.concatenate(parts) if parts else np.zeros(0, dtype="S1")
+
+
+def joined(*parts: Words | bytes) -> Words:
+    """Words put together row by row; a part that is one word is the same in every row."""
+    result: Words = functools.reduce(np.char.add, parts)  # type: ignore[arg-type]
+    return result
+
+
+def formatted(rows: int, line: Callable[[slice], Sequence[bytes]]) -> Words:
+    """Words that Python formats, made in blocks so that few of them are objects at the same time."""
+    return concatenate([np.array(line(block), dtype=np.bytes_) for block in blocks(rows)])
+
+
 def gather(buffer: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Words:
     """The stretches [start, end) of a byte buffer as one array of fixed-width words."""
     if len(starts) == 0:
         return np.zeros(0, dtype="S1")
     lengths = ends - starts
     width = max(1, int(lengths.max()))
-    padded = np.concatenate([buffer, np.zeros(width, dtype=np.uint8)])
-    rows = np.lib.stride_tricks.sliding_window_view(padded, width)[starts]
-    rows *= np.arange(width) < lengths[:, None]
-    return rows.view(f"S{width}")[:, 0]
+    gathered = np.zeros((len(starts), width), dtype=np.uint8)
+    columns = np.arange(width)
+    for block in blocks(len(starts)):
+        inside = columns < lengths[block, None]
+        gathered[block][inside] = buffer[(starts[block, None] + columns)[inside]]
+    return gathered.view(f"S{width}")[:, 0]
 
 
 def integers(words: Words, path: str | Path) -> NDArray[np.int64]:
@@ -192,7 +217,6 @@ def write_table(path: str | Path, keys: Column, values: Column) -> None:
         if wrong.any():
             raise ValueError(f"{path}: {text(words[wrong.argmax()])!r} cannot be a {what} of a table.")
     with artifacts.replacing(path, "wb") as stream:
-        for begin in range(0, len(keys), 65536):
-            block = slice(begin, begin + 65536)
+        for block in blocks(len(keys)):
             pairs = zip(keys[block].tolist(), values[block].tolist(), strict=True)
             stream.write(b"".join(b"%b %b\n" % pair for pair in pairs))

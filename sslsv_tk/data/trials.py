@@ -14,9 +14,22 @@ from sslsv_tk import artifacts, logs
 from sslsv_tk.data import tables
 from sslsv_tk.data.directories import find_rows
 from sslsv_tk.data.tables import Words, text
+from sslsv_tk.data.utterance_ids import utterance_ids
 
 log = logs.logger("trials")
-_SUFFIXES = (b".wav", b".flac", b".m4a")
+OFFICIAL_LISTS = {
+    "veri_test.txt": "VoxCeleb1-O, original",
+    "veri_test2.txt": "VoxCeleb1-O, cleaned",
+    "list_test_all.txt": "VoxCeleb1-E, original",
+    "list_test_all2.txt": "VoxCeleb1-E, cleaned",
+    "list_test_hard.txt": "VoxCeleb1-H, original",
+    "list_test_hard2.txt": "VoxCeleb1-H, cleaned",
+    "voxsrc2020_val.txt": "VoxSRC-20, validation",
+    "voxsrc2021_val.txt": "VoxSRC-21, validation",
+    "voxsrc2022_dev.txt": "VoxSRC-22, validation",
+    "voxsrc2022_dev_fixed.txt": "VoxSRC-22, validation, corrected",
+    "VoxSRC2023_Track12_val.txt": "VoxSRC-23, validation",
+}
 
 
 @dataclass(frozen=True)
@@ -38,20 +51,17 @@ class Trials:
             raise ValueError(f"{name}: all {len(self)} trials are {kind} ones; the EER needs {other} trials as well.")
 
 
-def utterance_ids(names: Words) -> Words:
-    """Paths such as id10270/x6uYqmx31kE/00001.wav as utterance ids, id10270-x6uYqmx31kE-00001."""
-    names = names.copy()
-    characters = tables.characters(names)
-    characters[characters == ord("/")] = ord("-")
-    kept = lengths = np.char.str_len(names)
-    for suffix in _SUFFIXES:
-        kept = np.where(np.char.endswith(names, suffix), lengths - len(suffix), kept)
-    characters[np.arange(characters.shape[1]) >= kept[:, None]] = 0
-    return names
+def described(path: str | Path) -> str:
+    """The name of a list and, of an official one, which it is: veri_test2.txt (VoxCeleb1-O, cleaned)."""
+    name = Path(path).name
+    return f"{name} ({OFFICIAL_LISTS[name]})" if name in OFFICIAL_LISTS else name
 
 
 def read_columns(path: str | Path) -> tuple[Words, Words, NDArray[np.bool_]]:
     """Enrolment and test names as written in a trial list of either form, and which trials are target ones."""
+    if not Path(path).is_file():
+        official = ", ".join(f"{name} ({what})" for name, what in OFFICIAL_LISTS.items())
+        raise ValueError(f"there is no trial list {path}. The official ones are {official}; any other name will do.")
     first, second, third = tables.read_columns(path, 3, may_lack_newline=True)
     if third[0] in (b"target", b"nontarget"):
         enrol, test, labels, yes, no = first, second, third, b"target", b"nontarget"
@@ -71,10 +81,20 @@ def read_columns(path: str | Path) -> tuple[Words, Words, NDArray[np.bool_]]:
     return enrol, test, target
 
 
-def named_utterances(path: str | Path) -> Words:
-    """The ids of all utterances that a trial list names, sorted."""
+def named_rows(path: str | Path, keys: Words) -> NDArray[np.bool_]:
+    """Which of the sorted keys (N,) a trial list names; ValueError where it names others."""
     enrol, test, _ = read_columns(path)
-    return np.unique(np.concatenate([utterance_ids(enrol), utterance_ids(test)]))
+    names = np.unique(np.concatenate([enrol, test]))
+    rows = _rows(keys, names)
+    if (rows < 0).any():
+        missing = utterance_ids(names[rows < 0])
+        raise ValueError(
+            f"{path}: {len(missing)} of {len(names)} utterances are not in the corpus: {tables.first_words(missing)}."
+            " Is it the list of this corpus?"
+        )
+    named = np.zeros(len(keys), dtype=np.bool_)
+    named[rows] = True
+    return named
 
 
 def read_trials(path: str | Path, keys: Words) -> Trials:
@@ -130,7 +150,6 @@ def write_trials(path: str | Path, trials: Trials, keys: Words) -> None:
     """Write `enrol test target|nontarget` lines, whole or not at all."""
     labels = np.where(trials.target, b"target", b"nontarget")
     with artifacts.replacing(path, "wb") as stream:
-        for begin in range(0, len(trials), 65536):
-            block = slice(begin, begin + 65536)
+        for block in tables.blocks(len(trials)):
             columns = (keys[trials.enrol[block]].tolist(), keys[trials.test[block]].tolist(), labels[block].tolist())
             stream.write(b"".join(b"%b %b %b\n" % row for row in zip(*columns, strict=True)))

@@ -38,10 +38,11 @@ def test_without_labels_no_file_has_a_speaker_of_two_utterances(tmp_path, corpus
     assert read(tmp_path / "set" / "utt2rec")["anna-r1-u1"] == "anna-r1"
 
 
-@pytest.mark.parametrize("above", ["", "wav", "dev/wav", "test"])
-def test_voxceleb_is_found_below_dev_test_and_wav(tmp_path, write_audio, above):
+@pytest.mark.parametrize("layout", ["auto", "voxceleb"])
+@pytest.mark.parametrize("above", ["", "wav", "dev/wav", "test", "vox1_test_wav/wav", "a-b/c d"])
+def test_voxceleb_is_found_below_whatever_folders(tmp_path, write_audio, above, layout):
     write_audio(tmp_path / "vox" / above / "id10270" / "x6uYqmx31kE" / "00001.wav")
-    prepare(Corpus([str(tmp_path / "vox")], "voxceleb"), tmp_path / "set")
+    prepare(Corpus([str(tmp_path / "vox")], layout), tmp_path / "set")
     assert read(tmp_path / "set" / "utt2rec") == {"id10270-x6uYqmx31kE-00001": "id10270-x6uYqmx31kE"}
 
 
@@ -59,12 +60,13 @@ def test_several_sources_make_one_set_in_c_locale_order(tmp_path, write_audio):
         ("folder", "wav/anna/r1/u1.wav", "<speaker>/<recording>/<utterance>.wav"),
         ("folder", "u1.wav", "<speaker>/<recording>/<utterance>.wav"),
         ("voxceleb", "anna/r1/u1.wav", "wav/id10270/x6uYqmx31kE/00001.wav"),
-        ("voxceleb", "train/id10270/r1/u1.wav", "wav/id10270/x6uYqmx31kE/00001.wav"),
+        ("voxceleb", "id10270/u1.wav", "wav/id10270/x6uYqmx31kE/00001.wav"),
+        ("auto", "anna/u1.wav", "wav/id10270/x6uYqmx31kE/00001.wav or <speaker>/<recording>/<utterance>.wav"),
     ],
 )
 def test_another_layout_is_an_error_with_an_example(tmp_path, write_audio, layout, name, expected):
     write_audio(tmp_path / "corpus" / name)
-    with pytest.raises(ValueError, match=f"not the layout {layout}: expected {expected}.* found {name}"):
+    with pytest.raises(ValueError, match=f"not the layout {layout}: expected {expected}.* found .*/corpus/{name}"):
         prepare(Corpus([str(tmp_path / "corpus")], layout), tmp_path / "set")
     assert not (tmp_path / "set" / "wav.scp").exists()
 
@@ -193,5 +195,5 @@ def test_killed_at_any_rename_nothing_is_half_written_and_the_next_run_makes_the
 
 
 def test_every_layout_is_a_word_of_the_command():
-    with pytest.raises(ValueError, match="layout 'vox' is not one of voxceleb, folder"):
+    with pytest.raises(ValueError, match="layout 'vox' is not one of voxceleb, folder, any, kaldi, auto"):
         corpora.Corpus(["x"], "vox")  # type: ignore[arg-type]

@@ -93,9 +93,23 @@ def test_one_kind_of_trials_has_no_error_rate(tmp_path, label, other):
         found.require_both_kinds(tmp_path / "list")
 
 
-def test_named_utterances_are_the_ids_sorted_and_once(tmp_path):
-    path = lines(tmp_path / "list", "1 id1/v2/00001.wav id1-v1-00001", "0 id2/v1/00001.wav id1/v2/00001.wav")
-    assert trials.named_utterances(path).tolist() == [b"id1-v1-00001", b"id1-v2-00001", b"id2-v1-00001"]
+def test_named_rows_are_those_of_ids_and_of_paths(tmp_path):
+    path = lines(tmp_path / "list", "1 id1/v2/00001.wav id1-v1-00001", "0 wav/id2/v1/00001.m4a id1/v2/00001.wav")
+    assert trials.named_rows(path, KEYS).tolist() == [True, True, True, False]
+    path = lines(tmp_path / "list", "1 id1/v2/00001.wav id9/v1/00001.wav")
+    with pytest.raises(ValueError, match=r"list: 1 of 2 utterances are not in the corpus: id9-v1-00001\."):
+        trials.named_rows(path, KEYS)
+
+
+@pytest.mark.parametrize("read", [trials.read_columns, lambda path: trials.read_trials(path, KEYS)])
+def test_a_missing_list_is_an_error_that_names_the_official_ones(tmp_path, read):
+    with pytest.raises(ValueError, match=r"no trial list .*/list\. .*veri_test2\.txt \(VoxCeleb1-O, cleaned\)"):
+        read(tmp_path / "list")
+
+
+def test_an_official_list_is_described_by_its_name():
+    assert trials.described("/lists/list_test_hard2.txt") == "list_test_hard2.txt (VoxCeleb1-H, cleaned)"
+    assert trials.described("/lists/mine.txt") == "mine.txt"
 
 
 def test_a_long_list_keeps_numbers_not_names(tmp_path):
@@ -112,11 +126,6 @@ def test_a_long_list_keeps_numbers_not_names(tmp_path):
         tracemalloc.stop()
     assert kept < 100_000 * 9 + 100_000
     np.testing.assert_array_equal(found.enrol, made.enrol)
-
-
-def test_one_suffix_is_taken_off_and_no_more():
-    names = as_words(["a/b/c.wav", "c.flac.wav", "x", ".wav", "wav", "a.m4a"])
-    assert trials.utterance_ids(names).tolist() == [b"a-b-c", b"c.flac", b"x", b"", b"wav", b"a"]
 
 
 def test_a_list_may_lack_its_last_newline(tmp_path):

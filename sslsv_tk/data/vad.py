@@ -1,0 +1,50 @@
+"""Speech decisions of vad.scp: which 10 ms frames of an utterance are kept.
+
+Kaldi writes one number per frame, 1 where there is speech; frame t stands for the samples 160 t ... 160 t + 159 of
+16 kHz audio. Its frames are 25 ms long, so that there are a few fewer of them than 10 ms pieces of the audio.
+"""
+
+import kaldiio
+import numpy as np
+from numpy.typing import NDArray
+
+from sslsv_tk.data.decoding import UnreadableAudio
+from sslsv_tk.data.tables import text
+
+FRAME_SAMPLES = 160
+_MOST_FRAMES_APART = 3
+
+
+def read_decisions(value: bytes) -> NDArray[np.bool_]:
+    """The decisions (frames,) that a value of vad.scp names, `file.ark:offset` or a file."""
+    place = text(value).strip()
+    if "|" in place:
+        raise ValueError(f"{place!r} in vad.scp is a command; only files are read.")
+    try:
+        found = np.asarray(kaldiio.load_mat(place))
+    except OSError:
+        raise
+    except Exception as error:  # kaldiio reports damage in as many ways as there are: struct, assertion, index ...
+        raise ValueError(f"{place}: speech decisions that cannot be read ({type(error).__name__}: {error}).") from None
+    if found.ndim != 1 or found.dtype.kind not in "fiu" or not np.isin(found, (0, 1)).all():
+        raise ValueError(f"{place}: expected a vector of 0 and 1, found {found.dtype} of shape {found.shape}.")
+    return found.astype(np.bool_)
+
+
+def voiced(waveform: NDArray[np.int16], decisions: NDArray[np.bool_]) -> NDArray[np.int16]:
+    """The samples (kept,) of a 16 kHz waveform (samples,) that lie in frames with speech.
+
+    ValueError where there are more than 3 frames more or fewer than the audio has; UnreadableAudio where no sample is
+    left. What stands after the last frame is not kept.
+    """
+    frames = len(waveform) / FRAME_SAMPLES
+    if abs(len(decisions) - frames) > _MOST_FRAMES_APART:
+        raise ValueError(
+            f"{len(decisions)} speech decisions for audio of {frames:.1f} frames of 10 ms ({len(waveform)} samples)."
+            " vad.scp was made of other audio, or with another frame shift."
+        )
+    kept = np.repeat(decisions, FRAME_SAMPLES)[: len(waveform)]
+    found = waveform[: len(kept)][kept]
+    if len(found) == 0:
+        raise UnreadableAudio(f"no speech: none of {len(decisions)} frames is called speech in vad.scp")
+    return found
