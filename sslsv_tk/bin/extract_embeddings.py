@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import devices, logs
-from sslsv_tk.data.arks import AudioArchive
+from sslsv_tk.data.features import open_archive
 from sslsv_tk.training.evaluation import ExtractionOptions, embedding_folder, load_extractor
 
 log = logs.logger("extract_embeddings")
@@ -17,7 +17,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--system", type=Path, required=True, help="folder of the system, exp/SYSTEM")
     parser.add_argument("--checkpoint", default="averaged", help="averaged, latest, or the number of an epoch")
-    parser.add_argument("--data", type=Path, required=True, help="packed audio, dump/raw/SET")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="packed audio, dump/raw/SET, or features, dump/fbank/SET"
+    )
     parser.add_argument("--num-jobs", type=int, required=True, metavar="N", help="jobs that share the work")
     parser.add_argument("--job", type=int, required=True, metavar="J", help="which of them, from 1")
     parser.add_argument("--device", choices=devices.CHOICES, default="auto", help="auto: the GPU if there is one")
@@ -35,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.force == "false" and folder.has_part(options.job):
         log.info("%s: complete", folder.part(options.job))
         return
-    count = folder.write_part(options.job, lambda: load_extractor(wanted, options.device), AudioArchive(options.data))
+    count = folder.write_part(options.job, lambda: load_extractor(wanted, options.device), open_archive(options.data))
     log.info("%s: %d embeddings", folder.part(options.job), count)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import logs
-from sslsv_tk.data.arks import AudioArchive
+from sslsv_tk.data.features import open_archive
 from sslsv_tk.training.evaluation import ExtractionOptions, embedding_folder
 
 log = logs.logger("finish_extraction")
@@ -17,7 +17,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--system", type=Path, required=True, help="folder of the system, exp/SYSTEM")
     parser.add_argument("--checkpoint", default="averaged", help="averaged, latest, or the number of an epoch")
-    parser.add_argument("--data", type=Path, required=True, help="packed audio, dump/raw/SET")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="packed audio, dump/raw/SET, or features, dump/fbank/SET"
+    )
     parser.add_argument("--num-jobs", type=int, required=True, metavar="N", help="jobs that shared the work")
     parser.add_argument("--force", choices=["true", "false"], default="false", help="join what is joined again")
     return parser
@@ -30,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.force == "false" and folder.has_all():
         log.info("%s: complete", folder.folder)
         return
-    folder.join(AudioArchive(options.data))
+    folder.join(open_archive(options.data))
     log.info("%s: complete", folder.folder)
 
 

@@ -21,12 +21,17 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="overrides, such as optimisation.learning_rate=0.0005 or training.batch_size=128",
     )
-    parser.add_argument("--train-set", type=Path, required=True, help="packed audio, dump/raw/SET")
+    parser.add_argument(
+        "--train-set",
+        type=Path,
+        required=True,
+        help="packed audio, dump/raw/SET, or features, dump/fbank/SET, as frontend.feats_type says",
+    )
     parser.add_argument(
         "--augmentation",
         type=Path,
         required=True,
-        help="folder with musan_noise, musan_music, musan_speech and rirs; dump/raw",
+        help="folder with musan_noise, musan_music, musan_speech and rirs, dump/raw; features are augmented already",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the system, exp/SYSTEM")
     parser.add_argument("--continue-from", type=Path, help="system of stage 4 whose last checkpoint to go on from")

@@ -17,6 +17,7 @@ from sslsv_tk.data import tables
 from sslsv_tk.data.arks import AudioArchive
 
 Kind = Literal["none", "reverb", "noise", "both"]
+Copy = Literal["clean", "noise", "music", "babble", "reverb"]
 Decibels = tuple[float, float]
 CATEGORIES = ("noise", "music", "speech")
 AUGMENTATION_SETS = (*(f"musan_{category}" for category in CATEGORIES), "rirs")
@@ -25,9 +26,15 @@ _DRAWS = 6  # per segment: kind, response, category, clip, start, SNR
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """How segments are augmented; each segment gets one of `kinds`, drawn uniformly."""
+    """How segments are augmented; each segment gets one of `kinds`, drawn uniformly.
+
+    With frontend.feats_type fbank augmentation was done in stage 3: segments are cut from the offline copies that
+    `copies` names, those of one utterance from different ones as long as there are that many. In both cases
+    kinds: [none] switches augmentation off; the other settings are those of feats_type raw.
+    """
 
     kinds: tuple[Kind, ...] = ("both",)  # DINO: [none, reverb, noise, both]; [none]: no augmentation
+    copies: tuple[Copy, ...] = ("noise", "music", "babble", "reverb")  # feats_type fbank; clean: the set itself
     noise_db: Decibels = (0.0, 15.0)  # SNR range, dB, of the category noise
     speech_db: Decibels = (13.0, 20.0)  # of speech
     music_db: Decibels = (5.0, 15.0)  # of music
@@ -38,6 +45,10 @@ class AugmentationConfig:
     def __post_init__(self) -> None:
         if not self.kinds:
             raise ValueError("augmentation.kinds is empty; for no augmentation write kinds: [none].")
+        if not self.copies or len(set(self.copies)) != len(self.copies):
+            raise ValueError(
+                "augmentation.copies needs at least one copy, each once; for no augmentation: kinds: [none]."
+            )
         for category in CATEGORIES:
             low, high = self.snr_range(category)
             if low > high:
@@ -46,6 +57,11 @@ class AugmentationConfig:
     def snr_range(self, category: str) -> Decibels:
         """Lowest and highest SNR in dB."""
         return {"noise": self.noise_db, "speech": self.speech_db, "music": self.music_db}[category]
+
+    @property
+    def is_off(self) -> bool:
+        """Is nothing augmented?"""
+        return self.kinds == ("none",)
 
     @property
     def reverberates(self) -> bool:

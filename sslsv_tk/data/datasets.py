@@ -1,6 +1,6 @@
 """Batches of segments for training: what a loader worker makes of a request.
 
-Shapes: B utterances of a batch, T samples of a segment, R samples of a room response.
+Shapes: B utterances of a batch, T samples of a segment, R samples of a room response; L frames, F bands.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from sslsv_tk import seeds
 from sslsv_tk.data.arks import AudioArchive
 from sslsv_tk.data.augmentation import Augmentation, Draws
 from sslsv_tk.data.batches import BatchRequest
+from sslsv_tk.data.features import CopiedFeatures
 from sslsv_tk.segments import Segment, SegmentPlan
 
 
@@ -24,10 +25,12 @@ from sslsv_tk.segments import Segment, SegmentPlan
 class View:
     """One segment of each utterance of a batch, and how to augment it.
 
-    The noise and the response come either as numbers (the clips lie on the device) or as samples.
+    It is audio, or un-normalised frames that were computed before. The noise and the response come either as numbers
+    (the clips lie on the device) or as samples; frames were augmented when they were computed.
     """
 
-    segment_BT: Tensor  # int16
+    segment_BT: Tensor | None = None  # int16
+    frames_BLF: Tensor | None = None  # float32
     noise_row_B: Tensor | None = None
     noise_start_B: Tensor | None = None
     snr_B: Tensor | None = None  # dB; +inf: no noise
@@ -61,28 +64,15 @@ class Batch:
         return Batch(change(self.utterance_B), [view(v) for v in self.views], reference)
 
 
-class TrainingAudio(Dataset[Batch]):
-    """Cuts the segments of a plan from packed audio, by byte ranges, anew in every epoch.
+class TrainingSegments(Dataset[Batch]):
+    """Cuts the segments of a plan by byte ranges, anew in every epoch.
 
     A segment of the side "both" is cut once while positives come from the utterance itself; with partners it is cut
     from the utterance, and once more from the partner, the latter after all others.
     """
 
-    def __init__(
-        self,
-        archive: AudioArchive,
-        plan: SegmentPlan,
-        seed: int,
-        augmentation: Augmentation | None = None,
-        reference: Segment | None = None,
-        read_clips: bool = False,
-    ) -> None:
-        """`read_clips`: read noises and responses here, since they do not lie on the device."""
-        self.archive, self.plan, self.seed = archive, plan, seed
-        self.augmentation, self.reference, self.read_clips = augmentation, reference, read_clips
-
-    def __len__(self) -> int:
-        return len(self.archive)
+    def __init__(self, plan: SegmentPlan, seed: int, reference: Segment | None) -> None:
+        self.plan, self.seed, self.reference = plan, seed, reference
 
     def __getitem__(self, request: BatchRequest) -> Batch:
         partner_B = request.utterance_B if request.partner_B is None else request.partner_B
@@ -102,9 +92,38 @@ class TrainingAudio(Dataset[Batch]):
         return Batch(torch.from_numpy(request.utterance_B.astype(np.int64)), views, reference)
 
     def _view(self, request: BatchRequest, source_B: NDArray[np.int64], segment: Segment, number: int) -> View:
+        """View `number` (-1: the reference) of each utterance, cut from the utterances `source_B`."""
+        raise NotImplementedError
+
+    def _starts(
+        self, request: BatchRequest, lengths_B: NDArray[np.int64], count: int, number: int
+    ) -> NDArray[np.int64]:
+        """(B,) first sample or frame of each segment of `count`, uniform over the places where it fits."""
         u = seeds.uniform(1, self.seed, "segment", request.epoch, request.utterance_B, number)[:, 0]
-        spare_B = np.maximum(self.archive.samples[source_B] - segment.samples, 0)
-        start_B = seeds.choose(spare_B + 1, u)
+        return seeds.choose(np.maximum(lengths_B - count, 0) + 1, u)
+
+
+class TrainingAudio(TrainingSegments):
+    """Segments of packed audio, with what they are to be augmented with."""
+
+    def __init__(
+        self,
+        archive: AudioArchive,
+        plan: SegmentPlan,
+        seed: int,
+        augmentation: Augmentation | None = None,
+        reference: Segment | None = None,
+        read_clips: bool = False,
+    ) -> None:
+        """`read_clips`: read noises and responses here, since they do not lie on the device."""
+        super().__init__(plan, seed, reference)
+        self.archive, self.augmentation, self.read_clips = archive, augmentation, read_clips
+
+    def __len__(self) -> int:
+        return len(self.archive)
+
+    def _view(self, request: BatchRequest, source_B: NDArray[np.int64], segment: Segment, number: int) -> View:
+        start_B = self._starts(request, self.archive.samples[source_B], segment.samples, number)
         segment_BT = np.stack(
             [self.archive.read_looped(int(r), int(s), segment.samples) for r, s in zip(source_B, start_B, strict=True)]
         )
@@ -132,7 +151,42 @@ class TrainingAudio(Dataset[Batch]):
                 view.response_BR = torch.from_numpy(np.stack([responses.read_padded(r, count) for r in rows]))
 
 
-def loader(dataset: TrainingAudio, requests: list[BatchRequest], workers: int, pin_memory: bool) -> DataLoader[Batch]:
+class TrainingFeatures(TrainingSegments):
+    """Segments of features: augmented ones from offline copies, different ones of an utterance, others clean."""
+
+    def __init__(
+        self,
+        features: CopiedFeatures,
+        plan: SegmentPlan,
+        seed: int,
+        count_frames: Callable[[int], int],
+        reference: Segment | None = None,
+    ) -> None:
+        """`count_frames`: how many frames the front end makes of so many samples."""
+        super().__init__(plan, seed, reference)
+        self.features, self.count_frames = features, count_frames
+        cut = [*plan, *(segment for segment in plan if segment.side == "both")]
+        self._turns = np.cumsum([0, *(segment.augmented for segment in cut)])  # augmented segments before each
+
+    def __len__(self) -> int:
+        return len(self.features.clean)
+
+    def _view(self, request: BatchRequest, source_B: NDArray[np.int64], segment: Segment, number: int) -> View:
+        features, count = self.features, self.count_frames(segment.samples)
+        start_B = self._starts(request, features.clean.frames[source_B], count, number).tolist()
+        rows = source_B.tolist()
+        if segment.augmented and features.names:
+            copy_B = features.draw(self.seed, request.epoch, request.utterance_B, int(self._turns[number])).tolist()
+            places = zip(copy_B, rows, start_B, strict=True)
+            cuts = [features.read_looped(copy, row, start, count) for copy, row, start in places]
+        else:
+            cuts = [features.clean.read_looped(row, start, count) for row, start in zip(rows, start_B, strict=True)]
+        return View(frames_BLF=torch.from_numpy(np.stack(cuts)))
+
+
+def loader(
+    dataset: TrainingSegments, requests: list[BatchRequest], workers: int, pin_memory: bool
+) -> DataLoader[Batch]:
     """The batches of an epoch, in order, prefetched by `workers` processes (0: none)."""
     return DataLoader(
         dataset,

@@ -1,7 +1,8 @@
 """Embeddings of full-length utterances, the same bits whatever the number of jobs.
 
 Batches are formed on the whole list, in blocks of fixed size, before the blocks are dealt to jobs; a batch holds
-utterances of exactly one length, so that nothing is padded. Shapes: B utterances, T samples, D dimension.
+utterances of exactly one length, so that nothing is padded. Shapes: B utterances, T samples, L frames, F bands,
+D dimension.
 """
 
 from collections.abc import Iterator
@@ -11,22 +12,31 @@ import torch
 from numpy.typing import NDArray
 
 from sslsv_tk.data import tables
-from sslsv_tk.data.arks import AudioArchive
+from sslsv_tk.data.features import Archive, FeatureArchive
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.extraction.folder import BLOCK
 from sslsv_tk.frontend.features import FrontEnd
 
 _MOST_SAMPLES = 16_000 * 120  # of audio in a batch, which bounds memory
+_MOST_FRAMES = 100 * 120  # of features
 
 
-def batches_of_block(samples_N: NDArray[np.integer], start: int) -> Iterator[NDArray[np.int64]]:
-    """Rows of the block that begins at `start`, in batches of one length."""
-    rows = np.arange(start, min(start + BLOCK, len(samples_N)))
-    rows = rows[np.argsort(samples_N[rows], kind="stable")]
-    for group in np.split(rows, np.flatnonzero(np.diff(samples_N[rows])) + 1):
-        size = max(1, _MOST_SAMPLES // int(samples_N[group[0]]))
+def batches_of_block(
+    lengths_N: NDArray[np.integer], start: int, most: int | None = None
+) -> Iterator[NDArray[np.int64]]:
+    """Rows of the block that begins at `start`, in batches of one length, of `most` samples (or frames) together."""
+    most = _MOST_SAMPLES if most is None else most
+    rows = np.arange(start, min(start + BLOCK, len(lengths_N)))
+    rows = rows[np.argsort(lengths_N[rows], kind="stable")]
+    for group in np.split(rows, np.flatnonzero(np.diff(lengths_N[rows])) + 1):
+        size = max(1, most // int(lengths_N[group[0]]))
         for first in range(0, len(group), size):
             yield group[first : first + size]
+
+
+def _lengths(archive: Archive) -> NDArray[np.int64]:
+    """(N,) frames of features, samples of audio."""
+    return archive.frames if isinstance(archive, FeatureArchive) else archive.samples
 
 
 class Extractor:
@@ -37,12 +47,14 @@ class Extractor:
         self.device = device
 
     @torch.no_grad()
-    def embed(self, archive: AudioArchive, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def embed(self, archive: Archive, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(B, D) embeddings of utterances of one length, not normalised."""
-        count = int(archive.samples[rows[0]])
-        waveform_BT = torch.from_numpy(np.stack([archive.read(int(row), 0, count) for row in rows]))
+        has_frames = isinstance(archive, FeatureArchive)
+        count = int(_lengths(archive)[rows[0]])
+        whole = torch.from_numpy(np.stack([archive.read(int(row), 0, count) for row in rows])).to(self.device)
         try:
-            found = self.encoder(self.front_end(waveform_BT.to(self.device))).float().cpu().numpy()
+            frames = self.front_end.normalised(whole) if has_frames else self.front_end(whole)
+            found = self.encoder(frames).float().cpu().numpy()
         except ValueError as error:
             raise ValueError(f"{tables.text(archive.keys[rows[0]])}: {error}") from None
         broken = ~np.isfinite(found).all(1)
@@ -51,10 +63,11 @@ class Extractor:
             raise ValueError(f"{key}: its embedding is not finite. Listen to the file, or take it out of the list.")
         return found
 
-    def block(self, archive: AudioArchive, start: int) -> NDArray[np.float32]:
+    def block(self, archive: Archive, start: int) -> NDArray[np.float32]:
         """Embeddings of a block in the order of its rows."""
         stop = min(start + BLOCK, len(archive))
         block = np.empty((stop - start, self.encoder.dimension), dtype=np.float32)
-        for rows in batches_of_block(archive.samples, start):
+        most = _MOST_FRAMES if isinstance(archive, FeatureArchive) else _MOST_SAMPLES
+        for rows in batches_of_block(_lengths(archive), start, most):
             block[rows - start] = self.embed(archive, rows)
         return block

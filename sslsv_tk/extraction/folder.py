@@ -17,7 +17,7 @@ import numpy as np
 
 from sslsv_tk import artifacts
 from sslsv_tk.data import directories, tables
-from sslsv_tk.data.arks import AudioArchive
+from sslsv_tk.data.features import Archive
 
 if TYPE_CHECKING:
     from sslsv_tk.extraction.embeddings import Extractor
@@ -66,7 +66,7 @@ class EmbeddingFolder:
         """Is everything joined, with these options and inputs?"""
         return self._is_current(self.folder)
 
-    def write_part(self, job: int, load: Callable[[], tuple[Extractor, list[int]]], archive: AudioArchive) -> int:
+    def write_part(self, job: int, load: Callable[[], tuple[Extractor, list[int]]], archive: Archive) -> int:
         """Compute a job's share as float vectors in Kaldi form; returns how many.
 
         `load`: the extractor and the epochs that its weights are the mean of; not called for an empty share.
@@ -90,7 +90,7 @@ class EmbeddingFolder:
         artifacts.record(part, options, self.inputs)
         return len(lines)
 
-    def join(self, archive: AudioArchive) -> None:
+    def join(self, archive: Archive) -> None:
         """Write xvector.scp over all parts after checking that every utterance is there once."""
         directories.remove_temporaries(self.folder)
         lines: list[str] = []

@@ -28,10 +28,16 @@ def reverberate(waveform_BT: Tensor, response_BR: Tensor) -> Tensor:
     return torch.fft.irfft(spectrum, points)[:, :samples]
 
 
-def add_noise(waveform_BT: Tensor, noise_BT: Tensor, snr_B: Tensor) -> Tensor:
-    """Add noise at `snr_B` dB below the segment; an SNR of +inf adds none."""
-    signal_power = waveform_BT.square().mean(-1) + _POWER_FLOOR
-    noise_power = noise_BT.square().mean(-1) + _POWER_FLOOR
+def add_noise(waveform_BT: Tensor, noise_BT: Tensor, snr_B: Tensor, samples_B: Tensor | None = None) -> Tensor:
+    """Add noise at `snr_B` dB below the segment; an SNR of +inf adds none.
+
+    `samples_B`: lengths of segments that are followed by zeros, in the noise as well; None: all are T long.
+    """
+    if samples_B is None:
+        signal_power, noise_power = waveform_BT.square().mean(-1), noise_BT.square().mean(-1)
+    else:
+        signal_power, noise_power = (sound.square().sum(-1) / samples_B for sound in (waveform_BT, noise_BT))
+    signal_power, noise_power = signal_power + _POWER_FLOOR, noise_power + _POWER_FLOOR
     gain = torch.sqrt(signal_power / noise_power * 10.0 ** (-snr_B.to(waveform_BT.dtype) / 10.0))
     return waveform_BT + gain[:, None] * noise_BT
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from sslsv_tk.frontend.augmentation import add_noise, reverberate
-from sslsv_tk.frontend.logmel import LogMel, LogMelConfig
+from sslsv_tk.frontend.logmel import LogMel, LogMelConfig, normalise
 
 _FULL_SCALE = 32768.0
 
@@ -34,6 +34,12 @@ class FrontEnd(nn.Module):
         if noise_BT is not None and snr_B is not None:
             waveform_BT = add_noise(waveform_BT, to_float(noise_BT), snr_B)
         return waveform_BT if self.logmel is None else self.logmel(waveform_BT)
+
+    @torch.no_grad()
+    def normalised(self, frames_BLF: Tensor) -> Tensor:
+        """Frames that were computed before, normalised as those of a waveform are: (B, F, L)."""
+        assert self.logmel is not None
+        return normalise(frames_BLF.float(), self.logmel.config.deviation_floor).transpose(1, 2)
 
 
 def to_float(samples: Tensor) -> Tensor:

@@ -1,22 +1,26 @@
-"""Log-mel frames with normalisation per band.
+"""Log-mel frames, and their normalisation per band.
 
 Shapes: B segments, T samples, F mel bands, L frames (one per 10 ms; 2 s give 201), N points of the transform.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from sslsv_tk.segments import SAMPLE_RATE_HZ
 
+_OF_FRAMES = ("bands", "window", "window_seconds", "shift_seconds", "transform_points", "floor")
+
 
 @dataclass(frozen=True)
 class LogMelConfig:
     """Settings of the log-mel front end."""
 
+    feats_type: Literal["raw", "fbank"] = "raw"  # raw: frames of 16-bit audio, augmented anew at every step;
+    # fbank: frames that stage 3 computed of the clean set and of offline copies, normalised after the cut
     bands: int = 40  # mel bands; the papers use 40, the authors' DINO configurations 80
     window: Literal["hamming", "hann"] = "hamming"
     window_seconds: float = 0.025
@@ -35,6 +39,19 @@ class LogMelConfig:
             )
         if round(self.shift_seconds * SAMPLE_RATE_HZ) < 1:
             raise ValueError(f"A shift of {self.shift_seconds} s is less than a sample.")
+
+    @property
+    def shift(self) -> int:
+        """Samples from one frame to the next."""
+        return round(self.shift_seconds * SAMPLE_RATE_HZ)
+
+    def count_frames(self, samples: int) -> int:
+        """Frames of so many samples: 201 of 2 s."""
+        return samples // self.shift + 1
+
+    def of_frames(self) -> dict[str, Any]:
+        """The settings that un-normalised frames depend on, by name."""
+        return {name: getattr(self, name) for name in _OF_FRAMES}
 
 
 def mel_filters(bands: int, transform_points: int) -> Tensor:
@@ -69,26 +86,31 @@ class LogMel(nn.Module):
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("filters", mel_filters(config.bands, config.transform_points), persistent=False)
 
-    @property
-    def shift(self) -> int:
-        """Samples from one frame to the next."""
-        return round(self.config.shift_seconds * SAMPLE_RATE_HZ)
-
     def forward(self, waveform_BT: Tensor) -> Tensor:
-        """Frames of a batch; segments must be longer than half a transform (256 samples) to be mirrored."""
+        """Normalised frames of a batch (B, F, L)."""
+        with torch.autocast(waveform_BT.device.type, enabled=False):
+            return normalise(self.frames(waveform_BT), self.config.deviation_floor).transpose(1, 2)
+
+    def frames(self, waveform_BT: Tensor) -> Tensor:
+        """Un-normalised frames (B, L, F); segments must be longer than half a transform (256 samples)."""
+        with torch.autocast(waveform_BT.device.type, enabled=False):
+            padded = self.mirror(waveform_BT.float())
+            return self.of_windows(padded.unfold(-1, self.config.transform_points, self.config.shift))
+
+    def mirror(self, waveform_BT: Tensor) -> Tensor:
+        """Both ends prolonged by half a transform, mirrored, so that frames are centred."""
         half = self.config.transform_points // 2
         if waveform_BT.shape[-1] <= half:
             raise ValueError(
                 f"Expected segments longer than {half} samples ({half / SAMPLE_RATE_HZ * 1000:.0f} ms); "
                 f"found {waveform_BT.shape[-1]}. Remove such utterances from the list."
             )
-        with torch.autocast(waveform_BT.device.type, enabled=False):
-            padded = nn.functional.pad(waveform_BT.float().unsqueeze(1), (half, half), mode="reflect").squeeze(1)
-            frames_BLN = padded.unfold(-1, self.config.transform_points, self.shift) * self.window
-            spectrum = torch.view_as_real(torch.fft.rfft(frames_BLN))
-            power_BLK = spectrum.square().sum(-1)
-            logmel_BLF = torch.log(power_BLK @ self.filters + self.config.floor)
-            return normalise(logmel_BLF, self.config.deviation_floor).transpose(1, 2)
+        return nn.functional.pad(waveform_BT.unsqueeze(1), (half, half), mode="reflect").squeeze(1)
+
+    def of_windows(self, stretch_XN: Tensor) -> Tensor:
+        """The frame of each stretch of N samples, whatever the dimensions before: (..., F)."""
+        spectrum = torch.view_as_real(torch.fft.rfft(stretch_XN * self.window))
+        return torch.log(spectrum.square().sum(-1) @ self.filters + self.config.floor)
 
 
 def normalise(frames_BLF: Tensor, floor: float) -> Tensor:

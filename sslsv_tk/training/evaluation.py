@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sslsv_tk import artifacts, layout
+from sslsv_tk import artifacts, config, layout
+from sslsv_tk.data import features
 from sslsv_tk.extraction.folder import EmbeddingFolder
 from sslsv_tk.training import checkpoints
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExtractionOptions:
-    """Which checkpoint of which system over which packed audio, in how many jobs."""
+    """Which checkpoint of which system over which packed audio or features, in how many jobs."""
 
     system: Path
     checkpoint: str
@@ -31,15 +32,24 @@ class ExtractionOptions:
 def embedding_folder(options: ExtractionOptions) -> EmbeddingFolder:
     """Where the embeddings lie; those of another checkpoint than the averaged one stand beside, under its name."""
     path = checkpoints.CheckpointFolder(options.system).path_of(options.checkpoint)
+    features.refuse_other_kind(_feats_type(options.system), options.data)
+    scp = "feats.scp" if features.has_features(options.data) else "wav.scp"
     return EmbeddingFolder(
         layout.embeddings_folder(options.system, options.data, options.checkpoint),
         options.jobs,
         {"checkpoint": options.checkpoint, "num_jobs": options.jobs},
         {
             f"checkpoint {path.name}": artifacts.fingerprint(path),
-            f"wav.scp of {options.data}": artifacts.fingerprint(options.data / "wav.scp"),
+            f"{scp} of {options.data}": artifacts.fingerprint(options.data / scp),
         },
     )
+
+
+def _feats_type(system: Path) -> str:
+    """The system's frontend.feats_type, from its configuration without the rest, whose dataclasses load torch."""
+    file = system / "config.yaml"
+    frontend = config.read(file).get("frontend") if file.is_file() else None
+    return str(frontend.get("feats_type", "raw")) if isinstance(frontend, dict) else "raw"
 
 
 def load_extractor(options: ExtractionOptions, device: str) -> tuple[Extractor, list[int]]:
@@ -50,10 +60,11 @@ def load_extractor(options: ExtractionOptions, device: str) -> tuple[Extractor, 
     from sslsv_tk import devices
     from sslsv_tk.extraction.embeddings import Extractor
     from sslsv_tk.frontend.features import FrontEnd
-    from sslsv_tk.training import assembly
+    from sslsv_tk.training import assembly, material
 
-    config, method, path = assembly.load_system(options.system, options.checkpoint)
+    system, method, path = assembly.load_system(options.system, options.checkpoint)
+    material.open_archive(system.frontend, options.data)  # refuses features of other settings
     state = checkpoints.read(path)
     encoder = method.scoring_encoder()
-    extractor = Extractor(encoder, FrontEnd(config.frontend, encoder.input), devices.choose(device))
+    extractor = Extractor(encoder, FrontEnd(system.frontend, encoder.input), devices.choose(device))
     return extractor, state.get("epochs", [state.get("epoch")])

@@ -59,12 +59,18 @@ class Inputs:
                 self._response_samples = int(augmentation.responses.samples.max())
 
     def prepare(self, batch: Batch) -> tuple[list[Tensor], Tensor, Tensor | None]:
-        """Views in plan order, utterance numbers, and the reference's input, all on the device."""
+        """Views in plan order, utterance numbers, and the reference's input, all on the device.
+
+        Audio goes through the whole front end, features through its normalisation alone.
+        """
         batch = batch.to(self.device)
         reference = None if batch.reference is None else self._input(batch.reference)
         return [self._input(view) for view in batch.views], batch.utterance_B, reference
 
     def _input(self, view: View) -> Tensor:
+        if view.frames_BLF is not None:
+            return self.front_end.normalised(view.frames_BLF)
+        assert view.segment_BT is not None
         count = view.segment_BT.shape[1]
         noise_BT, response_BR = view.noise_BT, view.response_BR
         if self.noises is not None and view.noise_row_B is not None and view.noise_start_B is not None:

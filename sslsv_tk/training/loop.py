@@ -11,7 +11,7 @@ import torch
 
 from sslsv_tk import seeds
 from sslsv_tk.data.batches import EpochBatches
-from sslsv_tk.data.datasets import TrainingAudio, loader
+from sslsv_tk.data.datasets import TrainingSegments, loader
 from sslsv_tk.methods.base import evaluation_mode
 from sslsv_tk.training.checkpoints import CheckpointFolder
 from sslsv_tk.training.configuration import SystemConfig
@@ -45,7 +45,7 @@ class Parts:
 
     step: TrainingStep
     batches: EpochBatches
-    audio: TrainingAudio
+    segments: TrainingSegments
     inputs: Inputs
     diagnostics: PositiveDiagnostics
     continued: bool = False
@@ -221,7 +221,7 @@ class Trainer:
     # -- saying so -----------------------------------------------------------------------------------------------
 
     def _loader(self, requests: list[Any]) -> Any:
-        return loader(self.parts.audio, requests, self.config.training.loader_workers, self.device.type == "cuda")
+        return loader(self.parts.segments, requests, self.config.training.loader_workers, self.device.type == "cuda")
 
     def _log_window(self) -> None:
         self._refuse_non_finite()

@@ -11,18 +11,14 @@ import torch
 from sslsv_tk import artifacts, logs, provenance
 from sslsv_tk import config as configuration
 from sslsv_tk.data import directories
-from sslsv_tk.data.arks import AudioArchive
-from sslsv_tk.data.augmentation import AUGMENTATION_SETS, Augmentation
 from sslsv_tk.data.batches import EpochBatches
-from sslsv_tk.data.datasets import TrainingAudio
-from sslsv_tk.frontend.features import FrontEnd
+from sslsv_tk.data.features import Archive
 from sslsv_tk.methods.base import Method
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
 from sslsv_tk.segments import REFERENCE
-from sslsv_tk.training import assembly, checkpoints
+from sslsv_tk.training import assembly, checkpoints, material
 from sslsv_tk.training.configuration import SystemConfig
 from sslsv_tk.training.diagnostics import PositiveDiagnostics
-from sslsv_tk.training.inputs import Inputs, keep_on_device
 from sslsv_tk.training.loop import Parts, Trainer
 from sslsv_tk.training.step import TrainingStep
 
@@ -44,8 +40,8 @@ _log = logging.getLogger("train")
 class RunOptions:
     """Where a run reads and writes."""
 
-    train_set: Path  # packed audio, dump/raw/SET
-    augmentation: Path  # folder with musan_* and rirs, dump/raw
+    train_set: Path  # packed audio, dump/raw/SET, or features, dump/fbank/SET, with the copies beside it
+    augmentation: Path  # folder with musan_* and rirs, dump/raw; features are augmented already
     system: Path  # exp/SYSTEM
     continue_from: Path | None = None  # exp/BASE: stage 5
 
@@ -81,11 +77,11 @@ def _claim(config: SystemConfig, options: RunOptions, first: dict[str, Any] | No
     described = configuration.to_dict(config)
     for name in _FREE:
         del described["training"][name]
-    folders = [options.train_set]
-    if config.augmentation.kinds != ("none",):
-        folders += [options.augmentation / name for name in AUGMENTATION_SETS]
-    lists = {folder: folder / "wav.scp" for folder in folders}
-    inputs = {f"wav.scp of {folder}": artifacts.fingerprint(path) for folder, path in lists.items() if path.exists()}
+    if config.frontend.feats_type == "raw":  # what made runs of before there was a choice
+        del described["frontend"]["feats_type"], described["augmentation"]["copies"]
+    folders = material.folders(config, options.train_set, options.augmentation)
+    lists = [material.list_of(config, folder) for folder in folders]
+    inputs = {f"{path.name} of {path.parent}": artifacts.fingerprint(path) for path in lists if path.exists()}
     if options.continue_from is not None and first is not None:
         inputs[f"training of {options.continue_from}"] = artifacts.digest(artifacts.read_record(options.continue_from))
         inputs[f"epochs of {options.continue_from}"] = str(first["epoch"])
@@ -126,30 +122,26 @@ def _complete(config: SystemConfig, system: Path, last_epoch: int) -> bool:
 def make_parts(config: SystemConfig, options: RunOptions, device: torch.device) -> Parts:
     """Data, front end, model and sampler of a run."""
     training = config.training
-    archive = AudioArchive(options.train_set)
+    archive = material.open_archive(config.frontend, options.train_set)
     method = assembly.build_method(config).to(device)
     sampler = _make_sampler(config, archive, method, device)
-    augmentation = None
-    if config.augmentation.kinds != ("none",):
-        augmentation = Augmentation.load(config.augmentation, options.augmentation)
-    on_device = augmentation is None or keep_on_device(augmentation, device)
     reference = REFERENCE if sampler.needs_reference else None
-    audio = TrainingAudio(archive, method.segments, training.seed, augmentation, reference, read_clips=not on_device)
-    inputs = Inputs(FrontEnd(config.frontend, method.encoder.input), device, augmentation, on_device)
+    cut = material.Cut(config, method, reference, device)
+    segments, inputs = material.make(cut, archive, options.augmentation)
     diagnostics = PositiveDiagnostics(device, archive.read_codes("utt2spk"), archive.read_codes("utt2rec"))
     if training.compile:
         method.encoder.compile()
     return Parts(
         TrainingStep(method, sampler, training.precision),
         EpochBatches(len(archive), training.batch_size, training.seed),
-        audio,
+        segments,
         inputs,
         diagnostics,
         continued=options.continue_from is not None,
     )
 
 
-def _make_sampler(config: SystemConfig, archive: AudioArchive, method: Method, device: torch.device) -> PositiveSampler:
+def _make_sampler(config: SystemConfig, archive: Archive, method: Method, device: torch.device) -> PositiveSampler:
     """The sampler; true labels are handed over to those alone that say they need them."""
     cls = assembly.sampler_class(config)
     labels = {}

@@ -19,14 +19,14 @@ def _work(arguments: Sequence[str], gate: Connection | None) -> None:
 
     from sslsv_tk import logs
     from sslsv_tk.bin import train
-    from sslsv_tk.data.datasets import TrainingAudio
+    from sslsv_tk.data.datasets import TrainingSegments
     from sslsv_tk.training.records import RunRecords
 
     torch.set_num_threads(1)
     if gate is not None:
         _stop_before(os, "replace", gate)
         _stop_before(os, "link", gate)
-        _stop_before(TrainingAudio, "__getitem__", gate)
+        _stop_before(TrainingSegments, "__getitem__", gate)
         _stop_before(RunRecords, "write", gate)
         _stop_before(torch.optim.Adam, "step", gate)
     status = logs.run_command(train.main, arguments)

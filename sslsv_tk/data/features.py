@@ -1,0 +1,221 @@
+"""Log-mel features in Kaldi arks, and a reader that takes only the frames it needs.
+
+dump/fbank/SET has feats.scp (`utt path.ark:offset`), utt2num_frames, the tables of the set, and made.json, which says
+with which settings the frames were computed. Kaldi's own folders are read as well.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sslsv_tk import artifacts, logs, seeds
+from sslsv_tk.data import directories, matrices, tables
+from sslsv_tk.data.arks import AudioArchive
+from sslsv_tk.data.entries import ArkEntries
+from sslsv_tk.data.matrices import MatrixHeader
+from sslsv_tk.data.tables import text
+
+STAGE = "stage 3 with --feats-type fbank"
+log = logs.logger("features")
+
+
+class FeatureArchive(ArkEntries):
+    """The un-normalised frames of a folder such as dump/fbank/voxceleb2: rows in the order of its feats.scp.
+
+    `frames` (N,) lengths and `bands`, the width of all. The first read of each row compares the ark with the tables
+    and keeps what decodes it (9 bytes per row); later ones read the frames alone.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        super().__init__(folder, "feats.scp", STAGE)
+        self._kinds = np.full(len(self), len(matrices.KINDS), dtype=np.uint8)  # not verified
+        self._minima = np.zeros(len(self), dtype=np.float32)
+        self._ranges = np.zeros(len(self), dtype=np.float32)
+        first = self._header(0)
+        self.bands, self.first_kind = first.columns, first.kind
+        self.frames = self._read_lengths()
+        if not (self.frames > 0).all():
+            line = int((self.frames == 0).argmax()) + 1
+            raise ValueError(f"{self.folder}/utt2num_frames:{line}: an utterance without frames. Run {STAGE} again.")
+
+    def _read_lengths(self) -> NDArray[np.int64]:
+        """Frames of each row, from utt2num_frames; from every header where a folder has no such table."""
+        path = self.folder / "utt2num_frames"
+        if path.is_file():
+            return tables.integers(self.column(path.name), path)
+        log.info("%s: no utt2num_frames; reading %d headers", self.folder, len(self))
+        return np.fromiter((self._header(row).rows for row in range(len(self))), dtype=np.int64, count=len(self))
+
+    def read(self, row: int, start: int, count: int) -> NDArray[np.float32]:
+        """Frames [start, start + count) of an utterance, (count, bands); of a column-major matrix all or none."""
+        if start < 0 or count < 0 or start + count > self.frames[row]:
+            raise ValueError(
+                f"{text(self.keys[row])} has {self.frames[row]} frames; [{start}, {start + count}) is not inside."
+            )
+        header = self._verified(row)
+        if header.kind == matrices.COLUMN_MAJOR:
+            if count != header.rows:
+                raise ValueError(self._column_major(row))
+            return matrices.decode_whole(self.stretch(row, 0, header.size))
+        begin = header.place_of_row(start)
+        return matrices.decode_rows(header, self.stretch(row, begin, header.place_of_row(start + count) - begin))
+
+    def read_looped(self, row: int, start: int, count: int) -> NDArray[np.float32]:
+        """(count, bands) from frame `start` (modulo the length) of the utterance repeated without end."""
+        frames = int(self.frames[row])
+        start %= frames
+        if start + count <= frames:
+            return self.read(row, start, count)
+        if count <= frames:
+            head = self.read(row, 0, count - (frames - start))
+            return np.concatenate([self.read(row, start, frames - start), head])
+        return self.read(row, 0, frames)[(start + np.arange(count)) % frames]
+
+    def require_rows(self) -> None:
+        """ValueError where frames cannot be read without the whole utterance (the kind of the first row decides)."""
+        if self.first_kind == matrices.COLUMN_MAJOR:
+            raise ValueError(self._column_major(0))
+
+    def _column_major(self, row: int) -> str:
+        return (
+            f"{self.place(row)}: a matrix of the column-major kind CM, of which frames cannot be read by themselves."
+            " For training write it anew: copy-feats --compress=true --compression-method=3, or without compression."
+        )
+
+    def _verified(self, row: int) -> MatrixHeader:
+        """The header of a row; at the first read from the ark, then from memory."""
+        code = int(self._kinds[row])
+        if code < len(matrices.KINDS):
+            extent = (float(self._minima[row]), float(self._ranges[row]))
+            return MatrixHeader(matrices.KINDS[code], int(self.frames[row]), self.bands, *extent)
+        header = self._header(row)
+        if (header.rows, header.columns) != (self.frames[row], self.bands):
+            raise ValueError(
+                f"{self.place(row)}: expected {self.frames[row]} frames of {self.bands} bands, found {header.rows} of"
+                f" {header.columns}. Run {STAGE} and --force true."
+            )
+        self._minima[row], self._ranges[row] = header.minimum, header.range
+        self._kinds[row] = matrices.KINDS.index(header.kind)
+        return header
+
+    def _header(self, row: int) -> MatrixHeader:
+        found = self.head(row, matrices.MOST_HEADER_BYTES)
+        header = matrices.parse_header(found)
+        if header is None:
+            raise ValueError(
+                f"{self.place(row)}: expected a binary Kaldi matrix ({', '.join(matrices.KINDS)}), found"
+                f" {found[:16]!r}. Run {STAGE} and --force true."
+            )
+        return header
+
+
+Archive = AudioArchive | FeatureArchive
+
+
+def has_features(folder: str | Path) -> bool:
+    """Is it a folder of features (else: of packed audio)?"""
+    return (Path(folder) / "feats.scp").is_file()
+
+
+def open_archive(folder: str | Path) -> Archive:
+    """The features or the packed audio of a folder."""
+    return FeatureArchive(folder) if has_features(folder) else AudioArchive(folder)
+
+
+def refuse_other_kind(feats_type: str, folder: str | Path) -> None:
+    """ValueError where a system of this frontend.feats_type is given a folder of the other kind."""
+    found, holds = "fbank" if has_features(folder) else "raw", {"raw": "audio", "fbank": "features"}
+    if found != feats_type and Path(folder).is_dir():
+        raise ValueError(
+            f"{folder} holds {holds[found]}, and the system's frontend.feats_type is {feats_type}: it reads"
+            f" {holds[feats_type]}. Give dump/{feats_type}/{Path(folder).name}, or train a system with"
+            f" frontend.feats_type={found}."
+        )
+
+
+def check_settings(archive: FeatureArchive, settings: Mapping[str, Any]) -> None:
+    """ValueError where the frames were computed with other settings of the front end than these.
+
+    `settings`: by name, `bands` among them. Folders without made.json (Kaldi's) are compared by their bands alone.
+    """
+    if archive.bands != settings["bands"]:
+        raise ValueError(
+            f"{archive.folder} has {archive.bands} bands; frontend.bands is {settings['bands']}. Set it to"
+            f" {archive.bands}, or run {STAGE} into another --dumpdir."
+        )
+    record = artifacts.read_record(archive.folder)
+    if record is None:
+        log.warning("%s: no made.json, so only the number of bands could be compared", archive.folder)
+        return
+    for name, value in settings.items():
+        found = record["options"].get(f"frontend.{name}", value)
+        if found != value:
+            raise ValueError(
+                f"{archive.folder} was computed with frontend.{name} = {found}; the configuration says {value}."
+                f" Set it to {found}, or run {STAGE} into another --dumpdir."
+            )
+
+
+class CopiedFeatures:
+    """The clean features of a training set and of its offline copies, by the rows of the clean ones.
+
+    The copy `noise` of dump/fbank/SET lies in dump/fbank/SET_noise, its utterances are `<utterance>-noise`. The name
+    `clean` stands for the clean set among the copies.
+    """
+
+    def __init__(self, clean: FeatureArchive, copies: Sequence[str]) -> None:
+        clean.require_rows()
+        self.clean, self.names = clean, tuple(copies)
+        everyone = np.arange(len(clean), dtype=np.int32)
+        self._archives: list[FeatureArchive] = []
+        self._rows: list[NDArray[np.int32]] = []
+        for name in copies:
+            self._archives.append(clean if name == "clean" else self._open(name))
+            self._rows.append(everyone if name == "clean" else self._rows_of(self._archives[-1], name))
+
+    def _open(self, name: str) -> FeatureArchive:
+        folder = self.clean.folder.with_name(f"{self.clean.folder.name}_{name}")
+        if not has_features(folder):
+            raise ValueError(
+                f"{folder}: no feats.scp, so the copy {name} is not there. Run stages 2 and 3 with --feats-type fbank,"
+                " or leave it out of augmentation.copies."
+            )
+        archive = FeatureArchive(folder)
+        archive.require_rows()
+        if archive.bands != self.clean.bands:
+            raise ValueError(f"{folder} has {archive.bands} bands, {self.clean.folder} {self.clean.bands}.")
+        return archive
+
+    def _rows_of(self, copy: FeatureArchive, name: str) -> NDArray[np.int32]:
+        """(N,) the row of the copy of each clean utterance."""
+        rows = directories.find_rows(copy.keys, np.char.add(self.clean.keys, f"-{name}".encode()))
+        if (rows < 0).any():
+            lacking = self.clean.keys[rows < 0]
+            raise ValueError(
+                f"{copy.folder} lacks copies of {len(lacking)} utterances of {self.clean.folder}"
+                f" ({tables.first_words(lacking)}). Run stages 2 and 3 with --feats-type fbank and --force true."
+            )
+        wrong = copy.frames[rows] != self.clean.frames
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise ValueError(
+                f"{copy.folder}: {text(copy.keys[rows[row]])} has {copy.frames[rows[row]]} frames, the clean one"
+                f" {self.clean.frames[row]}. Run {STAGE} and --force true."
+            )
+        return rows.astype(np.int32)
+
+    def draw(self, seed: int, epoch: int, utterance_B: NDArray[np.int64], turn: int) -> NDArray[np.int64]:
+        """(B,) which copy augmented segment number `turn` (from 0) of each utterance is cut from.
+
+        An utterance goes through a random order of its copies, so that its segments come from different ones as long
+        as there are that many.
+        """
+        u_BC = seeds.uniform(len(self.names), seed, "copy", epoch, utterance_B)
+        return np.argsort(u_BC, axis=1, kind="stable")[:, turn % len(self.names)]
+
+    def read_looped(self, copy: int, row: int, start: int, count: int) -> NDArray[np.float32]:
+        """(count, bands) of a copy of the clean row; see FeatureArchive.read_looped."""
+        return self._archives[copy].read_looped(int(self._rows[copy][row]), start, count)
