@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import logs
-from sslsv_tk.data import packing
+from sslsv_tk.data import packing, parts
+from sslsv_tk.data.resampling import Channel
+
+
+def channel(word: str) -> Channel:
+    """mix, or the number of a channel."""
+    if word == "mix" or word.isdecimal():
+        return "mix" if word == "mix" else int(word)
+    raise argparse.ArgumentTypeError(f"expected mix or a number from 1, found {word!r}")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -18,6 +26,26 @@ def get_parser() -> argparse.ArgumentParser:
         "--num-jobs", type=int, required=True, metavar="N", help="in how many parts; the number of CPU cores is typical"
     )
     parser.add_argument("--job", type=int, required=True, metavar="J", help="which part, from 1 to N")
+    parser.add_argument(
+        "--channel",
+        type=channel,
+        default="mix",
+        metavar="mix|N",
+        help="of files with several channels: their mean, or one by its number from 1 (utt2channel goes before it)",
+    )
+    parser.add_argument(
+        "--copy",
+        choices=["true", "false"],
+        default="true",
+        help="false: leave wav files (16 kHz mono 16-bit PCM) where they are and write down where their samples stand;"
+        " saves the disk space, but a million small files are slower to read than arks",
+    )
+    parser.add_argument(
+        "--allow-pipes",
+        choices=["true", "false"],
+        default="false",
+        help="true: run the commands in wav.scp (values that end with |) by sh; only for tables that you trust",
+    )
     parser.add_argument(
         "--tolerance",
         type=float,
@@ -32,8 +60,9 @@ def get_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, pack."""
     options = get_parser().parse_args(arguments)
-    part = packing.Part(options.out, options.job, options.num_jobs)
-    packing.pack_part(options.data, part, options.tolerance, force=options.force == "true")
+    part = parts.Part(options.out, options.job, options.num_jobs)
+    wanted = parts.Wanted(options.channel, options.copy == "true", options.allow_pipes == "true")
+    packing.pack_part(options.data, part, wanted, options.tolerance, force=options.force == "true")
 
 
 if __name__ == "__main__":

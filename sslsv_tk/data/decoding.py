@@ -1,138 +1,142 @@
-"""Headers and samples of audio files: lengths without decoding, and decoding to 16 bits."""
+"""Audio files of any kind to 16 kHz mono 16-bit samples, and their headers.
 
-import concurrent.futures
+libsndfile reads wav, flac, ogg, opus, mp3 and what else it knows; ffmpeg decodes MPEG-4 (m4a, mp4), ADTS (aac) and
+what libsndfile does not know, many files by one process. Which of the two a file needs is seen from its first bytes.
+"""
+
 import os
-import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
+from sslsv_tk import logs
+from sslsv_tk.data import ffmpeg, headers, resampling, waveforms
+from sslsv_tk.data.ffmpeg import Decoded
+from sslsv_tk.data.headers import UnknownFormat, read_header, read_headers
+from sslsv_tk.data.resampling import Channel
+from sslsv_tk.data.sound import Header, UnreadableAudio
+from sslsv_tk.data.tables import Words, text
+from sslsv_tk.data.waveforms import Source
 from sslsv_tk.segments import SAMPLE_RATE_HZ
 
-_UNKNOWN_LENGTH = 0x7FFFF000  # writers to a pipe put this or more into the size of the data chunk
-_FEW = 512  # files whose headers are read without a pool of processes
+__all__ = ["Channel", "Header", "Source", "Tally", "UnreadableAudio", "decode", "read_header", "read_headers"]
+
+log = logs.logger("decoding")
+_MOST_SOURCES = 1024  # of a batch
+_MOST_FILES = 32  # that one ffmpeg process decodes: two file descriptors each
+_MOST_BYTES = 2**26  # of samples that a batch of ffmpeg's keeps, unless one file has more
+_BYTES_PER_COMPRESSED_BYTE = 32  # what samples take where the length is not known
+_ALWAYS_FFMPEG = (b".m4a", b".mp4", b".aac")
 
 
-class UnreadableAudio(ValueError):
-    """An audio file without usable samples: missing, empty, cut short, damaged, or with NaN in it."""
+@dataclass
+class Tally:
+    """How many sources had which rate and how many channels, to be said once."""
+
+    rates_hz: Counter[int] = field(default_factory=Counter)
+    mixed: Counter[int] = field(default_factory=Counter)
+
+    def count(self, rate_hz: int, channels: int, channel: Channel) -> None:
+        self.rates_hz[rate_hz] += 1
+        if channel == "mix" and channels > 1:
+            self.mixed[channels] += 1
+
+    def say(self) -> None:
+        """Log what was resampled and mixed; nothing where nothing was."""
+        rates = {rate: count for rate, count in sorted(self.rates_hz.items()) if rate != SAMPLE_RATE_HZ}
+        if rates:
+            counts = ", ".join(f"{count} from {rate} Hz" for rate, count in rates.items())
+            log.info("resampled to %d Hz: %s; of %d utterances", SAMPLE_RATE_HZ, counts, self.rates_hz.total())
+        if self.mixed:
+            counts = ", ".join(f"{count} with {channels} channels" for channels, count in sorted(self.mixed.items()))
+            log.info("mixed down to one channel: %s; of %d utterances", counts, self.rates_hz.total())
 
 
-@dataclass(frozen=True)
-class Header:
-    """What the header of an audio file says; `samples` are per channel."""
-
-    rate_hz: int
-    channels: int
-    samples: int
-
-    @property
-    def seconds(self) -> float:
-        return self.samples / self.rate_hz
+def check_programs(paths: Words) -> None:
+    """ValueError where files by these names need ffmpeg and it is not installed: said before any work is done."""
+    for suffix in _ALWAYS_FFMPEG:
+        needing = np.char.endswith(np.char.lower(paths), suffix)
+        if needing.any():
+            ffmpeg.require(text(paths[needing.argmax()]))
 
 
-def read_header(path: str) -> Header:
-    """The header of a file; UnreadableAudio where it is damaged, has no samples, or announces more than there is."""
-    with _opened(path) as file:
-        return _checked_header(path, file)
+def decode(
+    files: Iterable[Source], tally: Tally | None = None
+) -> Iterator[tuple[int, NDArray[np.int16] | UnreadableAudio]]:
+    """The number of each source and its samples at 16 kHz, (samples,) int16, or what is wrong with it, in order.
 
-
-def _checked_header(path: str, file: soundfile.SoundFile) -> Header:
-    header = Header(file.samplerate, file.channels, file.frames)
-    if header.samples <= 0 or header.samples > 2**48:
-        raise UnreadableAudio(f"{path}: no samples in it")
-    missing = _missing_bytes(path)
-    if missing:
-        raise UnreadableAudio(
-            f"{path}: cut short: {missing} bytes of the samples that its header announces are missing"
-        )
-    return header
-
-
-def _opened(path: str) -> soundfile.SoundFile:
-    try:
-        if os.path.getsize(path) == 0:
-            raise UnreadableAudio(f"{path}: an empty file")
-        return soundfile.SoundFile(path)
-    except (OSError, soundfile.SoundFileError) as error:
-        reason = error.strerror if isinstance(error, OSError) else getattr(error, "error_string", str(error))
-        raise UnreadableAudio(f"{path}: {reason}") from None
-
-
-def _missing_bytes(path: str) -> int:
-    """How many bytes of the data chunk of a RIFF file are not there; libsndfile reads such a file as a shorter one."""
-    with open(path, "rb") as stream:
-        if stream.read(12)[:4] != b"RIFF":
-            return 0
-        size = os.fstat(stream.fileno()).st_size
-        while len(chunk := stream.read(8)) == 8:
-            name, length = struct.unpack("<4sI", chunk)
-            if name == b"data":
-                return 0 if length >= _UNKNOWN_LENGTH else max(0, stream.tell() + length - size)
-            stream.seek(length + length % 2, os.SEEK_CUR)
-    return 0
-
-
-def read_headers(paths: Sequence[str]) -> Iterator[Header | UnreadableAudio]:
-    """The header of each path in order, or what is wrong with it; many files are read by a pool of processes."""
-    if len(paths) <= _FEW:
-        yield from map(_header_or_fault, paths)
-        return
-    with concurrent.futures.ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        yield from pool.map(_header_or_fault, paths, chunksize=256)
-
-
-def _header_or_fault(path: str) -> Header | UnreadableAudio:
-    try:
-        return read_header(path)
-    except UnreadableAudio as fault:
-        return fault
-
-
-def read_pcm16(path: str, channel: int | None = None, seconds: tuple[float, float] | None = None) -> NDArray[np.int16]:
-    """The samples of a 16 kHz file, (samples,) int16; 16-bit PCM comes out bit for bit.
-
-    `channel` counts from 1 and says which one to take; None demands a mono file. `seconds` is a stretch of the
-    file. Other sample formats are rounded to 16 bits and limited to full scale.
+    16-bit samples at 16 kHz of one channel come out bit for bit, all others as resampling.py says. Commands are run:
+    whoever takes sources from a table asks the user first. Memory holds the samples of one batch of ffmpeg's (64 MiB
+    or one file) and of one source.
     """
-    with _opened(path) as file:
-        announced = _checked_header(path, file)
-        _check_format(path, announced, channel)
-        start, end = 0, announced.samples
-        if seconds is not None:
-            start, end = (round(second * SAMPLE_RATE_HZ) for second in seconds)
-        if end > announced.samples:
-            raise UnreadableAudio(f"{path}: a cut ends at sample {end}, but the file has {announced.samples}")
-        found = _decode(path, file, start, end - start)
-    if len(found) != end - start:
-        raise UnreadableAudio(f"{path}: cut short: expected {end - start} samples from {start}, found {len(found)}")
-    return _as_pcm16(path, found[:, (channel or 1) - 1])
+    tally = tally or Tally()
+    for batch in _batches(files):
+        found = ffmpeg.decode(batch.files)
+        for row, source in batch.sources:
+            yield row, _samples_or_fault(source, batch, found, tally)
 
 
-def _check_format(path: str, found: Header, channel: int | None) -> None:
-    if found.rate_hz != SAMPLE_RATE_HZ or (channel is None and found.channels != 1):
-        raise ValueError(
-            f"{path}: expected {SAMPLE_RATE_HZ} Hz mono, found {found.rate_hz} Hz, {found.channels} channel(s)."
-            " Convert the files first."
+@dataclass
+class _Batch:
+    """Sources that are decoded together; `files` are those for ffmpeg, `faults` what libsndfile cannot read."""
+
+    sources: list[tuple[int, Source]] = field(default_factory=list)
+    files: dict[str, Header | None] = field(default_factory=dict)
+    faults: dict[str, UnreadableAudio] = field(default_factory=dict)
+    expected_bytes: int = 0
+
+    def is_full(self) -> bool:
+        return (
+            len(self.sources) >= _MOST_SOURCES
+            or len(self.files) >= _MOST_FILES
+            or (bool(self.files) and self.expected_bytes >= _MOST_BYTES)
         )
-    if channel is not None and not 1 <= channel <= found.channels:
-        raise ValueError(f"{path}: channel {channel} asked for, found {found.channels} channel(s).")
+
+    def add(self, row: int, source: Source) -> None:
+        """Take one more source; a file that is decoded already serves it too."""
+        self.sources.append((row, source))
+        path = source.path
+        if source.is_command or path in self.files or path in self.faults:
+            return
+        try:
+            header, is_container = headers.inspect(path)
+            if is_container:
+                self.files[path] = header
+                self.expected_bytes += 4 * header.samples * header.channels
+        except UnreadableAudio as fault:
+            self.faults[path] = fault
+            if isinstance(fault, UnknownFormat) and ffmpeg.is_installed():
+                self.files[path] = None
+                self.expected_bytes += _BYTES_PER_COMPRESSED_BYTE * os.path.getsize(path)
 
 
-def _decode(path: str, file: soundfile.SoundFile, start: int, count: int) -> NDArray[np.int16] | NDArray[np.float64]:
-    """(count, channels): int16 where the file has 16-bit PCM, else float64 in [-1, 1]."""
+def _batches(files: Iterable[Source]) -> Iterator[_Batch]:
+    batch = _Batch()
+    for row, source in enumerate(files):
+        if batch.is_full() and source.path not in batch.files:
+            yield batch
+            batch = _Batch()
+        batch.add(row, source)
+    yield batch
+
+
+def _samples_or_fault(
+    source: Source, batch: _Batch, found: Mapping[str, Decoded | UnreadableAudio], tally: Tally
+) -> NDArray[np.int16] | UnreadableAudio:
+    fault, decoded = batch.faults.get(source.path), found.get(source.path)
+    if isinstance(decoded, UnreadableAudio):
+        return UnreadableAudio(f"{fault}; {str(decoded).removeprefix(f'{source.path}: ')}") if fault else decoded
+    if fault is not None and decoded is None:
+        return fault
     try:
-        file.seek(start)
-        return file.read(count, dtype="int16" if file.subtype == "PCM_16" else "float64", always_2d=True)
-    except soundfile.SoundFileError as error:
-        raise UnreadableAudio(f"{path}: {error}") from None
-
-
-def _as_pcm16(path: str, waveform: NDArray[np.int16] | NDArray[np.float64]) -> NDArray[np.int16]:
-    if waveform.dtype == np.int16:
-        return np.ascontiguousarray(waveform, dtype=np.int16)
-    if not np.isfinite(waveform).all():
-        raise UnreadableAudio(f"{path}: NaN or infinite samples")
-    return np.clip(np.rint(waveform * 32768.0), -32768, 32767).astype(np.int16)
+        if decoded is not None:
+            waveform = waveforms.of_decoded(source, decoded.samples, decoded.rate_hz)
+        else:
+            waveform = waveforms.of_command(source) if source.is_command else waveforms.of_file(source)
+        tally.count(waveform.rate_hz, waveform.channels, source.channel)
+        return resampling.to_pcm16(source.path, waveform.samples, waveform.rate_hz)
+    except UnreadableAudio as error:
+        return error

@@ -121,7 +121,7 @@ def test_memory_and_open_files_stay_flat_over_epochs(tmp_path):
         tracemalloc.stop()
     assert grown < 4096
     assert len(os.listdir("/proc/self/fd")) == open_files
-    assert len(archive._files) == 3
+    assert len(archive._open_files) == 3
 
 
 def test_no_more_files_are_open_than_the_limit(tmp_path, monkeypatch):
@@ -136,14 +136,14 @@ def test_no_more_files_are_open_than_the_limit(tmp_path, monkeypatch):
     for _ in range(2):
         for row in range(5):
             assert (archive.read(row, 0, 9) == row).all()
-            assert len(archive._files) <= 2
+            assert len(archive._open_files) <= 2
 
 
 def test_a_pickled_archive_reads_the_same_and_takes_no_open_file_along(packed):
     archive, whole = packed
     archive.read(3, 0, 1)
     copy = pickle.loads(pickle.dumps(archive))
-    assert copy._files == {}
+    assert copy._open_files == {}
     np.testing.assert_array_equal(copy.read(3, 0, int(copy.samples[3])), whole["utterance0003"])
 
 
@@ -260,5 +260,5 @@ def test_what_is_no_waveform_is_not_packed_and_leaves_nothing(tmp_path, waveform
 def test_an_ark_path_with_colons_and_spaces_works(tmp_path):
     folder = tmp_path / "with: a space"
     archive = pack(folder, {"a": np.arange(5, dtype=np.int16)})
-    assert archive.arks == [f"{folder}/wav.1.ark"]
+    assert archive.files.tolist() == [f"{folder}/wav.1.ark".encode()]
     assert archive.read(0, 1, 3).tolist() == [1, 2, 3]
