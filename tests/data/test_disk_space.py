@@ -1,0 +1,99 @@
+"""The estimate of stage 3 against what it really writes, and against a full disk."""
+
+import logging
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from sslsv_tk import logs
+from sslsv_tk.bin import check_disk_space
+from sslsv_tk.data import disk_space, joining, packing
+from sslsv_tk.data.corpora import Corpus, prepare
+from sslsv_tk.data.disk_space import Kind
+from sslsv_tk.data.parts import Part
+
+Usage = namedtuple("Usage", ["total", "used", "free"])
+
+
+@pytest.fixture
+def data(tmp_path, write_audio) -> Path:
+    """Ten utterances of a minute."""
+    for number in range(10):
+        write_audio(tmp_path / "corpus" / "anna" / "r1" / f"u{number}.wav", 60 * 16000)
+    prepare(Corpus([str(tmp_path / "corpus")], "folder"), tmp_path / "data" / "train")
+    return tmp_path / "data" / "train"
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """free(n): from now on every disk has n bytes free."""
+    return lambda size: monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(size, 0, size))
+
+
+def test_the_estimate_is_what_stage_3_writes(tmp_path, data):
+    out = tmp_path / "dump" / "raw"
+    estimated = disk_space._missing_bytes(data, out / "train", Kind())
+    for job in (1, 2):
+        packing.pack_part(data, Part(out / "train", job, 2))
+    joining.finish(data, out / "train", 2)
+    written = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    assert 0.999 * written < estimated < 1.01 * written
+    assert disk_space._missing_bytes(data, out / "train", Kind()) == 0
+
+
+def test_what_is_packed_already_is_not_counted_again(tmp_path, data):
+    out = tmp_path / "dump" / "raw"
+    before = disk_space._missing_bytes(data, out / "train", Kind())
+    packing.pack_part(data, Part(out / "train", 1, 2))
+    after = disk_space._missing_bytes(data, out / "train", Kind())
+    assert before - after == Path(out / "train/split/wav.1.ark").stat().st_size
+    (out / "train/split/.wav.2.ark.99.tmp").write_bytes(bytes(100_000))
+    (out / "train/split/.wav.2.ark").write_bytes(bytes(100_000))
+    assert disk_space._missing_bytes(data, out / "train", Kind()) == after
+
+
+def test_both_numbers_are_said_where_it_does_not_fit(tmp_path, data, free, caplog):
+    options = ["--data", str(data), "--out", str(tmp_path / "nowhere" / "raw")]
+    free(19_300_000)
+    assert logs.run_command(check_disk_space.main, options) == 0
+    free(19_200_000)
+    assert logs.run_command(check_disk_space.main, options) == 1
+    assert "needs about 0.0192" in caplog.text and "the disk has 0.019200 GB free" in caplog.text
+    assert logs.run_command(check_disk_space.main, [*options, "--pack-audio", "false"]) == 0
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_features_take_bands_times_bytes_a_hundred_times_a_second(tmp_path, data, free, caplog):
+    options = ["--data", str(data), "--out", str(tmp_path), "--feats-type", "fbank", "--bands", "40"]
+    free(600 * 100 * 40 * 4 + 10_000)
+    assert logs.run_command(check_disk_space.main, options) == 0
+    free(600 * 100 * 40 * 4 - 1)
+    assert logs.run_command(check_disk_space.main, options) == 1
+    assert logs.run_command(check_disk_space.main, [*options, "--compress", "cm2"]) == 0
+
+
+def test_large_sizes_are_said_in_gigabytes(tmp_path, free):
+    (tmp_path / "big").mkdir()
+    (tmp_path / "big" / "utt2dur").write_text("a 8000000\n")
+    free(20e9)
+    with pytest.raises(ValueError, match=r"needs about 256\.0 GB more .* has 20\.0 GB free"):
+        disk_space.check([tmp_path / "big"], tmp_path / "dump", Kind())
+
+
+def test_segments_count_where_there_is_no_utt2dur(tmp_path, caplog):
+    (tmp_path / "segments").write_text("a f 0.5 2.5\nb f 3 4\n")
+    assert disk_space._durations(tmp_path)[1] == 3.0
+    (tmp_path / "segments").unlink()
+    with pytest.raises(ValueError, match=r"no wav\.scp, so not a data directory"):
+        disk_space._durations(tmp_path)
+    (tmp_path / "wav.scp").write_text("a a.wav\n")
+    with caplog.at_level(logging.WARNING):
+        assert disk_space._durations(tmp_path)[1] == 0.0
+    assert "is not known, and not counted" in caplog.text
+
+
+def test_two_sets_of_one_name_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="two data directories are called train"):
+        disk_space.check([tmp_path / "a" / "train", tmp_path / "b" / "train"], tmp_path, Kind())
