@@ -20,12 +20,18 @@ positives=             # stage 5: names of conf/positives/*.yaml, separated by s
 systems=               # stages 6-7: names of folders in exp; empty: those of stages 4 and 5
 checkpoint=averaged    # what is evaluated: averaged (last 10 epochs), latest, or the number of an epoch
 seed=0                 # of everything drawn in training
-# Which audio: VoxCeleb as db.sh has it, or any corpus
-train_audio=           # <speaker>/<recording>/<utterance>.(wav|flac) in place of VOXCELEB2
-test_audio=            # the same in place of VOXCELEB1
-trials=                # trial lists, separated by spaces; empty: VOXCELEB1/veri_test2.txt, the cleaned O list
+# Which audio: VoxCeleb as db.sh has it, or any corpus (folders of wav, flac, ogg, mp3, m4a ..., or data directories of Kaldi)
+train_audio=           # in place of VOXCELEB2: folders separated by spaces, VoxCeleb's or <speaker>/<recording>/<utterance>.wav
+train_part=dev         # of a VoxCeleb folder that holds dev and test: dev, test or all
+test_audio=            # in place of VOXCELEB1: folders separated by spaces, DIR or SET=DIR (the set's name in results)
+trials=                # trial lists, separated by spaces, LIST or SET=LIST, or folders of official lists; a list below a test
+                       # folder is about that set; empty: VOXCELEB1/veri_test2.txt (the cleaned O list), or DIR/trials
+labels=true            # false: the speakers of train_audio are not known, and its files may lie at any depth
+prefer=                # where an utterance is there in several files: kinds to take, the first choice first, as in "wav m4a"
 tolerance=0.0          # share of audio files that may be left out when unreadable (they are listed in <folder>/rejected)
-labels=true            # false: the folders of train_audio are not speakers (labels are used for diagnostics only)
+channel=mix            # of files with several channels: mix (their mean), or one by its number from 1
+pack_audio=true        # false: 16 kHz mono 16-bit wav files are read where they are, without a copy in dump
+allow_pipes=false      # true: run the commands in a wav.scp (values that end with |); only for tables that you trust
 musan=                 # a tree with noise, music, speech on top, in place of MUSAN
 rirs=                  # a tree of room responses in place of RIRS
 feats_type=raw         # raw: 16-bit waveforms in arks, augmented anew at every step
@@ -51,15 +57,15 @@ log "$0 $*"
 [[ $ngpu =~ ^(0|1|auto)$ ]] || fail "--ngpu $ngpu: expected 0, 1 or auto" 2
 [[ $num_threads =~ ^([1-9][0-9]*|auto)$ ]] || fail "--num-threads $num_threads: expected a number or auto" 2
 [[ $nj =~ ^([1-9][0-9]*|auto)$ ]] || fail "--nj $nj: expected a number from 1 or auto" 2
+[[ $channel =~ ^(mix|[1-9][0-9]*)$ ]] || fail "--channel $channel: expected mix or a number from 1" 2
+[[ $train_part =~ ^(dev|test|all)$ ]] || fail "--train-part $train_part: expected dev, test or all" 2
 [ "$feats_type" = raw ] || fail "--feats-type $feats_type: raw is the one there is" 2
 
 # Files that the user names are looked for where the user stands, also when that is not the recipe's folder.
 from_caller() { [[ -z $1 || $1 == /* || $caller == "$recipe" ]] && printf '%s' "$1" || printf '%s/%s' "$caller" "$1"; }
-for name in train_audio test_audio musan rirs config; do
+for name in musan rirs config; do
     printf -v "$name" '%s' "$(from_caller "${!name}")"
 done
-read -ra trial_lists <<<"$trials"
-for index in "${!trial_lists[@]}"; do trial_lists[index]=$(from_caller "${trial_lists[index]}"); done
 cd "$recipe"
 
 export PYTHON=$python
@@ -87,13 +93,16 @@ fi
 
 # What several stages need is set here, so that each runs alone from the artifacts on disk.
 dump=$dumpdir/$feats_type
-train_set=voxceleb2_train train_layout=voxceleb
-test_set=voxceleb1_test test_layout=voxceleb
-[ -z "$train_audio" ] || train_set="train" train_layout="folder"
-[ -z "$test_audio" ] || test_set="test" test_layout="folder"
-train_audio=${train_audio:-$VOXCELEB2} test_audio=${test_audio:-$VOXCELEB1}
+train_set=voxceleb2_train train_folders=("$VOXCELEB2")
+. local/test_sets.sh
+if [ -n "$train_audio" ]; then
+    train_set="train"
+    split_folders train_folders "$train_audio"
+    for index in "${!train_folders[@]}"; do train_folders[index]=$(from_caller "${train_folders[index]}"); done
+fi
+find_test_sets "$test_audio" "$trials"
 musan=${musan:-$MUSAN} rirs=${rirs:-$RIRS}
-[ ${#trial_lists[@]} -gt 0 ] || [ "$test_layout" = folder ] || trial_lists=("$VOXCELEB1/veri_test2.txt")
+read -ra preferred <<<"${prefer:+--prefer $prefer}"
 read -ra positive_names <<<"${positives:-ssps_kmeans}"
 read -ra system_names <<<"${systems:-$system ${positive_names[*]/#/${system}_}}"
 [ "$nj" != auto ] || nj=$(nproc)
@@ -115,8 +124,6 @@ hold() { # hold FILE: one run at a time; the lock goes with `release` or with th
     echo $$ >"$1"
 }
 release() { exec {lock}>&-; }
-
-trials_of() { printf 'trials_%s' "$(basename "${1%.*}")"; } # trials_of LIST: its name in a data directory
 
 jobs_for() { # jobs_for FILE MAKER: nj, but no more than FILE has lines
     [ -s "$1" ] || fail "$1 is missing or empty: run $2 first."
@@ -156,12 +163,9 @@ if "$generated" && within 1 2; then
     release
 fi
 if within 1 1; then
-    need_folder VOXCELEB2 --train-audio "$train_audio"
-    need_folder VOXCELEB1 --test-audio "$test_audio"
-    [ ${#trial_lists[@]} -gt 0 ] || fail "--test-audio needs --trials FILE: lines \`1|0 a b\` with paths below $test_audio."
-    for list in "${trial_lists[@]}"; do
-        [ -f "$list" ] || fail "there is no trial list $list. The official one (veri_test2.txt: cleaned O) belongs there; --trials FILE names another."
-    done
+    for folder in "${train_folders[@]}"; do need_folder VOXCELEB2 --train-audio "$folder"; done
+    for set in "${test_sets[@]}"; do need_folder VOXCELEB1 --test-audio "${test_folder[$set]}"; done
+    check_test_sets 1
 fi
 if within 2 2; then
     need_folder MUSAN --musan "$musan"
@@ -169,30 +173,38 @@ if within 2 2; then
 fi
 
 if within 1 1; then
-    log "Stage 1: data preparation ($datadir/$train_set, $datadir/$test_set)"
+    log "Stage 1: data preparation ($datadir: $train_set ${test_sets[*]})"
     hold "$datadir/log/lock"
     $train_cmd "$datadir/log/prepare_$train_set.log" \
         python3 -m sslsv_tk.bin.prepare_corpus \
-        --layout "$train_layout" \
-        --source "$train_audio" \
+        --source "${train_folders[@]}" \
         --out "$datadir/$train_set" \
         --labels "$labels" \
+        --part "$train_part" \
+        "${preferred[@]}" \
         --tolerance "$tolerance" \
         --force "$force"
-    $train_cmd "$datadir/log/prepare_$test_set.log" \
-        python3 -m sslsv_tk.bin.prepare_corpus \
-        --layout "$test_layout" \
-        --source "$test_audio" \
-        --out "$datadir/$test_set" \
-        --only "${trial_lists[@]}" \
-        --tolerance "$tolerance" \
-        --force "$force"
-    for list in "${trial_lists[@]}"; do
-        $train_cmd "$datadir/log/prepare_$(trials_of "$list").log" \
+    for set in "${test_sets[@]}"; do
+        of_set=()
+        for index in "${!lists[@]}"; do
+            [ "${list_set[index]}" != "$set" ] || of_set+=("${lists[index]}")
+        done
+        $train_cmd "$datadir/log/prepare_$set.log" \
+            python3 -m sslsv_tk.bin.prepare_corpus \
+            --source "${test_folder[$set]}" \
+            --out "$datadir/$set" \
+            --labels auto \
+            --only "${of_set[@]}" \
+            "${preferred[@]}" \
+            --tolerance "$tolerance" \
+            --force "$force"
+    done
+    for index in "${!lists[@]}"; do
+        $train_cmd "$datadir/log/prepare_trials_${list_name[index]}.log" \
             python3 -m sslsv_tk.bin.prepare_trials \
-            --source "$list" \
-            --data "$datadir/$test_set" \
-            --out "$datadir/$test_set/$(trials_of "$list")"
+            --source "${lists[index]}" \
+            --data "$datadir/${list_set[index]}" \
+            --out "$datadir/${list_set[index]}/trials_${list_name[index]}"
     done
     release
 fi
@@ -218,7 +230,8 @@ fi
 if within 3 3; then
     log "Stage 3: 16-bit waveforms into arks ($dump)"
     hold "$dumpdir/log/lock"
-    for set in "$train_set" "$test_set" musan_noise musan_music musan_speech rirs; do
+    sets=("$train_set" "${test_sets[@]}" musan_noise musan_music musan_speech rirs)
+    for set in "${sets[@]}"; do
         jobs=$(jobs_for "$datadir/$set/wav.scp" "stages 1 and 2")
         $train_cmd JOB=1:"$jobs" "$dumpdir/log/pack_$set.JOB.log" \
             python3 -m sslsv_tk.bin.pack_audio \
@@ -226,6 +239,9 @@ if within 3 3; then
             --out "$dump/$set" \
             --num-jobs "$jobs" \
             --job JOB \
+            --channel "$channel" \
+            --copy "$pack_audio" \
+            --allow-pipes "$allow_pipes" \
             --tolerance "$tolerance" \
             --force "$force"
         $train_cmd "$dumpdir/log/finish_$set.log" \
@@ -253,42 +269,46 @@ if within 5 5; then
 fi
 
 if within 6 6; then
-    log "Stage 6: embeddings of $test_set (${system_names[*]/#/$expdir/})"
-    jobs=$(jobs_for "$dump/$test_set/wav.scp" "stage 3")
+    log "Stage 6: embeddings of ${test_sets[*]} (${system_names[*]/#/$expdir/})"
     for name in "${system_names[@]}"; do
-        hold "$expdir/log/$name/lock"
-        $decode_cmd --gpu "$ngpu" JOB=1:"$jobs" "$expdir/log/$name/extract_$test_set.JOB.log" \
-            python3 -m sslsv_tk.bin.extract_embeddings \
-            --system "$expdir/$name" \
-            --checkpoint "$checkpoint" \
-            --data "$dump/$test_set" \
-            --num-jobs "$jobs" \
-            --job JOB \
-            --force "$force"
-        $train_cmd "$expdir/log/$name/finish_$test_set.log" \
-            python3 -m sslsv_tk.bin.finish_extraction \
-            --system "$expdir/$name" \
-            --checkpoint "$checkpoint" \
-            --data "$dump/$test_set" \
-            --num-jobs "$jobs" \
-            --force "$force"
-        release
+        for set in "${test_sets[@]}"; do
+            jobs=$(jobs_for "$dump/$set/wav.scp" "stage 3")
+            hold "$expdir/log/$name/lock"
+            $decode_cmd --gpu "$ngpu" JOB=1:"$jobs" "$expdir/log/$name/extract_$set.JOB.log" \
+                python3 -m sslsv_tk.bin.extract_embeddings \
+                --system "$expdir/$name" \
+                --checkpoint "$checkpoint" \
+                --data "$dump/$set" \
+                --num-jobs "$jobs" \
+                --job JOB \
+                --force "$force"
+            $train_cmd "$expdir/log/$name/finish_$set.log" \
+                python3 -m sslsv_tk.bin.finish_extraction \
+                --system "$expdir/$name" \
+                --checkpoint "$checkpoint" \
+                --data "$dump/$set" \
+                --num-jobs "$jobs" \
+                --force "$force"
+            release
+        done
     done
 fi
 
 if within 7 7; then
     log "Stage 7: scores, error rates and $expdir/RESULTS.md"
-    [ ${#trial_lists[@]} -gt 0 ] || fail "--test-audio needs --trials FILE, the list that stage 1 was given."
+    check_test_sets 7
     for name in "${system_names[@]}"; do
-        for list in "${trial_lists[@]}"; do
-            $train_cmd "$expdir/log/$name/score_$(trials_of "$list").log" \
+        hold "$expdir/log/$name/lock"
+        for index in "${!lists[@]}"; do
+            $train_cmd "$expdir/log/$name/score_trials_${list_name[index]}.log" \
                 python3 -m sslsv_tk.bin.score_trials \
                 --system "$expdir/$name" \
                 --checkpoint "$checkpoint" \
-                --data "$dump/$test_set" \
-                --trials "$datadir/$test_set/$(trials_of "$list")" \
+                --data "$dump/${list_set[index]}" \
+                --trials "$datadir/${list_set[index]}/trials_${list_name[index]}" \
                 --force "$force"
         done
+        release
     done
     $train_cmd "$expdir/log/write_results.log" \
         python3 -m sslsv_tk.bin.write_results \

@@ -7,7 +7,8 @@ import numpy as np
 
 from sslsv_tk import artifacts
 from sslsv_tk.data import tables
-from sslsv_tk.data.directories import TABLES, find_rows, spk2utt_lines
+from sslsv_tk.data.directories import find_rows, spk2utt_lines
+from sslsv_tk.data.table_sets import BY_UTTERANCE, KNOWN, Table, TableSet
 from sslsv_tk.data.tables import Words, text
 
 
@@ -18,30 +19,35 @@ def fix(path: str | Path) -> tuple[int, int]:
     with two different values is an error, and so is an outcome without utterances.
     """
     folder = Path(path)
-    present = [name for name in TABLES if name != "spk2utt" and (folder / name).is_file()]
+    present = [name for name in KNOWN if (folder / name).is_file()]
     if "wav.scp" not in present:
         raise ValueError(f"{folder}: no wav.scp, so not a data directory. Stages 1 and 2 make them.")
-    rows = {name: _sorted_once(folder / name) for name in present}
-    main = "segments" if "segments" in rows else "wav.scp"
-    total, keep = len(rows[main][0]), rows[main][0]
-    if main == "segments":
-        files = np.array([value.split()[0] for value in rows["segments"][1].tolist()])
-        keep = keep[find_rows(rows["wav.scp"][0], files) >= 0]
-    for name in present:
-        if name not in ("wav.scp", "segments"):
-            keep = np.intersect1d(keep, rows[name][0], assume_unique=True)
-    if "utt2dur" in rows:
-        keys, seconds = rows["utt2dur"]
-        keep = np.intersect1d(keep, keys[tables.numbers(seconds, folder / "utt2dur") > 0], assume_unique=True)
+    found = {name: _sorted_once(folder / name) for name in present}
+    keys = found["segments" if "segments" in found else "wav.scp"][0]
+    keep = _in_all(folder, TableSet(keys, found))
     if len(keep) == 0:
         raise ValueError(
-            f"{folder}: no utterance is in all of {', '.join(present)}: kept 0 of {total}. Nothing was changed."
+            f"{folder}: no utterance is in all of {', '.join(present)}: kept 0 of {len(keys)}. Nothing was changed."
         )
-    _write_fixed(folder, rows, keep)
-    return len(keep), total
+    _write_fixed(folder, TableSet(keys, found).select(find_rows(keys, keep)))
+    return len(keep), len(keys)
 
 
-def _sorted_once(path: Path) -> tuple[Words, Words]:
+def _in_all(folder: Path, found: TableSet) -> Words:
+    """The utterances that all tables have and that last longer than 0 s."""
+    keep = found.keys
+    if found.has_segments:
+        keep = keep[find_rows(found.tables["wav.scp"][0], found.files()) >= 0]
+    for name in BY_UTTERANCE:
+        if name in found.tables:
+            keep = np.intersect1d(keep, found.tables[name][0], assume_unique=True)
+    if "utt2dur" in found.tables:
+        keys, seconds = found.tables["utt2dur"]
+        keep = np.intersect1d(keep, keys[tables.numbers(seconds, folder / "utt2dur") > 0], assume_unique=True)
+    return keep
+
+
+def _sorted_once(path: Path) -> Table:
     """The rows of a table sorted, equal lines once."""
     keys, values = tables.read_rows(path)
     if tables.is_sorted(keys):
@@ -60,31 +66,24 @@ def _sorted_once(path: Path) -> tuple[Words, Words]:
     return keys[once], values[once]
 
 
-def _write_fixed(folder: Path, rows: dict[str, tuple[Words, Words]], keep: Words) -> None:
-    used = keep
-    if "segments" in rows:
-        keys, values = rows["segments"]
-        cuts = values[find_rows(keys, keep)].tolist()
-        used = np.unique(np.array([cut.split()[0] for cut in cuts]))
-    for name, (keys, values) in rows.items():
-        chosen = used if name == "wav.scp" else keep
-        _replace_table(
-            folder,
-            name,
-            [b"%b %b\n" % row for row in zip(chosen.tolist(), values[find_rows(keys, chosen)].tolist(), strict=True)],
-        )
-    if "utt2spk" in rows:
-        keys, speakers = rows["utt2spk"]
-        _replace_table(folder, "spk2utt", list(spk2utt_lines(keep, speakers[find_rows(keys, keep)])))
+def _write_fixed(folder: Path, fixed: TableSet) -> None:
+    for name, (keys, values) in fixed.tables.items():
+        lines = (b"%b %b\n" % row for row in zip(keys.tolist(), values.tolist(), strict=True))
+        _replace_table(folder, name, b"".join(lines))
+    if "utt2spk" in fixed.tables:
+        _replace_table(folder, "spk2utt", b"".join(spk2utt_lines(fixed.keys, fixed.speakers())))
 
 
-def _replace_table(folder: Path, name: str, lines: list[bytes]) -> None:
-    """Write the lines, the file as it was kept in .backup; a file that would not change is left alone."""
-    path, contents = folder / name, b"".join(lines)
+def _replace_table(folder: Path, name: str, contents: bytes) -> None:
+    """Write a table, the file as it was kept in .backup; one that would not change is left alone, an empty one goes."""
+    path = folder / name
     if path.is_file():
         if path.read_bytes() == contents:
             return
         (folder / ".backup").mkdir(exist_ok=True)
         shutil.copy2(path, folder / ".backup" / name)
+    if not contents:
+        path.unlink()
+        return
     with artifacts.replacing(path, "wb") as stream:
         stream.write(contents)

@@ -49,7 +49,7 @@ called() { # called COUNT WORD: how many calls contain WORD
 
 @test "mistakes in the call end with status 2 and one line" {
     for words in "--stge 3" "--stage" "--stage x" "--mini yes" "stray" "--stage 3 stray" "--stage 0" "--stop-stage 8" "--stage 5 --stop-stage 4" \
-        "--ngpu 2" "--ngpu some" "--num-threads 0" "--nj 0" "--feats-type fbank" "--conf nowhere"; do
+        "--channel left" "--train-part train" "--pack-audio no" "--ngpu 2" "--ngpu some" "--num-threads 0" "--nj 0" "--feats-type fbank" "--conf nowhere"; do
         # shellcheck disable=SC2086 # several words
         run bash -c './run.sh "$@" 2>&1 >/dev/null' - $words
         [ "$status" -eq 2 ] && [ "${#lines[@]}" -eq 1 ] || { echo "$words: status $status, $output" && return 1; }
@@ -157,8 +157,8 @@ called() { # called COUNT WORD: how many calls contain WORD
     prepared train test
     run ./run.sh --train-audio a --test-audio b --trials "one.txt two.list" --musan m --rirs r --labels false --tolerance 0.01
     expect 0 "Successfully finished."
-    called 1 "prepare_corpus --layout folder --source a --out data/train --labels false --tolerance 0.01"
-    called 1 "prepare_corpus --layout folder --source b --out data/test --only"
+    called 1 "prepare_corpus --source a --out data/train --labels false --part dev --tolerance 0.01"
+    called 1 "prepare_corpus --source b --out data/test --labels auto --only one.txt two.list --tolerance"
     called 1 "prepare_trials --source two.list --data data/test --out data/test/trials_two"
     called 4 "score_trials"
 }
@@ -189,7 +189,7 @@ called() { # called COUNT WORD: how many calls contain WORD
         run ./run.sh "--$setting" true --stop-stage 2 --corpus-seed 7
         expect 0 "Successfully finished."
         called 1 "local/make_mini_corpus.py --out data_$setting/corpus --seed 7"
-        called 1 "prepare_corpus --layout voxceleb --source data_$setting/corpus/voxceleb2 --out data_$setting/voxceleb2_train"
+        called 1 "prepare_corpus --source data_$setting/corpus/voxceleb2 --out data_$setting/voxceleb2_train"
         run ./run.sh "--$setting" true --stage 4 --stop-stage 5
         expect 0 "Successfully finished."
         called 3 "--config conf/simclr_fast_resnet34.yaml conf/$setting.yaml --set"
