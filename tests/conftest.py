@@ -1,5 +1,8 @@
 """Fixtures that all tests share."""
 
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,3 +17,55 @@ def shared() -> Path:
     if not (folder / "reference").is_dir():
         pytest.skip("no ../shared beside this checkout: the comparison with reference arrays is not made")
     return folder
+
+
+@pytest.fixture
+def kill_at_rename() -> Callable[[Callable[[], None], int], bool]:
+    """kill_at_rename(work, n) runs `work` in a child that is killed (-9) where it is about to rename its n-th file.
+
+    Returns False when `work` ended before there was an n-th rename.
+    """
+
+    def kill(work: Callable[[], None], number: int) -> bool:
+        reached, reports = os.pipe()
+        child = os.fork()
+        if child == 0:
+            _wait_at_rename(work, number, reports)
+        os.close(reports)
+        with os.fdopen(reached, "rb") as stream:
+            report = stream.read(1)
+            if report:
+                os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status) == bool(report), "the child ended by itself and not as expected"
+        assert report or os.WEXITSTATUS(status) == 0
+        return bool(report)
+
+    return kill
+
+
+def _wait_at_rename(work: Callable[[], None], number: int, reports: int) -> None:
+    """In the child: run `work`, report and wait for the end before the n-th rename; never returns."""
+    rename, seen = os.replace, 0
+
+    def replace(source: str, target: str) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == number:
+            os.write(reports, b"!")
+            signal.pause()
+        rename(source, target)
+
+    os.replace = replace  # type: ignore[assignment]
+    status = 1
+    try:
+        work()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+@pytest.fixture
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """contents(folder): the bytes of every file below it by its relative path."""
+    return lambda folder: {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}

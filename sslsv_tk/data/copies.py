@@ -10,6 +10,7 @@ data/SET_KIND is a data directory of the utterances `<utterance>-KIND`, with one
 wav.scp names the clean audio; stage 3 computes the features of what the table says. N utterances, K clip slots.
 """
 
+import functools
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
@@ -74,16 +75,17 @@ def prepare_copies(
     data: Path, clips: Path, config: CopyConfig, kinds: Sequence[Kind] = KINDS, force: bool = False
 ) -> None:
     """Write data/SET_KIND for each kind; `clips` is the folder with musan_noise, ..., rirs of stage 2."""
+    clean = functools.cache(lambda: DataDirectory.load(data))
+    found = {f"{name} of {Path(data).name}": value for name, value in directories.fingerprints(data).items()}
     for kind in kinds:
         source = clips / CLIPS[kind]
-        inputs = {f"{name} of {Path(data).name}": value for name, value in directories.fingerprints(data).items()}
-        inputs |= {f"{name} of {source.name}": value for name, value in directories.fingerprints(source).items()}
+        inputs = found | {f"{name} of {source.name}": value for name, value in directories.fingerprints(source).items()}
         out, options = copy_folder(data, kind), {"kind": kind, **asdict(config)}
         if not force and not (out / TABLE).is_file():
             (out / artifacts.RECORD).unlink(missing_ok=True)
 
         def make(kind: Kind = kind, source: Path = source, out: Path = out) -> None:
-            _write_copy(DataDirectory.load(data), DataDirectory.load(source), kind, config, out)
+            _write_copy(clean(), DataDirectory.load(source), kind, config, out)
 
         preparation.make_once(out, options, inputs, force, make)
 
@@ -222,7 +224,7 @@ def _parse(path: Path, rows: NDArray[np.integer], words: NDArray[np.bytes_], cli
     try:
         snr_B = np.where(words[:, 3] == NOTHING, b"inf", words[:, 3]).astype(np.float32)
         start_BK = words[:, 5::2].astype(np.int64)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise _damaged(path, int(rows[0]), b"", "numbers for SNR and first samples, here or a few lines on") from None
     if np.isnan(snr_B).any() or (start_BK < 0).any():
         raise _damaged(path, int(rows[0]), b"", "an SNR and first samples >= 0, here or a few lines on")

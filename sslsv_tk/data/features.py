@@ -37,6 +37,7 @@ class FeatureArchive(ArkEntries):
         first = self._header(0)
         self.bands, self.first_kind = first.columns, first.kind
         self.frames = self._read_lengths()
+        self._files = {}  # each process opens its own
         if not (self.frames > 0).all():
             line = int((self.frames == 0).argmax()) + 1
             raise ValueError(f"{self.folder}/utt2num_frames:{line}: an utterance without frames. Run {STAGE} again.")
