@@ -10,6 +10,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 SHARED = {"machine", "corpus"}
 PRODUCTS = ("product, TFLOP/s", "4096 x 4096 product, fp32", "4096 x 4096 fp32 product")
 FIGURES = {
+    "decoding": ["| 16000 Hz | ", "| 44100 Hz | "],
     "extraction": ["| ours | ", "| straightforward | "],
     "front_end": ["| 1 | ", "| 2 | "],
     "kmeans": ["| ours, fp32 | ", "| straightforward, fp32 | "],
