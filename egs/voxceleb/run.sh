@@ -231,6 +231,12 @@ if within 3 3; then
     log "Stage 3: 16-bit waveforms into arks ($dump)"
     hold "$dumpdir/log/lock"
     sets=("$train_set" "${test_sets[@]}" musan_noise musan_music musan_speech rirs)
+    for set in "${sets[@]}"; do jobs_for "$datadir/$set/wav.scp" "stages 1 and 2" >/dev/null; done
+    $train_cmd "$dumpdir/log/check_disk_space.log" \
+        python3 -m sslsv_tk.bin.check_disk_space \
+        --data "${sets[@]/#/$datadir/}" \
+        --out "$dump" \
+        --pack-audio "$pack_audio"
     for set in "${sets[@]}"; do
         jobs=$(jobs_for "$datadir/$set/wav.scp" "stages 1 and 2")
         $train_cmd JOB=1:"$jobs" "$dumpdir/log/pack_$set.JOB.log" \

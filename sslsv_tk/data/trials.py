@@ -1,7 +1,7 @@
 """Trial lists: which pairs of utterances a system is asked about.
 
-Two text forms are read: `1|0 enrol test` (VoxCeleb, with paths such as id10270/x6uYqmx31kE/00001.wav) and
-`enrol test target|nontarget` (Kaldi), which is also what is written.
+Three text forms are read: `1|0 enrol test` (VoxCeleb, with paths such as id10270/x6uYqmx31kE/00001.wav),
+`enrol test 1|0` (CN-Celeb) and `enrol test target|nontarget` (Kaldi), which is also what is written.
 """
 
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def described(path: str | Path) -> str:
 
 
 def read_columns(path: str | Path) -> tuple[Words, Words, NDArray[np.bool_]]:
-    """Enrolment and test names as written in a trial list of either form, and which trials are target ones."""
+    """Enrolment and test names as written in a trial list of any form, and which trials are target ones."""
     if not Path(path).is_file():
         official = ", ".join(f"{name} ({what})" for name, what in OFFICIAL_LISTS.items())
         raise ValueError(f"there is no trial list {path}. The official ones are {official}; any other name will do.")
@@ -67,6 +67,8 @@ def read_columns(path: str | Path) -> tuple[Words, Words, NDArray[np.bool_]]:
         enrol, test, labels, yes, no = first, second, third, b"target", b"nontarget"
     elif first[0] in (b"0", b"1"):
         enrol, test, labels, yes, no = second, third, first, b"1", b"0"
+    elif third[0] in (b"0", b"1"):
+        enrol, test, labels, yes, no = first, second, third, b"1", b"0"
     else:
         line = " ".join(text(word) for word in (first[0], second[0], third[0]))
         raise ValueError(f"{path}:1: expected `1|0 enrol test` or `enrol test target|nontarget`, found {line!r}.")
@@ -98,7 +100,7 @@ def named_rows(path: str | Path, keys: Words) -> NDArray[np.bool_]:
 
 
 def read_trials(path: str | Path, keys: Words) -> Trials:
-    """Read a list of either form; `keys` are the sorted utterances of the data directory that it is about.
+    """Read a list of any form; `keys` are the sorted utterances of the data directory that it is about.
 
     An utterance that is not there, or a pair that is called target and nontarget, raises a ValueError; pairs that
     stand twice are counted twice, as the list says, and a warning names them.

@@ -24,10 +24,11 @@ def lines(path, *rows: str):
         ("1 id1/v1/00001.wav id1/v2/00001.wav", "0 id2/v1/00002.wav id1/v1/00001.wav"),
         ("1 id1-v1-00001 id1-v2-00001", "0 id2-v1-00002 id1-v1-00001"),
         ("id1-v1-00001 id1-v2-00001 target", "id2-v1-00002 id1-v1-00001 nontarget"),
+        ("id1-v1-00001 id1/v2/00001.flac 1", "id2-v1-00002 id1-v1-00001 0"),
         ("id1/v1/00001.flac id1-v2-00001 target", "id2/v1/00002.m4a\tid1/v1/00001  nontarget"),
     ],
 )
-def test_both_forms_and_both_kinds_of_names_give_the_same_trials(tmp_path, rows):
+def test_all_forms_and_both_kinds_of_names_give_the_same_trials(tmp_path, rows):
     found = trials.read_trials(lines(tmp_path / "list", *rows), KEYS)
     assert found.enrol.tolist() == [0, 3] and found.test.tolist() == [1, 0] and found.target.tolist() == [True, False]
     assert found.enrol.dtype == np.int32 and found.target.dtype == np.bool_

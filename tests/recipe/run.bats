@@ -94,13 +94,13 @@ called() { # called COUNT WORD: how many calls contain WORD
     packing=$(printf 'bin.pack_audio bin.finish_packing %.0s' 1 2 3 4 5 6)
     training="bin.train bin.average_checkpoints bin.train bin.average_checkpoints"
     extraction="bin.extract_embeddings bin.finish_extraction bin.extract_embeddings bin.finish_extraction"
-    [ "$order" = "bin.prepare_corpus bin.prepare_trials bin.prepare_noises bin.prepare_responses $packing$training $extraction bin.score_trials bin.write_results" ]
+    [ "$order" = "bin.prepare_corpus bin.prepare_trials bin.prepare_noises bin.prepare_responses bin.check_disk_space $packing$training $extraction bin.score_trials bin.write_results" ]
 }
 
 @test "stages are inclusive, and each runs alone" {
     corpus
     prepared voxceleb2_train voxceleb1_test
-    counts=(3 2 12 2 2 4 3)
+    counts=(3 2 13 2 2 4 3)
     for stage in 1 2 3 4 5 6 7; do
         : >"$calls"
         run ./run.sh --stage "$stage" --stop-stage "$stage"
@@ -124,6 +124,7 @@ called() { # called COUNT WORD: how many calls contain WORD
     corpus
     prepared voxceleb2_train voxceleb1_test
     run ./run.sh --stage 3 --stop-stage 3 --nj 2
+    called 1 "check_disk_space --data data/voxceleb2_train data/voxceleb1_test data/musan_noise data/musan_music data/musan_speech data/rirs --out dump/raw --pack-audio true"
     called 6 "JOB=1:2 dump/log/pack_.*--num-jobs 2 --job JOB"
     run ./run.sh --stage 6 --stop-stage 6 --nj 8
     called 2 "JOB=1:3 .*extract_embeddings .*--num-jobs 3 --job JOB"

@@ -103,7 +103,7 @@ name_lists() { # the name of the file without its ending; with the set before it
     done
     for index in "${!lists[@]}"; do
         [ "$(printf '%s\n' "${list_name[@]}" | grep -cFx -- "${list_name[index]}")" -eq 1 ] ||
-            fail "--trials: two lists of ${list_set[index]} are called ${list_name[index]}. Rename one of the files." 2
+            fail "--trials: two lists of ${list_set[index]} are called $(basename "${lists[index]%.*}"). Rename one of the files." 2
     done
 }
 
