@@ -12,6 +12,7 @@ PRODUCTS = ("product, TFLOP/s", "4096 x 4096 product, fp32", "4096 x 4096 fp32 p
 FIGURES = {
     "decoding": ["| 16000 Hz | ", "| 44100 Hz | "],
     "extraction": ["| ours | ", "| straightforward | "],
+    "feature_reading": ["| float32 (FM) | ", "| 16-bit (CM2) | ", "| packed audio | "],
     "front_end": ["| 1 | ", "| 2 | "],
     "kmeans": ["| ours, fp32 | ", "| straightforward, fp32 | "],
     "loading": ["| load + reverb + noise | ", "| load | "],
