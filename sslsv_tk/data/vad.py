@@ -22,11 +22,9 @@ def read_decisions(value: bytes) -> NDArray[np.bool_]:
         raise ValueError(f"{place!r} in vad.scp is a command; only files are read.")
     try:
         found = np.asarray(kaldiio.load_mat(place))
-    except OSError:
-        raise
     except Exception as error:  # kaldiio reports damage in as many ways as there are: struct, assertion, index ...
         raise ValueError(f"{place}: speech decisions that cannot be read ({type(error).__name__}: {error}).") from None
-    if found.ndim != 1 or found.dtype.kind not in "fiu" or not np.isin(found, (0, 1)).all():
+    if found.ndim != 1 or len(found) == 0 or found.dtype.kind not in "fiu" or not np.isin(found, (0, 1)).all():
         raise ValueError(f"{place}: expected a vector of 0 and 1, found {found.dtype} of shape {found.shape}.")
     return found.astype(np.bool_)
 
