@@ -11,6 +11,7 @@ The tables are what counts: an index that is not theirs, or is damaged, is passe
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,6 +31,7 @@ _TABLES = ("wav.scp", "segments", "utt2samples", OFFSETS)
 _VERSION = "sslsv_tk audio index 1"
 _ALIGNMENT = 64
 _MOST_BYTES_OF_HEAD = 2**16
+_CHUNK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -123,18 +125,25 @@ def write(folder: Path) -> None:
     if mapped(folder) is not None:
         return
     index = from_tables(folder)
-    digest, end, places = hashlib.sha256(), 0, {}
+    end, places = 0, {}
     for name in _COLUMNS:
         values = getattr(index, name)
         places[name] = [values.dtype.str, len(values), end]
-        digest.update(padded := _padded(values))
-        end += len(padded)
-    about = {"version": _VERSION, "tables": _digests(folder), "columns": places, "digest": digest.hexdigest()}
-    head = json.dumps(about).encode()
+        end += len(_padded(values))
+    about: dict[str, Any] = {"version": _VERSION, "tables": _digests(folder), "columns": places}
+    digest = _digest_of(about)
+    for name in _COLUMNS:
+        digest.update(_padded(getattr(index, name)))
+    head = json.dumps({**about, "digest": digest.hexdigest()}).encode()
     with artifacts.replacing(folder / NAME, "wb") as stream:
         stream.write(head + b" " * (-(len(head) + 1) % _ALIGNMENT) + b"\n")
         for name in _COLUMNS:
             stream.write(_padded(getattr(index, name)))
+
+
+def _digest_of(about: Mapping[str, Any]) -> "hashlib._Hash":
+    """A digest that has taken in the first line, and waits for the columns."""
+    return hashlib.sha256(json.dumps([about[name] for name in ("version", "tables", "columns")]).encode())
 
 
 def _padded(values: NDArray[Any]) -> bytes:
@@ -162,7 +171,10 @@ def mapped(folder: Path) -> AudioIndex | None:
             if about["version"] != _VERSION or about["tables"] != _digests(folder):
                 log.warning("%s/%s is not of the tables beside it, which are read instead", folder, NAME)
                 return None
-            if hashlib.file_digest(stream, "sha256").hexdigest() != about["digest"]:
+            digest = _digest_of(about)
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+            if digest.hexdigest() != about["digest"]:
                 raise ValueError("its contents are not those that were written")
         return _map(folder / NAME, head)
     except FileNotFoundError:

@@ -74,7 +74,7 @@ def _read(path: str, stream: BinaryIO) -> tuple[Header, bool]:
 def opened(name: str, source: str | BinaryIO) -> soundfile.SoundFile:
     """A file (or bytes called `name` in messages) as libsndfile opens it; UnknownFormat where it does not."""
     try:
-        return soundfile.SoundFile(source)
+        return soundfile.SoundFile(os.fsencode(source) if isinstance(source, str) else source)
     except (OSError, soundfile.SoundFileError) as error:
         raise UnknownFormat(f"{name}: {reason(error)}") from None
 
