@@ -11,9 +11,7 @@ wav.scp names the clean audio; stage 3 computes the features of what the table s
 """
 
 import functools
-import hashlib
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -25,7 +23,7 @@ from sslsv_tk import artifacts, logs, seeds
 from sslsv_tk.data import directories, preparation, tables
 from sslsv_tk.data.augmentation import Decibels
 from sslsv_tk.data.directories import DataDirectory
-from sslsv_tk.data.tables import Words, text
+from sslsv_tk.data.tables import Words
 from sslsv_tk.segments import SAMPLE_RATE_HZ
 
 Kind = Literal["noise", "music", "babble", "reverb"]
@@ -146,91 +144,3 @@ def _draw(
         spoken = slot < talkers
         columns += [np.where(spoken, clips[row], NOTHING), np.where(spoken, start, 0).astype(np.bytes_)]
     return columns
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """What the table says of some utterances: B of them, K clip slots."""
-
-    response_B: NDArray[np.int64]  # row among the responses; -1: none
-    snr_B: NDArray[np.float32]  # dB; +inf: no noise
-    clip_BK: NDArray[np.int64]  # row among the clips; -1: none
-    start_BK: NDArray[np.int64]  # first sample in each clip
-
-
-def table_digest(copy: str | Path) -> str:
-    """A digest of the whole table, for the record of what is made of it."""
-    with open(Path(copy) / TABLE, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
-
-
-def kind_of(copy: str | Path) -> Kind:
-    """The kind that a copy's table names; ValueError where the folder is no offline copy."""
-    path = Path(copy) / TABLE
-    if not path.is_file():
-        raise ValueError(
-            f"{copy}: no table {TABLE}, so not an offline copy. Stage 2 with --feats-type fbank makes them."
-        )
-    with open(path, "rb") as stream:
-        words = stream.readline().split()
-    found = [kind for kind in KINDS if len(words) > 1 and words[1] == kind.encode()]
-    if not found:
-        raise _damaged(path, 0, b" ".join(words), f"a key and one of {', '.join(KINDS)}")
-    return found[0]
-
-
-def read_drawn(
-    copy: Path, kind: Kind, utterances: DataDirectory, rows: NDArray[np.integer], clips: Words, block: int
-) -> Iterator[Drawn]:
-    """What the table says of ascending rows of the copy `utterances`, `block` rows at a time; `clips`: sorted keys."""
-    path, width = copy / TABLE, 4 + 2 * SLOTS[kind]
-    with open(path, "rb") as stream:
-        lines = _lines_at(stream, rows)
-        for begin in range(0, len(rows), block):
-            part = rows[begin : begin + block]
-            words = [line.split() for line in itertools.islice(lines, len(part))]
-            for number, row in enumerate(part.tolist()):
-                key = utterances.keys[row]
-                line = words[number] if number < len(words) else []
-                if len(line) != width or line[0] != key or line[1] != kind.encode():
-                    raise _damaged(path, row, b" ".join(line), f"{width} words that begin {text(key)} {kind}")
-            yield _parse(path, part, np.array(words, dtype=np.bytes_).reshape(len(part), width), clips)
-
-
-def _lines_at(stream: Iterator[bytes], rows: NDArray[np.integer]) -> Iterator[bytes]:
-    """The lines of ascending numbers (from 0)."""
-    position = 0
-    for row in rows.tolist():
-        yield from itertools.islice(stream, row - position, row - position + 1)
-        position = row + 1
-
-
-def _parse(path: Path, rows: NDArray[np.integer], words: NDArray[np.bytes_], clips: Words) -> Drawn:
-    """Words of some lines of the table as numbers; `rows` are their line numbers (from 0), for messages."""
-
-    def found(names: Words) -> NDArray[np.int64]:
-        number = np.where(names == NOTHING, -1, directories.find_rows(clips, names))
-        unknown = (number < 0) & (names != NOTHING)
-        if unknown.any():
-            row = int(rows[unknown.argmax() * len(rows) // len(names)])
-            raise ValueError(
-                f"{path}:{row + 1}: {text(names[unknown.argmax()])} is not among the packed clips: it was left out as"
-                " unreadable, or the clips are others. Run stages 2 and 3 with --force true."
-            )
-        return number
-
-    response_B = found(words[:, 2])
-    clip_BK = found(words[:, 4::2].reshape(-1)).reshape(len(words), -1)
-    try:
-        snr_B = np.where(words[:, 3] == NOTHING, b"inf", words[:, 3]).astype(np.float32)
-        start_BK = words[:, 5::2].astype(np.int64)
-    except (ValueError, OverflowError):
-        raise _damaged(path, int(rows[0]), b"", "numbers for SNR and first samples, here or a few lines on") from None
-    if np.isnan(snr_B).any() or (start_BK < 0).any():
-        raise _damaged(path, int(rows[0]), b"", "an SNR and first samples >= 0, here or a few lines on")
-    return Drawn(response_B, snr_B, clip_BK, start_BK)
-
-
-def _damaged(path: Path, row: int, found: bytes, expected: str) -> ValueError:
-    instead = f", found {text(found[:60])!r}" if found else ""
-    return ValueError(f"{path}:{row + 1}: expected {expected}{instead}. Run stage 2 with --force true.")

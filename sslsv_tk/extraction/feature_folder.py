@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, logs
-from sslsv_tk.data import copies, directories, matrices, tables
+from sslsv_tk.data import copies, copy_tables, directories, matrices, tables
 from sslsv_tk.data.arks import AudioArchive
 from sslsv_tk.data.directories import DataDirectory
 from sslsv_tk.data.tables import Words, text
@@ -46,7 +46,7 @@ class FeatureSource:
     @cached_property
     def kind(self) -> copies.Kind | None:
         """Which copy; None: the clean set itself."""
-        return None if self.copy is None else copies.kind_of(self.copy)
+        return None if self.copy is None else copy_tables.kind_of(self.copy)
 
     @cached_property
     def clip_folder(self) -> Path | None:
@@ -71,7 +71,7 @@ class FeatureSource:
         """What decides the features, as digests by name."""
         found = {f"{name} of the audio": _digest(self.audio / name) for name in ("wav.scp", "utt2samples")}
         if self.copy is not None and self.clip_folder is not None:
-            found[copies.TABLE] = copies.table_digest(self.copy)
+            found[copies.TABLE] = copy_tables.table_digest(self.copy)
             names = ("wav.scp", "utt2samples")
             found |= {f"{name} of {self.clip_folder.name}": _digest(self.clip_folder / name) for name in names}
         return found

@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sslsv_tk.data import copies
 from sslsv_tk.data.arks import AudioArchive
 from sslsv_tk.data.augmentation import ClipList
-from sslsv_tk.data.copies import Drawn
-from sslsv_tk.data.directories import DataDirectory, find_rows
+from sslsv_tk.data.copy_tables import CopyTable, Drawn
+from sslsv_tk.data.directories import find_rows
 from sslsv_tk.data.tables import first_words, text
 from sslsv_tk.extraction.feature_folder import FeatureSource
 from sslsv_tk.extraction.folder import BLOCK
@@ -43,9 +42,9 @@ class FeatureMaker:
             )
         if source.copy is not None and source.kind is not None and source.clip_folder is not None:
             clips = AudioArchive(source.clip_folder)
-            self.clips, self._clip_keys = ClipList([clips]), clips.keys
-            self._listed = DataDirectory.load(source.copy)
-            self._lines = find_rows(self._listed.keys, source.keys)
+            self.clips = ClipList([clips])
+            self._table = CopyTable(source.copy, clips.keys)
+            self._lines = find_rows(self._table.keys, source.keys)
             if (self._lines < 0).any():
                 lacking = source.keys[self._lines < 0]
                 raise ValueError(
@@ -57,24 +56,16 @@ class FeatureMaker:
     def block(self, start: int) -> Iterator[NDArray[np.float32]]:
         """(L, F) frames of each utterance of the block that begins at row `start` of the list, in order."""
         rows = np.arange(start, min(start + BLOCK, len(self.samples)))
-        drawn = self._drawn(rows)
+        drawn = None if self.clips is None else self._table.read(self._lines[rows])
         found: dict[int, NDArray[np.float32]] = {}
         for batch in batches_of_like_length(self.samples[rows]):
             waveform_BT, samples_B = self._waveforms(rows[batch])
             if drawn is not None:
-                waveform_BT = self._augment(waveform_BT, samples_B, _select(drawn, batch))
+                waveform_BT = self._augment(waveform_BT, samples_B, drawn.select(batch))
             frames = self._frames(waveform_BT, self.samples[rows[batch]].tolist())
             found.update(zip(batch.tolist(), frames, strict=True))
         for place in range(len(rows)):
             yield found[place]
-
-    def _drawn(self, rows: NDArray[np.int64]) -> Drawn | None:
-        source = self.source
-        if source.copy is None or source.kind is None:
-            return None
-        # ascending, since both lists are sorted by key
-        lines = self._lines[rows]
-        return next(copies.read_drawn(source.copy, source.kind, self._listed, lines, self._clip_keys, len(rows)))
 
     def _waveforms(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """(B, T) waveforms, zeros after the end of each, and their lengths, on the device."""
@@ -129,10 +120,6 @@ def _parts_of(stretches: list[Tensor], size: int) -> Iterator[Tensor]:
         count += len(stretch)
     if count:
         yield torch.cat(waiting)
-
-
-def _select(drawn: Drawn, rows: NDArray[np.int64]) -> Drawn:
-    return Drawn(drawn.response_B[rows], drawn.snr_B[rows], drawn.clip_BK[rows], drawn.start_BK[rows])
 
 
 def batches_of_like_length(samples: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

@@ -9,7 +9,7 @@ import pytest
 from sslsv_tk import seeds
 from sslsv_tk.artifacts import StaleArtifact
 from sslsv_tk.data import copies
-from sslsv_tk.data.copies import CopyConfig, Drawn, prepare_copies, read_drawn, utterance_numbers
+from sslsv_tk.data.copies import CopyConfig, prepare_copies, utterance_numbers
 from sslsv_tk.data.directories import Cuts, DataDirectory, validate
 from sslsv_tk.data.tables import as_words
 
@@ -217,61 +217,3 @@ def test_lists_that_are_missing_are_named(data):
         (data / missing).unlink()
         with pytest.raises(ValueError, match=remedy):
             prepare_copies(data / "train", data, CopyConfig(), ["reverb" if "rirs" in missing else "noise"])
-
-
-# reading the table again
-
-
-def read(data: Path, kind: str, rows: list[int], clips: list[str], block: int = 4) -> Drawn:
-    found = DataDirectory.load(data / f"train_{kind}")
-    parts = list(read_drawn(data / f"train_{kind}", kind, found, np.array(rows), as_words(clips), block))
-    assert [len(part.snr_B) for part in parts] == [len(rows[i : i + block]) for i in range(0, len(rows), block)]
-    names = ("response_B", "snr_B", "clip_BK", "start_BK")
-    return Drawn(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
-
-@pytest.mark.parametrize("kind", copies.KINDS)
-def test_rows_of_the_table_come_back_as_numbers(data, kind):
-    prepare_copies(data / "train", data, CopyConfig())
-    clips = sorted(f"{copies.CLIPS[kind]}{row}" for row in range(len(SECONDS[copies.CLIPS[kind]])))
-    rows = [0, 1, 5, 6, 7, 300, 599]
-    found, written = read(data, kind, rows, clips), lines(data / f"train_{kind}")
-    assert copies.kind_of(data / f"train_{kind}") == kind
-    for place, row in enumerate(rows):
-        line = written[row]
-        assert found.response_B[place] == (clips.index(line[2]) if line[2] != "-" else -1)
-        assert found.snr_B[place] == (np.float32(line[3]) if line[3] != "-" else np.inf)
-        assert found.clip_BK[place].tolist() == [clips.index(word) if word != "-" else -1 for word in line[4::2]]
-        assert found.start_BK[place].tolist() == [int(word) for word in line[5::2]]
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("", r"augmentation:4: expected 6 words that begin s0-r1\S*-noise noise\. Run stage 2 with --force true"),
-        ("x-noise noise - 3.0 musan_noise0 5", r"augmentation:4: expected 6 words that begin .*found 'x-noise"),
-        ("KEY babble - 3.0 musan_noise0 5", r"augmentation:4: expected 6 words that begin .* noise, found"),
-        ("KEY noise - 3.0 musan_noise0", r"augmentation:4: expected 6 words"),
-        ("KEY noise - 3.0 musan_noise9 5", r"augmentation:4: musan_noise9 is not among the packed clips"),
-        ("KEY noise - loud musan_noise0 5", r"augmentation:4: expected numbers"),
-        ("KEY noise - nan musan_noise0 5", r"augmentation:4: expected an SNR"),
-        ("KEY noise - 3.0 musan_noise0 99999999999999999999", r"augmentation:4: expected numbers"),
-        ("KEY noise - 3.0 musan_noise0 -5", r"augmentation:4: expected an SNR and first samples"),
-    ],
-)
-def test_a_damaged_line_is_named(data, line, message):
-    prepare_copies(data / "train", data, CopyConfig(), ["noise"])
-    table = data / "train_noise" / "augmentation"
-    text = table.read_text().splitlines()
-    text[3] = line.replace("KEY", text[3].split()[0])
-    table.write_text("\n".join(text) + "\n")
-    with pytest.raises(ValueError, match=message):
-        read(data, "noise", [0, 3], ["musan_noise0", "musan_noise1"], block=1)
-
-
-def test_a_folder_without_the_table_is_no_copy(data):
-    with pytest.raises(ValueError, match=r"train: no table augmentation, so not an offline copy"):
-        copies.kind_of(data / "train")
-    (data / "train" / "augmentation").write_text("a noisy -\n")
-    with pytest.raises(ValueError, match=r"augmentation:1: expected a key and one of noise, music, babble, reverb"):
-        copies.kind_of(data / "train")
