@@ -34,7 +34,10 @@ pack_audio=true        # false: 16 kHz mono 16-bit wav files are read where they
 allow_pipes=false      # true: run the commands in a wav.scp (values that end with |); only for tables that you trust
 musan=                 # a tree with noise, music, speech on top, in place of MUSAN
 rirs=                  # a tree of room responses in place of RIRS
-feats_type=raw         # raw: 16-bit waveforms in arks, augmented anew at every step
+feats_type=raw         # raw: 16-bit waveforms in arks, augmented anew at every step; fbank: log-mel frames in arks, of the
+                       # clean set and of offline copies with noise, music, babble and reverberation
+compress=none          # fbank: none (32 bits per value) or cm2 (16 bits, half the disk space)
+copies_seed=0          # fbank: of what the offline copies are made with
 # Where
 datadir=               # data directories; empty: data (data_mini, data_tiny)
 dumpdir=               # packed audio; empty: dump (dump_mini, dump_tiny)
@@ -59,7 +62,8 @@ log "$0 $*"
 [[ $nj =~ ^([1-9][0-9]*|auto)$ ]] || fail "--nj $nj: expected a number from 1 or auto" 2
 [[ $channel =~ ^(mix|[1-9][0-9]*)$ ]] || fail "--channel $channel: expected mix or a number from 1" 2
 [[ $train_part =~ ^(dev|test|all)$ ]] || fail "--train-part $train_part: expected dev, test or all" 2
-[ "$feats_type" = raw ] || fail "--feats-type $feats_type: raw is the one there is" 2
+[[ $feats_type =~ ^(raw|fbank)$ ]] || fail "--feats-type $feats_type: expected raw or fbank" 2
+[[ $compress =~ ^(none|cm2)$ ]] || fail "--compress $compress: expected none or cm2" 2
 
 # Files that the user names are looked for where the user stands, also when that is not the recipe's folder.
 from_caller() { [[ -z $1 || $1 == /* || $caller == "$recipe" ]] && printf '%s' "$1" || printf '%s/%s' "$caller" "$1"; }
@@ -82,6 +86,7 @@ fi
 datadir=${datadir:-data$suffix}
 dumpdir=${dumpdir:-dump$suffix}
 expdir=${expdir:-exp$suffix}
+[ "$feats_type" = raw ] || configs+=(conf/fbank.yaml)
 [ -z "$config" ] || configs+=("$config")
 . ./path.sh
 . ./cmd.sh
@@ -92,7 +97,8 @@ if "$generated"; then
 fi
 
 # What several stages need is set here, so that each runs alone from the artifacts on disk.
-dump=$dumpdir/$feats_type
+raw=$dumpdir/raw dump=$dumpdir/$feats_type
+copies=() # data directories of the offline copies
 train_set=voxceleb2_train train_folders=("$VOXCELEB2")
 . local/test_sets.sh
 if [ -n "$train_audio" ]; then
@@ -101,6 +107,7 @@ if [ -n "$train_audio" ]; then
     for index in "${!train_folders[@]}"; do train_folders[index]=$(from_caller "${train_folders[index]}"); done
 fi
 find_test_sets "$test_audio" "$trials"
+[ "$feats_type" = raw ] || copies=("$train_set"_{noise,music,babble,reverb})
 musan=${musan:-$MUSAN} rirs=${rirs:-$RIRS}
 read -ra preferred <<<"${prefer:+--prefer $prefer}"
 read -ra positive_names <<<"${positives:-ssps_kmeans}"
@@ -224,25 +231,34 @@ if within 2 2; then
         --out "$datadir/rirs" \
         --tolerance "$tolerance" \
         --force "$force"
+    if [ "$feats_type" = fbank ]; then
+        [ -s "$datadir/$train_set/wav.scp" ] || fail "$datadir/$train_set/wav.scp is missing or empty: run stage 1 first."
+        $train_cmd "$datadir/log/prepare_copies.log" \
+            python3 -m sslsv_tk.bin.prepare_copies \
+            --data "$datadir/$train_set" \
+            --clips "$datadir" \
+            --seed "$copies_seed" \
+            --force "$force"
+    fi
     release
 fi
 
 if within 3 3; then
-    log "Stage 3: 16-bit waveforms into arks ($dump)"
+    log "Stage 3: 16-bit waveforms into arks ($raw)"
     hold "$dumpdir/log/lock"
     sets=("$train_set" "${test_sets[@]}" musan_noise musan_music musan_speech rirs)
     for set in "${sets[@]}"; do jobs_for "$datadir/$set/wav.scp" "stages 1 and 2" >/dev/null; done
     $train_cmd "$dumpdir/log/check_disk_space.log" \
         python3 -m sslsv_tk.bin.check_disk_space \
         --data "${sets[@]/#/$datadir/}" \
-        --out "$dump" \
+        --out "$raw" \
         --pack-audio "$pack_audio"
     for set in "${sets[@]}"; do
         jobs=$(jobs_for "$datadir/$set/wav.scp" "stages 1 and 2")
         $train_cmd JOB=1:"$jobs" "$dumpdir/log/pack_$set.JOB.log" \
             python3 -m sslsv_tk.bin.pack_audio \
             --data "$datadir/$set" \
-            --out "$dump/$set" \
+            --out "$raw/$set" \
             --num-jobs "$jobs" \
             --job JOB \
             --channel "$channel" \
@@ -253,9 +269,46 @@ if within 3 3; then
         $train_cmd "$dumpdir/log/finish_$set.log" \
             python3 -m sslsv_tk.bin.finish_packing \
             --data "$datadir/$set" \
-            --out "$dump/$set" \
+            --out "$raw/$set" \
             --num-jobs "$jobs" \
             --force "$force"
+    done
+    release
+fi
+
+if [ "$feats_type" = fbank ] && within 3 3; then
+    log "Stage 3: log-mel frames into arks ($dump)"
+    hold "$dumpdir/log/lock"
+    sets=("$train_set" "${test_sets[@]}" "${copies[@]}")
+    for set in "${sets[@]}"; do jobs_for "$datadir/$set/wav.scp" "stages 1 and 2" >/dev/null; done
+    bands=$(python3 -c 'import sys
+from sslsv_tk import config
+from sslsv_tk.training.configuration import SystemConfig
+print(config.load(SystemConfig, *sys.argv[1:]).frontend.bands)' "${configs[@]}")
+    $train_cmd "$dumpdir/log/check_disk_space_fbank.log" \
+        python3 -m sslsv_tk.bin.check_disk_space \
+        --data "${sets[@]/#/$datadir/}" \
+        --out "$dump" \
+        --feats-type fbank \
+        --bands "$bands" \
+        --compress "$compress"
+    for set in "${sets[@]}"; do
+        jobs=$(jobs_for "$datadir/$set/wav.scp" "stages 1 and 2")
+        clean=$set copy=()
+        [[ " ${copies[*]} " != *" $set "* ]] || clean=$train_set copy=(--copy "$datadir/$set")
+        options=(
+            --config "${configs[@]}"
+            --audio "$raw/$clean" "${copy[@]}"
+            --clips "$raw"
+            --out "$dump/$set"
+            --compress "$compress"
+            --num-jobs "$jobs"
+            --force "$force"
+        )
+        $decode_cmd --gpu "$ngpu" JOB=1:"$jobs" "$dumpdir/log/features_$set.JOB.log" \
+            python3 -m sslsv_tk.bin.compute_features "${options[@]}" --job JOB
+        $train_cmd "$dumpdir/log/finish_features_$set.log" \
+            python3 -m sslsv_tk.bin.finish_features "${options[@]}"
     done
     release
 fi

@@ -49,7 +49,7 @@ called() { # called COUNT WORD: how many calls contain WORD
 
 @test "mistakes in the call end with status 2 and one line" {
     for words in "--stge 3" "--stage" "--stage x" "--mini yes" "stray" "--stage 3 stray" "--stage 0" "--stop-stage 8" "--stage 5 --stop-stage 4" \
-        "--channel left" "--train-part train" "--pack-audio no" "--ngpu 2" "--ngpu some" "--num-threads 0" "--nj 0" "--feats-type fbank" "--conf nowhere"; do
+        "--channel left" "--train-part train" "--pack-audio no" "--ngpu 2" "--ngpu some" "--num-threads 0" "--nj 0" "--feats-type mfcc" "--compress zip" "--conf nowhere"; do
         # shellcheck disable=SC2086 # several words
         run bash -c './run.sh "$@" 2>&1 >/dev/null' - $words
         [ "$status" -eq 2 ] && [ "${#lines[@]}" -eq 1 ] || { echo "$words: status $status, $output" && return 1; }
@@ -128,6 +128,25 @@ called() { # called COUNT WORD: how many calls contain WORD
     called 6 "JOB=1:2 dump/log/pack_.*--num-jobs 2 --job JOB"
     run ./run.sh --stage 6 --stop-stage 6 --nj 8
     called 2 "JOB=1:3 .*extract_embeddings .*--num-jobs 3 --job JOB"
+}
+
+@test "fbank: offline copies in stage 2, features of every set and copy in stage 3, then training and extraction on them" {
+    corpus
+    prepared voxceleb2_train voxceleb1_test voxceleb2_train_{noise,music,babble,reverb}
+    mkdir -p dump/fbank/voxceleb1_test && cp dump/raw/voxceleb1_test/wav.scp dump/fbank/voxceleb1_test
+    run ./run.sh --feats-type fbank --nj 2 --compress cm2 --copies-seed 3 --stage 2 --systems one
+    expect 0 "Successfully finished."
+    called 1 "prepare_copies --data data/voxceleb2_train --clips data --seed 3 --force false"
+    called 6 "finish_packing --data data/.* --out dump/raw/"
+    called 1 "check_disk_space --data data/voxceleb2_train data/voxceleb1_test data/voxceleb2_train_noise .* --out dump/fbank --feats-type fbank --bands 0 --compress cm2"
+    called 6 "JOB=1:2 dump/log/features_.*compute_features --config conf/simclr_fast_resnet34.yaml conf/fbank.yaml .*--compress cm2 --num-jobs 2 --force false --job JOB"
+    called 1 "finish_features .*--audio dump/raw/voxceleb1_test --clips dump/raw --out dump/fbank/voxceleb1_test --compress"
+    for kind in noise music babble reverb; do
+        called 1 "finish_features .*--audio dump/raw/voxceleb2_train --copy data/voxceleb2_train_$kind --clips dump/raw --out dump/fbank/voxceleb2_train_$kind --compress"
+    done
+    called 1 "bin.train --config conf/simclr_fast_resnet34.yaml conf/fbank.yaml --set training.seed=0 --train-set dump/fbank/voxceleb2_train --augmentation dump/fbank --out exp/simclr_fast_resnet34 --force"
+    called 1 "finish_extraction --system exp/one --checkpoint averaged --data dump/fbank/voxceleb1_test"
+    called 1 "score_trials --system exp/one --checkpoint averaged --data dump/fbank/voxceleb1_test"
 }
 
 @test "stage 5 goes on from stage 4, once for each name in --positives" {
