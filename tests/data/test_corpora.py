@@ -197,3 +197,79 @@ def test_killed_at_any_rename_nothing_is_half_written_and_the_next_run_makes_the
 def test_every_layout_is_a_word_of_the_command():
     with pytest.raises(ValueError, match="layout 'vox' is not one of voxceleb, folder, any, kaldi, auto"):
         corpora.Corpus(["x"], "vox")  # type: ignore[arg-type]
+
+
+def make(folder: Path, *names: str, write_audio) -> str:
+    for name in names:
+        write_audio(folder / name.replace(".m4a", ".wav"))
+        if name.endswith(".m4a"):  # what is read is what is in the file, whatever its name
+            (folder / name.replace(".m4a", ".wav")).rename(folder / name)
+    return str(folder)
+
+
+def test_voxceleb2_as_delivered_gives_dev_alone_where_test_lies_beside_it(tmp_path, write_audio, caplog):
+    dev, test = "dev/aac/id00012/21Uxsk56VDQ/00001.m4a", "test/aac/id00017/01dfn2spqyE/00001.m4a"
+    source = make(tmp_path / "vox2", dev, test, write_audio=write_audio)
+    caplog.set_level("INFO")
+    for part, keys in (
+        ("dev", ["id00012-21Uxsk56VDQ-00001"]),
+        ("test", ["id00017-01dfn2spqyE-00001"]),
+        ("all", ["id00012-21Uxsk56VDQ-00001", "id00017-01dfn2spqyE-00001"]),
+    ):
+        prepare(Corpus([source], part=part), tmp_path / part)
+        assert list(read(tmp_path / part / "wav.scp")) == keys
+    assert "1 files of dev, 1 others are left out" in caplog.text
+    prepare(Corpus([f"{source}/test"], part="dev"), tmp_path / "below")
+    assert list(read(tmp_path / "below" / "wav.scp")) == ["id00017-01dfn2spqyE-00001"]
+
+
+def test_parts_are_told_by_the_names_of_the_archives_too(tmp_path, write_audio):
+    names = ("vox1_dev_wav/wav/id10001/a/00001.wav", "vox1_test_wav/wav/id10270/b/00001.wav")
+    source = make(tmp_path / "vox1", *names, write_audio=write_audio)
+    prepare(Corpus([source], part="test"), tmp_path / "set")
+    assert list(read(tmp_path / "set" / "wav.scp")) == ["id10270-b-00001"]
+
+
+def test_m4a_and_wav_of_one_utterance_need_a_preference(tmp_path, write_audio):
+    names = ("aac/id00012/v/00001.m4a", "wav/id00012/v/00001.wav", "aac/id00012/v/00002.m4a")
+    source = make(tmp_path / "vox", *names, write_audio=write_audio)
+    with pytest.raises(ValueError, match=r"aac/.*00001\.m4a and .*wav/.*00001\.wav both have .* --prefer wav"):
+        prepare(Corpus([source]), tmp_path / "set")
+    prepare(Corpus([source], prefer=(".wav",)), tmp_path / "set")
+    assert read(tmp_path / "set" / "wav.scp") == {
+        "id00012-v-00001": f"{source}/wav/id00012/v/00001.wav",
+        "id00012-v-00002": f"{source}/aac/id00012/v/00002.m4a",
+    }
+    with pytest.raises(artifacts.StaleArtifact, match="option prefer"):
+        prepare(Corpus([source], prefer=(".m4a",)), tmp_path / "set")
+    with pytest.raises(ValueError, match=r"--prefer \.aiff: expected one of \.wav"):
+        Corpus([source], prefer=(".aiff",))
+
+
+def test_unlabelled_audio_at_any_depth_has_neither_speakers_nor_recordings(tmp_path, write_audio):
+    source = make(tmp_path / "files", "a.wav", "b/c.flac", "d/e/f/g.wav", "h/i/j.wav", write_audio=write_audio)
+    for layout in ("auto", "any"):
+        prepare(Corpus([source], layout, labels=False), tmp_path / layout)
+        assert list(read(tmp_path / layout / "wav.scp")) == ["a", "b-c", "d-e-f-g", "h-i-j"]
+        assert all(key == speaker for key, speaker in read(tmp_path / layout / "utt2spk").items())
+        assert not (tmp_path / layout / "utt2rec").exists()
+    with pytest.raises(ValueError, match="--layout; any with --labels false takes audio at any depth"):
+        prepare(Corpus([source]), tmp_path / "set")
+    with pytest.raises(ValueError, match="layout any has no speakers"):
+        Corpus([source], "any")
+
+
+def test_a_validation_list_over_voxceleb_and_files_of_its_own(tmp_path, write_audio):
+    names = ("wav/id10341/rX4/00006.wav", "wav/id10341/Sh1/00016.wav", "VoxSRC2022_dev/dev_00000.wav", "noise/x.wav")
+    source = make(tmp_path / "vox1", *names, write_audio=write_audio)
+    (tmp_path / "voxsrc").write_text(
+        "1 id10341/rX4/00006.wav voxceleb1/id10341/Sh1/00016.wav\n"
+        "0 VoxSRC2022_dev/dev_00000.wav id10341/rX4/00006.wav\n"
+    )
+    prepare(Corpus([source], labels=None, only=[str(tmp_path / "voxsrc")]), tmp_path / "set")
+    assert list(read(tmp_path / "set" / "utt2spk").items()) == [
+        (key, key) for key in ("VoxSRC2022_dev-dev_00000", "id10341-Sh1-00016", "id10341-rX4-00006")
+    ]
+    (tmp_path / "vox").write_text("1 id10341/rX4/00006.wav id10341/Sh1/00016.wav\n")
+    prepare(Corpus([source], labels=None, only=[str(tmp_path / "vox")]), tmp_path / "known")
+    assert set(read(tmp_path / "known" / "utt2spk").values()) == {"id10341"}
