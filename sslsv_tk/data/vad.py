@@ -4,7 +4,10 @@ Kaldi writes one number per frame, 1 where there is speech; frame t stands for t
 16 kHz audio. Its frames are 25 ms long, so that there are a few fewer of them than 10 ms pieces of the audio.
 """
 
-import kaldiio
+import os
+from typing import Any
+
+import kaldiio.matio
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +16,7 @@ from sslsv_tk.data.tables import text
 
 FRAME_SAMPLES = 160
 _MOST_FRAMES_APART = 3
+_BINARY = b"\0B"
 
 
 def read_decisions(value: bytes) -> NDArray[np.bool_]:
@@ -21,12 +25,24 @@ def read_decisions(value: bytes) -> NDArray[np.bool_]:
     if "|" in place:
         raise ValueError(f"{place!r} in vad.scp is a command; only files are read.")
     try:
-        found = np.asarray(kaldiio.load_mat(place))
+        found = np.asarray(_read_entry(os.fsdecode(value.strip())))
     except Exception as error:  # kaldiio reports damage in as many ways as there are: struct, assertion, index ...
         raise ValueError(f"{place}: speech decisions that cannot be read ({type(error).__name__}: {error}).") from None
     if found.ndim != 1 or len(found) == 0 or found.dtype.kind not in "fiu" or not np.isin(found, (0, 1)).all():
         raise ValueError(f"{place}: expected a vector of 0 and 1, found {found.dtype} of shape {found.shape}.")
     return found.astype(np.bool_)
+
+
+def _read_entry(place: str) -> Any:
+    """What kaldiio makes of a Kaldi object, binary or text; it would also run what a pickled entry says."""
+    path, _, offset = place.rpartition(":")
+    with open(path if path and offset.isdecimal() else place, "rb") as stream:
+        stream.seek(int(offset) if path and offset.isdecimal() else 0)
+        start = stream.read(len(_BINARY))
+        if start != _BINARY and start.lstrip()[:1] not in (b"", b"["):
+            raise ValueError(f"no Kaldi vector begins there but {start!r}")
+        stream.seek(-len(start), os.SEEK_CUR)
+        return kaldiio.matio.read_kaldi(stream)
 
 
 def voiced(waveform: NDArray[np.int16], decisions: NDArray[np.bool_]) -> NDArray[np.int16]:

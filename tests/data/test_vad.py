@@ -81,3 +81,30 @@ def test_samples_are_kept_frame_by_frame(decisions, difference):
 def test_decisions_of_other_audio_name_both_lengths(samples):
     with pytest.raises(ValueError, match=rf"10 speech decisions for audio of {samples / 160:.1f} frames .*{samples} s"):
         vad.voiced(np.ones(samples, dtype=np.int16), np.ones(10, dtype=np.bool_))
+
+
+class Runs:
+    """Pickled as the command that makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_nothing_in_an_ark_is_ever_run(tmp_path):
+    kaldiio.save_ark(str(tmp_path / "v.ark"), {"a": Runs(tmp_path / "run")}, write_function="pickle")
+    with pytest.raises(ValueError, match="no Kaldi vector begins there but b'PK'"):
+        vad.read_decisions(f"{tmp_path}/v.ark:2".encode())
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_standard_input_is_not_read():
+    with pytest.raises(ValueError, match="-: speech decisions that cannot be read"):
+        vad.read_decisions(b"-")
+
+
+def test_decisions_written_as_text(tmp_path):
+    (tmp_path / "v.ark").write_bytes(b"utt  [ 0 1 1 ]\n")
+    assert vad.read_decisions(f"{tmp_path}/v.ark:4".encode()).tolist() == [False, True, True]
