@@ -30,7 +30,7 @@ labels=true            # false: the speakers of train_audio are not known, and i
 prefer=                # where an utterance is there in several files: kinds to take, the first choice first, as in "wav m4a"
 tolerance=0.0          # share of audio files that may be left out when unreadable (they are listed in <folder>/rejected)
 channel=mix            # of files with several channels: mix (their mean), or one by its number from 1
-pack_audio=true        # false: 16 kHz mono 16-bit wav files are read where they are, without a copy in dump
+pack_audio=true        # false: speech in 16 kHz mono 16-bit wav files is read where it is, without a copy in dump
 allow_pipes=false      # true: run the commands in a wav.scp (values that end with |); only for tables that you trust
 musan=                 # a tree with noise, music, speech on top, in place of MUSAN
 rirs=                  # a tree of room responses in place of RIRS
@@ -246,23 +246,26 @@ fi
 if within 3 3; then
     log "Stage 3: 16-bit waveforms into arks ($raw)"
     hold "$dumpdir/log/lock"
-    sets=("$train_set" "${test_sets[@]}" musan_noise musan_music musan_speech rirs)
+    speech=("$train_set" "${test_sets[@]}") clips=(musan_noise musan_music musan_speech rirs)
+    sets=("${speech[@]}" "${clips[@]}") packed=("${sets[@]}") in_place=()
+    "$pack_audio" || packed=("${clips[@]}") in_place=(--in-place "${speech[@]/#/$datadir/}")
     for set in "${sets[@]}"; do jobs_for "$datadir/$set/wav.scp" "stages 1 and 2" >/dev/null; done
     $train_cmd "$dumpdir/log/check_disk_space.log" \
         python3 -m sslsv_tk.bin.check_disk_space \
-        --data "${sets[@]/#/$datadir/}" \
-        --out "$raw" \
-        --pack-audio "$pack_audio"
+        --data "${packed[@]/#/$datadir/}" \
+        "${in_place[@]}" \
+        --out "$raw"
     for set in "${sets[@]}"; do
         jobs=$(jobs_for "$datadir/$set/wav.scp" "stages 1 and 2")
+        how=(--channel "$channel" --copy "$pack_audio")
+        [[ " ${clips[*]} " != *" $set "* ]] || how=(--channel mix --copy true) # these two options are about speech
         $train_cmd JOB=1:"$jobs" "$dumpdir/log/pack_$set.JOB.log" \
             python3 -m sslsv_tk.bin.pack_audio \
             --data "$datadir/$set" \
             --out "$raw/$set" \
             --num-jobs "$jobs" \
             --job JOB \
-            --channel "$channel" \
-            --copy "$pack_audio" \
+            "${how[@]}" \
             --allow-pipes "$allow_pipes" \
             --tolerance "$tolerance" \
             --force "$force"

@@ -20,33 +20,31 @@ _GIGABYTE = 1e9
 
 @dataclass(frozen=True)
 class Kind:
-    """What is written: raw samples, or log-mel features of so many bands and bytes per value; `copy` False: tables."""
+    """What is written: raw samples, or log-mel features of so many bands and bytes per value."""
 
     feats_type: Literal["raw", "fbank"] = "raw"
     bands: int = 80
     bytes_per_value: int = 4
-    copy: bool = True
 
     @property
     def bytes_per_second(self) -> int:
-        if not self.copy:
-            return 0
         if self.feats_type == "raw":
             return 2 * SAMPLE_RATE_HZ
         return _FRAMES_PER_SECOND * self.bands * self.bytes_per_value
 
 
-def check(data: Sequence[Path], out: Path, kind: Kind) -> None:
-    """ValueError with both numbers where the sets `data` need more below `out` than its disk has free.
+def check(data: Sequence[Path], out: Path, kind: Kind, in_place: Sequence[Path] = ()) -> None:
+    """ValueError with both numbers where the sets `data` and `in_place` need more below `out` than its disk has free.
 
-    What is there already is not counted again. Resampled, mixed or cut audio is known by its duration all the same;
+    Of the sets `in_place` only tables are written, their audio stays where it is. What is there already is not counted again. Resampled, mixed or cut audio is known by its duration all the same;
     where vad.scp leaves speech out, the estimate is too high.
     """
-    names = [path.name for path in data]
+    names = [path.name for path in (*data, *in_place)]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"two data directories are called {twice}: both would be written to {out / twice}.")
-    missing = {path.name: _missing_bytes(path, out / path.name, kind) for path in data}
+    missing = {path.name: _missing_bytes(path, out / path.name, kind.bytes_per_second) for path in data}
+    missing |= {path.name: _missing_bytes(path, out / path.name, 0) for path in in_place}
     needed, free = sum(missing.values()), shutil.disk_usage(_nearest_folder(out)).free
     for name, size in missing.items():
         log.info("%s: %s GB to write", out / name, _gigabytes(size))
@@ -68,12 +66,12 @@ def _nearest_folder(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
-def _missing_bytes(data: Path, out: Path, kind: Kind) -> float:
+def _missing_bytes(data: Path, out: Path, bytes_per_second: int) -> float:
     """Estimated bytes of a set, less those of the arks that are there; 0 where the set is complete."""
     if artifacts.read_record(out) is not None and (out / "wav.scp").is_file():
         return 0.0
     keys, seconds = _durations(data)
-    estimated = len(keys) * (_TABLES_BYTES + 3 * keys.dtype.itemsize) + kind.bytes_per_second * seconds
+    estimated = len(keys) * (_TABLES_BYTES + 3 * keys.dtype.itemsize) + bytes_per_second * seconds
     there = sum(os.path.getsize(ark) for ark in out.rglob("*.ark") if not ark.name.startswith("."))
     return max(0.0, estimated - there)
 

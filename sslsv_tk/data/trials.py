@@ -30,6 +30,14 @@ OFFICIAL_LISTS = {
     "voxsrc2022_dev_fixed.txt": "VoxSRC-22, validation, corrected",
     "VoxSRC2023_Track12_val.txt": "VoxSRC-23, validation",
 }
+_OFFICIAL_TRIALS = {
+    "veri_test": 37_720,
+    "veri_test2": 37_611,
+    "list_test_all": 581_480,
+    "list_test_all2": 579_818,
+    "list_test_hard": 552_536,
+    "list_test_hard2": 550_894,
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,14 @@ def described(path: str | Path) -> str:
     """The name of a list and, of an official one, which it is: veri_test2.txt (VoxCeleb1-O, cleaned)."""
     name = Path(path).name
     return f"{name} ({OFFICIAL_LISTS[name]})" if name in OFFICIAL_LISTS else name
+
+
+def official_name(stem: str, number_of_trials: int) -> str | None:
+    """Which official VoxCeleb1 list has this name (without .txt) and as many trials; None for any other list.
+
+    A generated corpus uses the names too, so the name alone says nothing.
+    """
+    return OFFICIAL_LISTS[f"{stem}.txt"] if _OFFICIAL_TRIALS.get(stem) == number_of_trials else None
 
 
 def read_columns(path: str | Path) -> tuple[Words, Words, NDArray[np.bool_]]:

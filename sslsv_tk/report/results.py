@@ -9,6 +9,7 @@ from typing import Any
 
 from sslsv_tk import artifacts
 from sslsv_tk.data.directories import remove_temporaries
+from sslsv_tk.data.trials import official_name
 from sslsv_tk.provenance import commit, hardware, versions
 from sslsv_tk.scoring.metrics import EER_CONVENTIONS
 
@@ -81,13 +82,20 @@ def _cells(row: Row) -> list[str]:
     return [
         row["system"],
         _checkpoint(row),
-        f"{row['data']}: {row['trials']} ({row['number_of_trials']:,})",
+        f"{row['data']}: {row['trials']} ({_list_facts(row)})",
         f"{row['eer_percent']:.2f}{bounds}",
         f"{row['eer_rocch_percent']:.2f}",
         f"{row['mindcf_001']:.4f}",
         f"{row['mindcf_005']:.4f}",
         *("-" if row[name] is None else str(row[name]) for name in ("seed", "commit", "config_fingerprint")),
     ]
+
+
+def _list_facts(row: Row) -> str:
+    """The number of trials, and whether an official list is the original or the cleaned one."""
+    count = row["number_of_trials"]
+    official = official_name(row["trials"], count)
+    return f"{official}; {count:,}" if official else f"{count:,}"
 
 
 def _checkpoint(row: Row) -> str:

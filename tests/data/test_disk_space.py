@@ -34,34 +34,37 @@ def free(monkeypatch):
 
 def test_the_estimate_is_what_stage_3_writes(tmp_path, data):
     out = tmp_path / "dump" / "raw"
-    estimated = disk_space._missing_bytes(data, out / "train", Kind())
+    estimated = disk_space._missing_bytes(data, out / "train", 32_000)
     for job in (1, 2):
         packing.pack_part(data, Part(out / "train", job, 2))
     joining.finish(data, out / "train", 2)
     written = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     assert 0.999 * written < estimated < 1.01 * written
-    assert disk_space._missing_bytes(data, out / "train", Kind()) == 0
+    assert disk_space._missing_bytes(data, out / "train", 32_000) == 0
 
 
 def test_what_is_packed_already_is_not_counted_again(tmp_path, data):
     out = tmp_path / "dump" / "raw"
-    before = disk_space._missing_bytes(data, out / "train", Kind())
+    before = disk_space._missing_bytes(data, out / "train", 32_000)
     packing.pack_part(data, Part(out / "train", 1, 2))
-    after = disk_space._missing_bytes(data, out / "train", Kind())
+    after = disk_space._missing_bytes(data, out / "train", 32_000)
     assert before - after == Path(out / "train/split/wav.1.ark").stat().st_size
     (out / "train/split/.wav.2.ark.99.tmp").write_bytes(bytes(100_000))
     (out / "train/split/.wav.2.ark").write_bytes(bytes(100_000))
-    assert disk_space._missing_bytes(data, out / "train", Kind()) == after
+    assert disk_space._missing_bytes(data, out / "train", 32_000) == after
 
 
 def test_both_numbers_are_said_where_it_does_not_fit(tmp_path, data, free, caplog):
     options = ["--data", str(data), "--out", str(tmp_path / "nowhere" / "raw")]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "utt2dur").write_text("z 1\n")
     free(19_300_000)
     assert logs.run_command(check_disk_space.main, options) == 0
     free(19_200_000)
     assert logs.run_command(check_disk_space.main, options) == 1
     assert "needs about 0.0192" in caplog.text and "the disk has 0.019200 GB free" in caplog.text
-    assert logs.run_command(check_disk_space.main, [*options, "--pack-audio", "false"]) == 0
+    assert logs.run_command(check_disk_space.main, ["--data", str(other), "--in-place", str(data), *options[2:]]) == 0
     assert not (tmp_path / "nowhere").exists()
 
 

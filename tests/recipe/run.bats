@@ -124,7 +124,7 @@ called() { # called COUNT WORD: how many calls contain WORD
     corpus
     prepared voxceleb2_train voxceleb1_test
     run ./run.sh --stage 3 --stop-stage 3 --nj 2
-    called 1 "check_disk_space --data data/voxceleb2_train data/voxceleb1_test data/musan_noise data/musan_music data/musan_speech data/rirs --out dump/raw --pack-audio true"
+    called 1 "check_disk_space --data data/voxceleb2_train data/voxceleb1_test data/musan_noise data/musan_music data/musan_speech data/rirs --out dump/raw"
     called 6 "JOB=1:2 dump/log/pack_.*--num-jobs 2 --job JOB"
     run ./run.sh --stage 6 --stop-stage 6 --nj 8
     called 2 "JOB=1:3 .*extract_embeddings .*--num-jobs 3 --job JOB"

@@ -99,7 +99,9 @@ called() { # called COUNT WORD: how many calls contain WORD
     run ./run.sh --stop-stage 3 --train-audio "a b" --train-part all --prefer "wav m4a" --channel 2 --pack-audio false --allow-pipes true
     expect 0 "Successfully finished."
     called 1 "prepare_corpus --source a b --out data/train --labels true --part all --prefer wav m4a --tolerance"
-    called 6 "pack_audio .*--channel 2 --copy false --allow-pipes true"
+    called 1 "check_disk_space --data data/musan_noise data/musan_music data/musan_speech data/rirs --in-place data/train data/voxceleb1_test --out dump/raw"
+    called 2 "pack_audio .*--channel 2 --copy false --allow-pipes true"
+    called 4 "pack_audio .*--channel mix --copy true --allow-pipes true"
 }
 
 @test "a second run in the same folder says so and stops while the first is at work" {

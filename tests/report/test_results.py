@@ -36,6 +36,20 @@ def write_rows(folder, *rows):
         path.write_text(json.dumps(row))
 
 
+@pytest.mark.parametrize(
+    ("name", "count", "cell"),
+    [
+        ("veri_test2", 37_611, "veri_test2 (VoxCeleb1-O, cleaned; 37,611)"),
+        ("veri_test", 37_720, "veri_test (VoxCeleb1-O, original; 37,720)"),
+        ("list_test_hard2", 550_894, "list_test_hard2 (VoxCeleb1-H, cleaned; 550,894)"),
+        ("veri_test2", 5_610, "veri_test2 (5,610)"),
+        ("mine", 37_611, "mine (37,611)"),
+    ],
+)
+def test_an_official_list_is_said_to_be_original_or_cleaned(name, count, cell):
+    assert f": {cell} |" in results.table([{**ROW, "trials": name, "number_of_trials": count}])
+
+
 def test_a_row_reads_as_a_human_wants_it():
     line = results.table([ROW]).splitlines()[2]
     assert line == (
