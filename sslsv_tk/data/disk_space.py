@@ -36,8 +36,9 @@ class Kind:
 def check(data: Sequence[Path], out: Path, kind: Kind, in_place: Sequence[Path] = ()) -> None:
     """ValueError with both numbers where the sets `data` and `in_place` need more below `out` than its disk has free.
 
-    Of the sets `in_place` only tables are written, their audio stays where it is. What is there already is not counted again. Resampled, mixed or cut audio is known by its duration all the same;
-    where vad.scp leaves speech out, the estimate is too high.
+    Of the sets `in_place` only tables are written, their audio stays where it is. What is there already is not
+    counted again. Resampled, mixed or cut audio is known by its duration all the same; where vad.scp leaves speech
+    out, the estimate is too high.
     """
     names = [path.name for path in (*data, *in_place)]
     twice = next((name for name in names if names.count(name) > 1), None)
