@@ -62,10 +62,18 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def from_json(text: str | bytes) -> Any:
+    """The value that a JSON text holds; ValueError where it is none, also where it is nested without end."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("not JSON: nested too deeply") from None
+
+
 def read_record(folder: str | Path) -> dict[str, dict[str, Any]] | None:
     """The options and inputs that made the artifact in `folder`, or None when it is not complete."""
     try:
-        found = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
+        found = from_json((Path(folder) / RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:

@@ -193,7 +193,11 @@ def test_every_difference_is_named(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", '{"options": {}}', "\xff", '{"options": 1, "inputs": 2}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "3", "{}", '{"options": {}}', "\xff", '{"options": 1, "inputs": 2}', "[" * 100_000],
+    ids=range(9),
+)
 def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "made.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(StaleArtifact, match=r"made.json: not a record of how this folder was made. Remove it, or use"):

@@ -167,7 +167,7 @@ def mapped(folder: Path) -> AudioIndex | None:
     try:
         with open(folder / NAME, "rb") as stream:
             head = _head(stream)
-            about = json.loads(head)
+            about = artifacts.from_json(head)
             if about["version"] != _VERSION or about["tables"] != _digests(folder):
                 log.warning("%s/%s is not of the tables beside it, which are read instead", folder, NAME)
                 return None

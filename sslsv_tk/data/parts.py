@@ -6,12 +6,12 @@ OUT/split/rejected.J, part.J.json                  what was left out; what made 
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from sslsv_tk import artifacts
 from sslsv_tk.data import resampling
 from sslsv_tk.data.directories import DataDirectory
 from sslsv_tk.data.resampling import Channel
@@ -87,7 +87,7 @@ class Part:
     def record(self) -> PartRecord | None:
         """The record of the part on disk; None unless it is there with all its files, the ark as long as it was."""
         try:
-            found = PartRecord(**json.loads(self.file("part.J.json").read_text()))
+            found = PartRecord(**artifacts.from_json(self.file("part.J.json").read_text()))
             names = ["wav.J.scp", "utt2samples.J", *(["utt2offset.J"] if is_in_place(found.samples) else [])]
             whole = found.utterances == 0 or (
                 all(self.file(name).is_file() for name in names)

@@ -1,12 +1,13 @@
 """Several systems side by side over repetitions (seeds): EER, paired difference to a control, quality of positives."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from sslsv_tk import artifacts
 from sslsv_tk.data.tables import text
 from sslsv_tk.report.evaluation import REPLICATES, TrialList
 from sslsv_tk.report.score_file import read_scores
@@ -68,9 +69,24 @@ def last_epoch(system: Path) -> dict[str, float]:
     path = system / "metrics.jsonl"
     if not path.exists():
         return {}
-    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    epochs = [record for record in records if record.get("kind") == "epoch"]
-    return epochs[-1] if epochs else {}
+    last: dict[str, float] = {}
+    with open(path, "rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            record = _record(line, f"{path}:{number}")
+            if record.get("kind") == "epoch":
+                last = {name: value for name, value in record.items() if isinstance(value, (int, float))}
+    return last
+
+
+def _record(line: bytes, place: str) -> dict[str, Any]:
+    """One line of metrics.jsonl."""
+    try:
+        found = artifacts.from_json(line)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{place}: expected a table of numbers in JSON, found {text(line[:60].strip())!r}.")
+    return found
 
 
 def comparison_table(rows: Sequence[TableRow], control: str, repetitions: Sequence[Repetition]) -> str:

@@ -83,7 +83,7 @@ def is_complete(evaluation: Evaluation) -> bool:
     A row of something else under the same name raises StaleArtifact; older figures of the same are just redone.
     """
     try:
-        row = json.loads(evaluation.row.read_text(encoding="utf-8"))
+        row = artifacts.from_json(evaluation.row.read_text(encoding="utf-8"))
         old = {name: row[name] for name in evaluation.identity()}
         made_from, scores_fingerprint = row["made_from"], row["scores_fingerprint"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):

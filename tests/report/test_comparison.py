@@ -9,6 +9,7 @@ import pytest
 from sslsv_tk import logs
 from sslsv_tk.bin import compare_positives
 from sslsv_tk.data.tables import write_table
+from sslsv_tk.report import comparison
 from sslsv_tk.report.score_file import write_scores
 from sslsv_tk.scoring.metrics import equal_error_rate
 
@@ -74,3 +75,15 @@ def test_what_cannot_be_compared_is_said(
     write_repetition(tmp_path, 0)
     assert run([tmp_path], *rows, control=control) == 1
     assert message in caplog.text
+
+
+@pytest.mark.parametrize("line", ["[1, 2]", "{", "[" * 100_000, "\x00"])
+def test_a_line_of_metrics_that_is_none_is_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "metrics.jsonl").write_text(f'{{"kind": "epoch"}}\n{line}\n')
+    with pytest.raises(ValueError, match=r"metrics.jsonl:2: expected a table of numbers in JSON, found"):
+        comparison.last_epoch(tmp_path)
+
+
+def test_what_is_no_number_is_no_measure(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "epoch", "coverage": [], "seconds": 2.5, "loss": null}\n')
+    assert comparison.last_epoch(tmp_path) == {"seconds": 2.5}
