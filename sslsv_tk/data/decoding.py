@@ -17,7 +17,7 @@ from sslsv_tk.data import ffmpeg, headers, resampling, waveforms
 from sslsv_tk.data.ffmpeg import Decoded
 from sslsv_tk.data.headers import UnknownFormat, read_header, read_headers
 from sslsv_tk.data.resampling import Channel
-from sslsv_tk.data.sound import Header, UnreadableAudio
+from sslsv_tk.data.sound import Header, UnreadableAudio, ark_entry
 from sslsv_tk.data.tables import Words, text
 from sslsv_tk.data.waveforms import Source
 from sslsv_tk.segments import SAMPLE_RATE_HZ
@@ -108,7 +108,7 @@ class _Batch:
                 self.expected_bytes += 4 * header.samples * header.channels
         except UnreadableAudio as fault:
             self.faults[path] = fault
-            if isinstance(fault, UnknownFormat) and ffmpeg.is_installed():
+            if isinstance(fault, UnknownFormat) and ffmpeg.is_installed() and not ark_entry(path):
                 self.files[path] = None
                 self.expected_bytes += _BYTES_PER_COMPRESSED_BYTE * os.path.getsize(path)
 

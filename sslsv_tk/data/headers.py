@@ -48,7 +48,7 @@ def inspect(path: str) -> tuple[Header, bool]:
 def _with_file(path: str, work: Callable[[BinaryIO], Found]) -> Found:
     """What `work` makes of the open file; UnreadableAudio where it cannot be opened or is empty."""
     try:
-        with open(path, "rb") as stream:
+        with sound.open_file(path) as stream:
             if os.fstat(stream.fileno()).st_size == 0:
                 raise UnreadableAudio(f"{path}: an empty file")
             return work(stream)
@@ -74,7 +74,9 @@ def _read(path: str, stream: BinaryIO) -> tuple[Header, bool]:
 def opened(name: str, source: str | BinaryIO) -> soundfile.SoundFile:
     """A file (or bytes called `name` in messages) as libsndfile opens it; UnknownFormat where it does not."""
     try:
-        return soundfile.SoundFile(os.fsencode(source) if isinstance(source, str) else source)
+        if isinstance(source, str):
+            return soundfile.SoundFile(sound.open_file(source) if sound.ark_entry(source) else os.fsencode(source))
+        return soundfile.SoundFile(source)
     except (OSError, soundfile.SoundFileError) as error:
         raise UnknownFormat(f"{name}: {reason(error)}") from None
 

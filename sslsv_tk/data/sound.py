@@ -1,10 +1,14 @@
-"""What a file of sound is: its kind by its first bytes, its header, and the error where it is unusable."""
+"""What a file of sound is: how it is opened, its kind by its first bytes, its header, the error where it is unusable."""
 
+import io
+import os
+import re
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 Kind = Literal["mp4", "adts", "other"]
 _TOP_ATOMS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")
+_ARK_ENTRY = re.compile(r"(.+\.ark):(\d+)")
 
 
 class UnreadableAudio(ValueError):
@@ -22,6 +26,40 @@ class Header:
     @property
     def seconds(self) -> float:
         return self.samples / self.rate_hz
+
+
+class _FromByte(io.FileIO):
+    """A file that begins at a byte of another one."""
+
+    def __init__(self, path: str, first: int) -> None:
+        super().__init__(path)
+        self._first = first
+        self.seek(0)
+
+    def seek(self, place: int, whence: int = io.SEEK_SET, /) -> int:
+        """Places count from the first byte."""
+        return super().seek(place + self._first if whence == io.SEEK_SET else place, whence) - self._first
+
+    def tell(self) -> int:
+        """Places count from the first byte."""
+        return super().tell() - self._first
+
+
+def ark_entry(path: str) -> tuple[str, int] | None:
+    """The ark and the byte of `file.ark:byte`, which Kaldi's and ESPnet's tables use; None for a plain file."""
+    match = _ARK_ENTRY.fullmatch(path)
+    return (match[1], int(match[2])) if match and not os.path.exists(path) else None
+
+
+def open_file(path: str) -> BinaryIO:
+    """Open a file, or an entry of an ark, for reading; OSError or UnreadableAudio where it cannot be."""
+    entry = ark_entry(path)
+    if entry is None:
+        return open(path, "rb")
+    size = os.path.getsize(entry[0])
+    if entry[1] >= size:
+        raise UnreadableAudio(f"{path}: the ark has {size} bytes only")
+    return io.BufferedReader(_FromByte(*entry))
 
 
 def kind_of_file(stream: BinaryIO) -> Kind:

@@ -301,3 +301,37 @@ def test_what_was_resampled_and_mixed_is_said_once_with_counts(tmp_path, write_a
         "resampled to 16000 Hz: 2 from 8000 Hz, 1 from 44100 Hz; of 5 utterances",
         "mixed down to one channel: 2 with 2 channels, 1 with 4 channels; of 5 utterances",
     ]
+
+
+def write_ark(path: Path, waveforms: dict[str, NDArray[np.int16]], suffix: str, rate: int = 16000) -> dict[str, str]:
+    """An ark of audio files as ESPnet writes it: key, space, file; returns path:offset by key."""
+    places, contents = {}, b""
+    for key, waveform in waveforms.items():
+        soundfile.write(path.with_suffix(f".{suffix}"), waveform, rate, subtype="PCM_16")
+        contents += f"{key} ".encode()
+        places[key] = f"{path}:{len(contents)}"
+        contents += path.with_suffix(f".{suffix}").read_bytes()
+    path.write_bytes(contents)
+    return places
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+@pytest.mark.parametrize("rate", [16000, 8000])
+def test_an_entry_of_an_ark_is_read_as_the_file_that_it_holds(tmp_path, suffix, rate):
+    generator = seeds.generator(suffix, rate)
+    waveforms = {f"u{n}": generator.integers(-9000, 9000, 3000 + 700 * n).astype(np.int16) for n in range(3)}
+    for key, place in write_ark(tmp_path / "a.ark", waveforms, suffix, rate).items():
+        alone = tmp_path / f"{key}.{suffix}"
+        soundfile.write(alone, waveforms[key], rate, subtype="PCM_16")
+        assert decoding.read_header(place) == decoding.read_header(str(alone))
+        np.testing.assert_array_equal(decoded(place), decoded(alone))
+        np.testing.assert_array_equal(decoded(place, seconds=(0.01, 0.1)), decoded(alone, seconds=(0.01, 0.1)))
+
+
+@pytest.mark.parametrize("offset", [0, 1, 10**9])
+def test_a_wrong_place_in_an_ark_is_unreadable(tmp_path, offset):
+    write_ark(tmp_path / "a.ark", {"key": np.ones(500, np.int16)}, "wav")
+    with pytest.raises(UnreadableAudio, match=rf"a\.ark:{offset}"):
+        decoded(f"{tmp_path}/a.ark:{offset}")
+    with pytest.raises(UnreadableAudio, match=r"gone\.ark:4: No such file"):
+        decoded(f"{tmp_path}/gone.ark:4")
