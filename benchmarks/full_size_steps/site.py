@@ -1,6 +1,7 @@
 """What a step is given: where it works, how much there is, and a clock for the part of it that counts."""
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ from full_size_steps.tables import Size
 
 @dataclass
 class Site:
-    """A folder with data/ and dump/, its size, and the seconds that the clock ran."""
+    """A folder with data/ and dump/, its size, and the seconds that the clock ran: on the wall, and of processors."""
 
     folder: Path
     size: Size
     files: int
     seconds: float = 0.0
+    processor_seconds: float = 0.0
 
     @property
     def train(self) -> Path:
@@ -31,9 +33,10 @@ class Site:
     @contextlib.contextmanager
     def clock(self) -> Iterator[None]:
         """Count the time of the block."""
-        start = time.perf_counter()
+        start, used = time.perf_counter(), sum(os.times()[:4])
         yield
         self.seconds += time.perf_counter() - start
+        self.processor_seconds += sum(os.times()[:4]) - used
 
 
 Work = Callable[[Site], str | None]
