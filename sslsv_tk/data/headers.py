@@ -1,6 +1,7 @@
 """Rate, channels and length of audio files without decoding them, and without a process per file."""
 
 import concurrent.futures
+import contextlib
 import itertools
 import os
 from collections import deque
@@ -71,14 +72,17 @@ def _read(path: str, stream: BinaryIO) -> tuple[Header, bool]:
     return found, False
 
 
-def opened(name: str, source: str | BinaryIO) -> soundfile.SoundFile:
-    """A file (or bytes called `name` in messages) as libsndfile opens it; UnknownFormat where it does not."""
-    try:
-        if isinstance(source, str):
-            return soundfile.SoundFile(sound.open_file(source) if sound.ark_entry(source) else os.fsencode(source))
-        return soundfile.SoundFile(source)
-    except (OSError, soundfile.SoundFileError) as error:
-        raise UnknownFormat(f"{name}: {reason(error)}") from None
+@contextlib.contextmanager
+def opened(name: str, source: str | BinaryIO) -> Iterator[soundfile.SoundFile]:
+    """A file, an entry of an ark, or bytes, called `name` in messages, as libsndfile opens it; else UnknownFormat."""
+    with contextlib.ExitStack() as stack:
+        try:
+            if isinstance(source, str) and sound.ark_entry(source):
+                source = stack.enter_context(sound.open_file(source))
+            file = soundfile.SoundFile(os.fsencode(source) if isinstance(source, str) else source)
+        except (OSError, soundfile.SoundFileError) as error:
+            raise UnknownFormat(f"{name}: {reason(error)}") from None
+        yield stack.enter_context(file)
 
 
 def checked(path: str, header: Header) -> Header:

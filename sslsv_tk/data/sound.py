@@ -1,4 +1,4 @@
-"""What a file of sound is: how it is opened, its kind by its first bytes, its header, the error where it is unusable."""
+"""What a file of sound is: opening it, its kind by its first bytes, its header, the error where it is unusable."""
 
 import io
 import os
