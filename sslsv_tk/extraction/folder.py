@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,41 +76,45 @@ class EmbeddingFolder:
         part = self.part(job)
         (part / artifacts.RECORD).unlink(missing_ok=True)
         directories.remove_temporaries(part)
-        ark, lines, options = part / "xvector.ark", [], dict(self.options)
-        with artifacts.replacing(ark, "wb") as stream:
-            starts = blocks_of_job(len(archive), job, self.jobs)
+        places, options = array("q"), dict(self.options)
+        starts = blocks_of_job(len(archive), job, self.jobs)
+        with artifacts.replacing(part / "xvector.ark", "wb") as stream:
             if starts:
                 extractor, options["epochs"] = load()
             for start in starts:
                 for row, embedding in enumerate(extractor.block(archive, start), start):
-                    key = tables.text(archive.keys[row])
-                    lines.append(f"{key} {ark}:{stream.tell() + len(key.encode()) + 1}\n")
-                    kaldiio.save_ark(stream, {key: embedding})
-        with artifacts.replacing(part / "xvector.scp") as scp:  # may be empty: more jobs than blocks
-            scp.writelines(lines)
+                    key = archive.keys[row]
+                    places.append(stream.tell() + len(key) + 1)
+                    kaldiio.save_ark(stream, {key.decode(): embedding})
+        if places:
+            ark = f"{part / 'xvector.ark'}:".encode()
+            keys = archive.keys[starts[0] : starts[0] + len(places)]
+            tables.write_table(part / "xvector.scp", keys, tables.joined(ark, tables.as_words(np.array(places))))
+        else:  # more jobs than blocks
+            (part / "xvector.scp").unlink(missing_ok=True)
         artifacts.record(part, options, self.inputs)
-        return len(lines)
+        return len(places)
 
     def join(self, archive: Archive) -> None:
         """Write xvector.scp over all parts after checking that every utterance is there once."""
         directories.remove_temporaries(self.folder)
-        lines: list[str] = []
-        epochs: dict[str, Any] = {}
+        columns, epochs = [], dict[str, Any]()
         for job in range(1, self.jobs + 1):
-            if not self._is_current(self.part(job)):
-                raise ValueError(f"{self.part(job)}: job {job} of {self.jobs} has not finished. Run stage 6 again.")
-            lines += (self.part(job) / "xvector.scp").read_text(encoding="utf-8").splitlines()
-            epochs |= _epochs(self.part(job))
-        found = {line.partition(" ")[0].encode() for line in lines}
-        missing = [key for key in archive.keys.tolist() if key not in found]
-        if missing or len(lines) != len(archive):
-            names = tables.first_words(np.array(missing)) if missing else "none, but some are there twice"
+            part = self.part(job)
+            if not self._is_current(part):
+                raise ValueError(f"{part}: job {job} of {self.jobs} has not finished. Run stage 6 again.")
+            if (part / "xvector.scp").is_file() and (part / "xvector.scp").stat().st_size:
+                columns.append(tables.read_rows(part / "xvector.scp"))
+            epochs |= _epochs(part)
+        keys, places = (tables.concatenate([column[side] for column in columns]) for side in (0, 1))
+        if len(keys) != len(archive) or (keys != archive.keys).any():
+            missing = np.setdiff1d(archive.keys, keys)
+            names = tables.first_words(missing) if len(missing) else "none, but some are there twice"
             raise ValueError(
-                f"{self.folder}: expected {len(archive)} embeddings, found {len(lines)}; missing: {names}. "
+                f"{self.folder}: expected {len(archive)} embeddings, found {len(keys)}; missing: {names}. "
                 "Run stage 6 again with --force true."
             )
-        with artifacts.replacing(self.folder / "xvector.scp") as stream:
-            stream.writelines(line + "\n" for line in lines)
+        tables.write_table(self.folder / "xvector.scp", keys, places)
         for stray in (self.folder / "parts").iterdir():
             if not stray.name.isdigit() or int(stray.name) > self.jobs:
                 shutil.rmtree(stray)

@@ -9,6 +9,7 @@ printed with its traceback, and the damaged files are kept below --keep; the exi
 """
 
 import argparse
+import contextlib
 import logging
 import resource
 import shutil
@@ -19,6 +20,7 @@ import time
 import traceback
 import warnings
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +62,16 @@ def get_parser() -> argparse.ArgumentParser:
 
 def ring(*_: object) -> None:
     raise TooSlow("the time limit of a case is over")
+
+
+@contextlib.contextmanager
+def signalled() -> Iterator[None]:
+    """Within, the alarm of a case is an exception."""
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 class Fuzzer:
@@ -130,7 +142,6 @@ def main() -> int:
     seed = int(time.time()) if options.seed is None else options.seed
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("error", RuntimeWarning)
-    signal.signal(signal.SIGALRM, ring)
     targets = [
         target for target in find_targets() if not options.targets or target.name.startswith(tuple(options.targets))
     ]
@@ -142,7 +153,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     limits = Limits(options.case_seconds, options.seconds / len(targets), options.first, options.cases)
     failed = 0
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, signalled():
         for number, target in enumerate(targets):
             cases, wrong = run(Fuzzer(target, Path(folder) / str(number), seed), limits, options.keep)
             print(f"{target.name}: {cases} cases, {wrong} failed", flush=True)
