@@ -22,6 +22,7 @@ checkpoint=averaged    # what is evaluated: averaged (last 10 epochs), latest, o
 seed=0                 # of everything drawn in training
 # Which audio: VoxCeleb as db.sh has it, or any corpus (folders of wav, flac, ogg, mp3, m4a ..., or data directories of Kaldi)
 train_audio=           # in place of VOXCELEB2: folders separated by spaces, VoxCeleb's or <speaker>/<recording>/<utterance>.wav
+                       # none: no training set, for scoring new test sets with a system that is there (stages 1, 3, 6, 7)
 train_part=dev         # of a VoxCeleb folder that holds dev and test: dev, test or all
 test_audio=            # in place of VOXCELEB1: folders separated by spaces, DIR or SET=DIR (the set's name in results)
 trials=                # trial lists, separated by spaces, LIST or SET=LIST, or folders of official lists; a list below a test
@@ -99,15 +100,20 @@ fi
 # What several stages need is set here, so that each runs alone from the artifacts on disk.
 raw=$dumpdir/raw dump=$dumpdir/$feats_type
 copies=() # data directories of the offline copies
+noises=(musan_noise musan_music musan_speech rirs)
 train_set=voxceleb2_train train_folders=("$VOXCELEB2")
 . local/test_sets.sh
-if [ -n "$train_audio" ]; then
+if [ "$train_audio" = none ]; then
+    train_set='' train_folders=() noises=()
+    [[ ! "$stage$stop_stage" =~ ^(22|44|45|55)$ ]] || fail "--train-audio none: stages 2, 4 and 5 are about training" 2
+    log "--train-audio none: only the test sets are treated, stages 2, 4 and 5 are left out"
+elif [ -n "$train_audio" ]; then
     train_set="train"
     split_folders train_folders "$train_audio"
     for index in "${!train_folders[@]}"; do train_folders[index]=$(from_caller "${train_folders[index]}"); done
 fi
 find_test_sets "$test_audio" "$trials"
-[ "$feats_type" = raw ] || copies=("$train_set"_{noise,music,babble,reverb})
+[ "$feats_type" = raw ] || [ -z "$train_set" ] || copies=("$train_set"_{noise,music,babble,reverb})
 musan=${musan:-$MUSAN} rirs=${rirs:-$RIRS}
 read -ra preferred <<<"${prefer:+--prefer $prefer}"
 read -ra positive_names <<<"${positives:-ssps_kmeans}"
@@ -116,7 +122,9 @@ read -ra system_names <<<"${systems:-$system ${positive_names[*]/#/${system}_}}"
 [ "$num_threads" != auto ] || num_threads=$(nproc)
 [ "$ngpu" != auto ] || ngpu=$(python3 -c 'from sslsv_tk.launch import local; print(min(1, len(local.visible_gpus())))')
 
-within() { [ "$stage" -le "$2" ] && [ "$stop_stage" -ge "$1" ]; } # within FIRST LAST: does a stage of this range run?
+within() { # within FIRST LAST: does a stage of this range run?
+    [ "$stage" -le "$2" ] && [ "$stop_stage" -ge "$1" ] && [[ -n $train_set || ! $1$2 =~ ^(22|44|55)$ ]]
+}
 
 need_folder() { # need_folder VARIABLE OPTION FOLDER: a corpus that a stage reads
     local advice="Set $1 in egs/voxceleb/db.sh or in the environment, or give $2 DIR; --mini true needs no corpus."
@@ -180,17 +188,19 @@ if within 2 2; then
 fi
 
 if within 1 1; then
-    log "Stage 1: data preparation ($datadir: $train_set ${test_sets[*]})"
+    log "Stage 1: data preparation ($datadir: ${train_set:+$train_set }${test_sets[*]})"
     hold "$datadir/log/lock"
-    $train_cmd "$datadir/log/prepare_$train_set.log" \
-        python3 -m sslsv_tk.bin.prepare_corpus \
-        --source "${train_folders[@]}" \
-        --out "$datadir/$train_set" \
-        --labels "$labels" \
-        --part "$train_part" \
-        "${preferred[@]}" \
-        --tolerance "$tolerance" \
-        --force "$force"
+    if [ -n "$train_set" ]; then
+        $train_cmd "$datadir/log/prepare_$train_set.log" \
+            python3 -m sslsv_tk.bin.prepare_corpus \
+            --source "${train_folders[@]}" \
+            --out "$datadir/$train_set" \
+            --labels "$labels" \
+            --part "$train_part" \
+            "${preferred[@]}" \
+            --tolerance "$tolerance" \
+            --force "$force"
+    fi
     for set in "${test_sets[@]}"; do
         of_set=()
         for index in "${!lists[@]}"; do
@@ -246,11 +256,11 @@ fi
 if within 3 3; then
     log "Stage 3: 16-bit waveforms into arks ($raw)"
     hold "$dumpdir/log/lock"
-    speech=("$train_set" "${test_sets[@]}") clips=(musan_noise musan_music musan_speech rirs)
-    sets=("${speech[@]}" "${clips[@]}") packed=("${sets[@]}") in_place=()
-    "$pack_audio" || packed=("${clips[@]}") in_place=(--in-place "${speech[@]/#/$datadir/}")
+    speech=(${train_set:+"$train_set"} "${test_sets[@]}")
+    sets=("${speech[@]}" "${noises[@]}") packed=("${sets[@]}") in_place=()
+    "$pack_audio" || packed=("${noises[@]}") in_place=(--in-place "${speech[@]/#/$datadir/}")
     for set in "${sets[@]}"; do jobs_for "$datadir/$set/wav.scp" "stages 1 and 2" >/dev/null; done
-    $train_cmd "$dumpdir/log/check_disk_space.log" \
+    [ ${#packed[@]} -eq 0 ] || $train_cmd "$dumpdir/log/check_disk_space.log" \
         python3 -m sslsv_tk.bin.check_disk_space \
         --data "${packed[@]/#/$datadir/}" \
         "${in_place[@]}" \
@@ -258,7 +268,7 @@ if within 3 3; then
     for set in "${sets[@]}"; do
         jobs=$(jobs_for "$datadir/$set/wav.scp" "stages 1 and 2")
         how=(--channel "$channel" --copy "$pack_audio")
-        [[ " ${clips[*]} " != *" $set "* ]] || how=(--channel mix --copy true) # these two options are about speech
+        [[ " ${noises[*]} " != *" $set "* ]] || how=(--channel mix --copy true) # these two options are about speech
         $train_cmd JOB=1:"$jobs" "$dumpdir/log/pack_$set.JOB.log" \
             python3 -m sslsv_tk.bin.pack_audio \
             --data "$datadir/$set" \
@@ -282,7 +292,7 @@ fi
 if [ "$feats_type" = fbank ] && within 3 3; then
     log "Stage 3: log-mel frames into arks ($dump)"
     hold "$dumpdir/log/lock"
-    sets=("$train_set" "${test_sets[@]}" "${copies[@]}")
+    sets=(${train_set:+"$train_set"} "${test_sets[@]}" "${copies[@]}")
     for set in "${sets[@]}"; do jobs_for "$datadir/$set/wav.scp" "stages 1 and 2" >/dev/null; done
     bands=$(python3 -c 'import sys
 from sslsv_tk import config

@@ -183,6 +183,31 @@ called() { # called COUNT WORD: how many calls contain WORD
     called 4 "score_trials"
 }
 
+@test "--train-audio none treats the test sets alone: no training audio, no noises, no training" {
+    mkdir -p t data/test dump/raw/test dump/fbank/test exp
+    echo "1 x y" >t/trials
+    echo "the table" >exp/RESULTS.md
+    printf 'a x\nb x\n' | tee data/test/wav.scp dump/raw/test/wav.scp >dump/fbank/test/wav.scp
+    run ./run.sh --train-audio none --test-audio t --systems old
+    expect 0 "Successfully finished."
+    called 1 prepare_corpus
+    called 1 "check_disk_space --data data/test --out"
+    called 1 finish_packing
+    called 1 finish_extraction
+    called 1 score_trials
+    for word in prepare_noises prepare_responses bin.train; do called 0 "$word"; done
+    : >"$calls"
+    run ./run.sh --train-audio none --test-audio t --systems old --feats-type fbank --pack-audio false
+    expect 0 "Successfully finished."
+    called 1 finish_features
+    called 0 "check_disk_space.*in-place"
+    for words in "--stage 2 --stop-stage 2" "--stage 4 --stop-stage 5"; do
+        # shellcheck disable=SC2086 # several words
+        run ./run.sh --train-audio none --test-audio t $words
+        expect 2 "--train-audio none: stages 2, 4 and 5 are about training"
+    done
+}
+
 @test "folders given from elsewhere are looked for where the caller stands" {
     mkdir -p "$BATS_TEST_TMPDIR/elsewhere/"{a,b,m,r}
     cd "$BATS_TEST_TMPDIR/elsewhere" || return
