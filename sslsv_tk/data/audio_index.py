@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, logs
-from sslsv_tk.data import tables
+from sslsv_tk.data import riff, tables
 from sslsv_tk.data.directories import DataDirectory
 from sslsv_tk.data.tables import Words, text
 
@@ -77,9 +77,13 @@ def from_tables(folder: Path) -> AudioIndex:
     else:
         keys, paths, offsets = read_scp(folder / "wav.scp")
     samples = tables.integers(column(folder, "utt2samples", keys), folder / "utt2samples")
-    if not (samples > 0).all():
-        line = int((samples == 0).argmax()) + 1
-        raise ValueError(f"{folder}/utt2samples:{line}: an utterance without samples. Run stage 3 again.")
+    wrong = (samples < 1) | (samples > riff.MOST_SAMPLES)
+    if wrong.any():
+        line = int(wrong.argmax())
+        raise ValueError(
+            f"{folder}/utt2samples:{line + 1}: expected 1 to {riff.MOST_SAMPLES} samples, found {samples[line]}."
+            " Run stage 3 again."
+        )
     files, file_of_row = _runs(paths)
     return AudioIndex(keys, files, file_of_row, offsets, samples)
 

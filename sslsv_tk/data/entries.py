@@ -91,6 +91,7 @@ class ArkEntries:
     def _pread(self, row: int, begin: int, count: int) -> bytes:
         """`count` bytes of the ark that holds a row, fewer where it ends."""
         file = self._open(int(self.ark_of_row[row]))
+        count = min(count, max(0, os.fstat(file.fileno()).st_size - begin))  # a damaged header may ask for any amount
         found = os.pread(file.fileno(), count, begin)
         while len(found) < count and (more := os.pread(file.fileno(), count - len(found), begin + len(found))):
             found += more

@@ -30,6 +30,7 @@ _ITEMS: dict[str, np.dtype[Any]] = {
     "CM3": np.dtype("u1"),
 }
 _STEPS = {"CM2": np.float32(65535.0), "CM3": np.float32(255.0)}
+_MOST_VALUE = 1e30  # beyond it 65,535 steps of a damaged header overflow in float32
 _PLAIN = struct.Struct("<4xxbibi")  # after \0BFM and a space: size of an integer, rows, size, columns
 _COMPRESSED = struct.Struct("<ffii")
 
@@ -57,7 +58,7 @@ class MatrixHeader:
 
 
 def parse_header(found: bytes) -> MatrixHeader | None:
-    """The header at the beginning of `found`; None where no binary matrix begins, or one of no sensible size."""
+    """The header at the beginning of `found`; None where none begins, or one of no sensible size or values."""
     name = found[2:6].partition(b" ")[0].decode("ascii", errors="replace")
     if found[:2] != b"\0B" or name not in KINDS or len(found) < _HEADER_BYTES[name]:
         return None
@@ -66,7 +67,8 @@ def parse_header(found: bytes) -> MatrixHeader | None:
         header = MatrixHeader(name, rows, columns) if (row_size, column_size) == (4, 4) else None
     else:
         minimum, extent, rows, columns = _COMPRESSED.unpack_from(found, _HEADER_BYTES[name] - _COMPRESSED.size)
-        header = MatrixHeader(name, rows, columns, minimum, extent) if np.isfinite([minimum, extent]).all() else None
+        in_range = abs(minimum) < _MOST_VALUE and abs(extent) < _MOST_VALUE  # false for what is no number
+        header = MatrixHeader(name, rows, columns, minimum, extent) if in_range else None
     return header if header is not None and header.rows > 0 and header.columns > 0 else None
 
 

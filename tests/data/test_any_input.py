@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sslsv_tk.data import arks, directories, repair, shares, table_sets, tables, trials
+from sslsv_tk.data import arks, directories, matrices, repair, shares, table_sets, tables, trials
 from sslsv_tk.data.corpora import Corpus, prepare
+from sslsv_tk.data.features import FeatureArchive
 from sslsv_tk.data.tables import as_words
 
 KEYS = as_words(["a", "a-b", "b"])
@@ -139,3 +140,74 @@ def test_words_of_any_width_are_gathered_as_slices_are():
     buffer = np.frombuffer(b"one two  three", dtype=np.uint8)
     starts, ends = np.array([0, 4, 8, 9, 9]), np.array([3, 7, 8, 14, 10])
     assert tables.gather(buffer, starts, ends).tolist() == [b"one", b"two", b"", b"three", b"t"]
+
+
+FORMS = {
+    "voxceleb": lambda a, b, same: f"{int(same)} {a.replace('-', '/')}.wav {b.replace('-', '/')}.wav",
+    "kaldi": lambda a, b, same: f"{a} {b} {'target' if same else 'nontarget'}",
+    "cnceleb": lambda a, b, same: f"{a} {b} {int(same)}",
+}
+UTTERANCES = sorted(
+    f"id{speaker}-video{video}-{number:05d}" for speaker in (7, 8) for video in "xyz" for number in (1, 2)
+)
+pairs = st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), min_size=1, max_size=20)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@anything
+@given(chosen=pairs, newline=st.sampled_from(["\n", ""]), space=st.sampled_from([" ", "  ", "\t"]))
+def test_trials_of_every_form_are_those_of_a_loop_over_the_lines(tmp_path, form, chosen, newline, space):
+    lines = [FORMS[form](UTTERANCES[a], UTTERANCES[b], a // 6 == b // 6) for a, b in chosen]
+    (tmp_path / "list").write_text("\n".join(line.replace(" ", space) for line in lines) + newline)
+    found = trials.read_trials(tmp_path / "list", as_words(UTTERANCES))
+    assert list(zip(found.enrol.tolist(), found.test.tolist(), strict=True)) == chosen
+    assert found.target.tolist() == [a // 6 == b // 6 for a, b in chosen]
+
+
+def header_bytes(data: st.DataObject, contents: bytes, regions: list[tuple[int, int]]) -> bytearray:
+    """The contents with one byte of one of the regions changed."""
+    begin, end = data.draw(st.sampled_from(regions))
+    changed = bytearray(contents)
+    changed[data.draw(st.integers(begin, end - 1))] ^= data.draw(st.integers(1, 255))
+    return changed
+
+
+@anything
+@given(data=st.data())
+def test_no_change_to_a_key_or_a_header_of_packed_audio_is_read_as_audio(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("packed")
+    waves = {"a": np.arange(9, dtype=np.int16), "bb": np.arange(70, dtype=np.int16)}
+    arks.write_pcm_ark(waves.items(), folder / "wav.ark", folder / "wav.scp", folder / "utt2samples")
+    archive = arks.AudioArchive(folder)
+    regions = [
+        (int(offset) - len(key) - 1, int(offset) + 44) for key, offset in zip(waves, archive.offsets, strict=True)
+    ]
+    (folder / "wav.ark").write_bytes(header_bytes(data, (folder / "wav.ark").read_bytes(), regions))
+    with pytest.raises(ValueError, match=r"expected the key|expected 16000 Hz"):
+        for row, wave in enumerate(waves.values()):
+            np.testing.assert_array_equal(archive.read(row, 0, len(wave)), wave)
+
+
+@pytest.mark.parametrize("compression", ["none", "cm2"])
+@anything
+@given(data=st.data())
+def test_a_changed_header_of_features_is_refused_or_moves_their_values_alone(tmp_path_factory, compression, data):
+    folder = tmp_path_factory.mktemp("features")
+    frames = {
+        key: np.random.default_rng(rows).normal(size=(rows, 3)).astype("f4") for key, rows in (("a", 5), ("b", 9))
+    }
+    entries = [(key.encode() + b" ", matrices.encode(matrix, compression)) for key, matrix in frames.items()]
+    contents = b"".join(label + entry for label, entry in entries)
+    places = [2, 4 + len(entries[0][1])]
+    tables.write_table(folder / "feats.scp", list(frames), [f"{folder}/feats.ark:{place}" for place in places])
+    tables.write_table(folder / "utt2num_frames", list(frames), [str(len(matrix)) for matrix in frames.values()])
+    size = {"none": 15, "cm2": 22}[compression]
+    (folder / "feats.ark").write_bytes(header_bytes(data, contents, [(place - 2, place + size) for place in places]))
+    try:
+        archive = FeatureArchive(folder)
+        found = [archive.read(row, 0, len(matrix)) for row, matrix in enumerate(frames.values())]
+    except ValueError as error:
+        assert f"{folder}/feats.ark:" in str(error)
+        return
+    assert compression == "cm2"
+    assert [one.shape for one in found] == [matrix.shape for matrix in frames.values()]

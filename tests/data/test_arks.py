@@ -225,7 +225,8 @@ def test_a_folder_without_its_tables_says_which(tmp_path, missing):
     [
         ("wav.scp", "a x.ark\n", r"wav\.scp:1: expected a path\.ark:offset, found 'x\.ark'"),
         ("wav.scp", "a x.ark:q\n", r"wav\.scp:1: expected a whole number"),
-        ("utt2samples", "a 0\n", r"utt2samples:1: an utterance without samples"),
+        ("utt2samples", "a 0\n", r"utt2samples:1: expected 1 to 2147483625 samples, found 0"),
+        ("utt2samples", "a 99999999999\n", r"utt2samples:1: expected 1 to 2147483625 samples, found 99999999999"),
         ("utt2samples", "b 100\n", "do not list the same utterances"),
         ("utt2samples", "a 100\nb 100\n", "do not list the same utterances"),
     ],

@@ -100,4 +100,4 @@ def test_what_is_no_matrix_has_no_header(wrong):
 @given(st.binary(max_size=30), st.sampled_from([b"", b"\0BFM ", b"\0BDM ", b"\0BCM ", b"\0BCM2 ", b"\0BCM3 "]))
 def test_any_bytes_are_a_sensible_header_or_none(rest, beginning):
     header = parse_header((beginning + rest)[: matrices.MOST_HEADER_BYTES])
-    assert header is None or (header.rows > 0 and header.columns > 0 and np.isfinite(header.range))
+    assert header is None or (header.rows > 0 and header.columns > 0 and abs(header.range) < 1e30)

@@ -8,7 +8,23 @@ Draw = np.random.Generator
 INTERESTING = (0, 1, 9, 10, 13, 32, 45, 47, 58, 92, 124, 127, 128, 194, 255)
 NUMBERS = (0, 1, 2, 15, 16, 44, 0x7F, 0xFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF0, 0xFFFFFFFF)
 WORDS = (
-    *(b"", b"0", b"-1", b"1", b"2", b"1.5", b"nan", b"inf", b"1e999", b"99999999999999999999", b"target", b"a", b"/"),
+    *(
+        b"",
+        b"0",
+        b"-1",
+        b"1",
+        b"2",
+        b"1.5",
+        b"nan",
+        b"inf",
+        b"1e999",
+        b"9" * 20,
+        b"9" * 11,
+        b"9" * 18,
+        b"target",
+        b"a",
+        b"/",
+    ),
     *(b":", b"-", b"x.ark:7", b"|", b"ls |", b"{}", b"[]", b"null", b"true", b"~", b"&a", b"*a", b"!!python/name:os"),
     *(b"\xc3\xa9", b"\xff\xfe", b"\xc2\xa0", b"\x00", b"../..", b"../../" * 50, b"w" * 5000, b"9" * 5000, b"[" * 3000),
 )

@@ -3,7 +3,7 @@ import os
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sslsv_tk.training import checkpoints
@@ -148,6 +148,28 @@ def test_a_checkpoint_that_is_not_there_is_named_with_those_that_are(tmp_path, w
     folder.save_epoch(2, {})
     with pytest.raises(ValueError, match=r"no such checkpoint\. There are: latest, 2\."):
         folder.path_of(which)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_damage_gives_a_table_or_one_line(tmp_path, data):
+    checkpoints.write(tmp_path / "a.pt", {"step": 3, "model": {"weight": torch.arange(6.0)}})
+    contents = bytearray((tmp_path / "a.pt").read_bytes())
+    place = data.draw(st.integers(0, len(contents) - 1))
+    kind = data.draw(st.sampled_from(["cut", "changed", "put in", "other"]))
+    if kind == "cut":
+        del contents[place:]
+    elif kind == "changed":
+        contents[place] ^= data.draw(st.integers(1, 255))
+    else:
+        contents[place : place if kind == "put in" else len(contents)] = data.draw(st.binary(max_size=40))
+    (tmp_path / "a.pt").write_bytes(contents)
+    try:
+        found = checkpoints.read(tmp_path / "a.pt")
+    except DamagedCheckpoint as error:
+        assert str(error).startswith(f"{tmp_path}/a.pt: ") and "\n" not in str(error)
+        return
+    assert isinstance(found, dict) and kind != "cut"
 
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=10))
