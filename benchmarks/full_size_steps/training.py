@@ -102,7 +102,8 @@ def workers(site: Site) -> str:
     shares = [proportional_megabytes(child) for child in children()]
     for _ in batches:
         pass
-    return f"proportional set size of a worker {max(shares):.0f} MB, of all {sum(shares):.0f} MB"
+    own, segments = (max(column) for column in zip(*shares, strict=True))
+    return f"of a worker {own:.0f} MB (proportional set size), and {segments:.0f} MB of prefetched batches"
 
 
 def children() -> list[int]:
@@ -110,12 +111,12 @@ def children() -> list[int]:
     return [int(word) for word in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
 
 
-def proportional_megabytes(process: int) -> float:
-    """Memory of a process in which each page counts by its share among all who have it."""
+def proportional_megabytes(process: int) -> tuple[float, float]:
+    """Memory in which each page counts by its share among all who have it: programs and tables; shared batches."""
     text = Path(f"/proc/{process}/smaps_rollup").read_text()
-    found = re.search(r"^Pss: +(\d+) kB", text, re.MULTILINE)
-    assert found is not None
-    return int(found[1]) * 1024 / 1e6
+    kilobytes = {name: int(count) for name, count in re.findall(r"^Pss(\w*): +(\d+) kB", text, re.MULTILINE)}
+    shared = kilobytes["_Shmem"]
+    return (kilobytes[""] - shared) * 1024 / 1e6, shared * 1024 / 1e6
 
 
 @step("tables of ssps_kmeans (no k-means), one batch chosen and queued")

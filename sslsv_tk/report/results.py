@@ -1,6 +1,5 @@
 """Tables of results: one row per system, checkpoint and trial list, from the rows that stage 7 left."""
 
-import json
 import re
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -33,9 +32,13 @@ CONVENTION = (
     "minDCF(p): prior p of a target trial, both costs 1, normalised. Scores: cosine of full-length embeddings."
 )
 _TITLE = "# Results"
-_NEEDED = {
-    *("system", "checkpoint", "trials", "data", "number_of_trials", "eer_percent", "eer_interval_percent"),
-    *("eer_rocch_percent", "mindcf_001", "mindcf_005", "seed", "commit", "config_fingerprint", "extraction"),
+_Number = (int, float)
+_NEEDED: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("system", "checkpoint", "trials", "data"), str),
+    "number_of_trials": int,
+    **dict.fromkeys(("eer_percent", "eer_rocch_percent", "mindcf_001", "mindcf_005"), _Number),
+    **dict.fromkeys(("eer_interval_percent", "seed", "commit", "config_fingerprint"), object),
+    "extraction": dict,
 }
 
 
@@ -53,13 +56,26 @@ def read_rows(experiments: str | Path, systems: Collection[str] = ()) -> list[Ro
 
 def _read_row(path: Path) -> Row:
     try:
-        row = json.loads(path.read_text(encoding="utf-8"))
+        row = artifacts.from_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not a row of results ({error}). Remove it and run stage 7 again.") from None
-    missing = sorted(_NEEDED - row.keys()) if isinstance(row, dict) else ["everything"]
+    missing = sorted(_NEEDED.keys() - row.keys()) if isinstance(row, dict) else ["everything"]
     if missing:
         raise ValueError(f"{path}: a row of results without {', '.join(missing)}. Remove it and run stage 7 again.")
+    wrong = [f"{name} {row[name]!r}" for name, kind in _NEEDED.items() if not isinstance(row[name], kind)]
+    wrong += [] if _is_interval(row["eer_interval_percent"]) else ["eer_interval_percent"]
+    if not wrong and not isinstance(row["extraction"].get("epochs", []), list):
+        wrong = ["list of epochs"]
+    if wrong:
+        raise ValueError(f"{path}: a row of results with a wrong {', '.join(wrong)}. Remove it, run stage 7 again.")
     return row
+
+
+def _is_interval(value: Any) -> bool:
+    """Two numbers, or nothing at all."""
+    if value is None:
+        return True
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(bound, _Number) for bound in value)
 
 
 def _place(row: Row) -> tuple[list[tuple[int, int | str]], ...]:

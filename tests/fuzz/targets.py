@@ -259,7 +259,7 @@ def make_experiments(folder: Path) -> None:
     enrol, test = listed.keys[listed.trials.enrol], listed.keys[listed.trials.test]
     scores = folder / "system" / "scores" / "O.score"
     score_file.write_scores(scores, enrol, test, np.linspace(-1, 1, len(enrol)))
-    row = dict.fromkeys(results._NEEDED, 1.5) | {
+    row = dict.fromkeys(results._NEEDED, 1) | {
         "system": "system",
         "checkpoint": "averaged",
         "trials": "O",
@@ -276,7 +276,6 @@ def make_experiments(folder: Path) -> None:
 
 def read_experiments(folder: Path) -> None:
     one_line(lambda: results.table(results.read_rows(folder)))
-    one_line(lambda: results.write_results(folder))
     listed = read_list(folder / "data", folder / "data" / "list")
     repetition = comparison.Repetition(folder, listed)
     row = comparison.TableRow("ours", "system/scores/O.score")

@@ -90,6 +90,35 @@ def test_rows_are_sorted_by_list_system_and_checkpoint_with_numbers_as_numbers(t
     assert found == wanted
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"eer_percent": None}, "wrong eer_percent None"),
+        ({"number_of_trials": "many"}, "wrong number_of_trials 'many'"),
+        ({"system": 3}, "wrong system 3"),
+        ({"eer_interval_percent": [1]}, "wrong eer_interval_percent"),
+        ({"eer_interval_percent": ["a", "b"]}, "wrong eer_interval_percent"),
+        ({"extraction": []}, r"wrong extraction \[\]"),
+        ({"extraction": {"epochs": 3}}, "wrong list of epochs"),
+    ],
+)
+def test_a_row_with_a_value_of_another_kind_is_named(tmp_path, changed, message):
+    path = tmp_path / "simclr" / "scores" / "O.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({**ROW, **changed}))
+    with pytest.raises(ValueError, match=f"O.json: a row of results with a {message}"):
+        results.read_rows(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[" * 100_000, "3", "{}"], ids=["empty", "deep", "number", "table"])
+def test_what_is_no_row_is_named(tmp_path, text):
+    path = tmp_path / "simclr" / "scores" / "O.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"O.json: (not a row of results|a row of results without)"):
+        results.read_rows(tmp_path)
+
+
 def test_names_that_begin_with_numbers_sort_beside_those_that_do_not(tmp_path):
     write_rows(tmp_path, *({**ROW, "system": name} for name in ("x", "1x", "10", "9")))
     assert [row["system"] for row in results.read_rows(tmp_path)] == ["1x", "9", "10", "x"]
