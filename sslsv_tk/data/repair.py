@@ -68,8 +68,7 @@ def _sorted_once(path: Path) -> Table:
 
 def _write_fixed(folder: Path, fixed: TableSet) -> None:
     for name, (keys, values) in fixed.tables.items():
-        lines = (b"%b %b\n" % row for row in zip(keys.tolist(), values.tolist(), strict=True))
-        _replace_table(folder, name, b"".join(lines))
+        _replace_table(folder, name, b"".join(tables.written_lines(keys, values)))
     if "utt2spk" in fixed.tables:
         _replace_table(folder, "spk2utt", b"".join(spk2utt_lines(fixed.keys, fixed.speakers())))
 

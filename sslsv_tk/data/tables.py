@@ -200,6 +200,13 @@ def read_table(path: str | Path) -> tuple[Words, Words]:
     return keys, values
 
 
+def written_lines(keys: Words, values: Words) -> Iterator[bytes]:
+    """The lines of a table as they are written, many at a time, so that few rows are objects at once."""
+    for block in blocks(len(keys)):
+        pairs = zip(keys[block].tolist(), values[block].tolist(), strict=True)
+        yield b"".join(b"%b %b\n" % pair for pair in pairs)
+
+
 def write_table(path: str | Path, keys: Column, values: Column) -> None:
     """Write a table whole or not at all; keys must be unique, sorted and without white space."""
     keys, values = as_words(keys), as_words(values)
@@ -217,6 +224,4 @@ def write_table(path: str | Path, keys: Column, values: Column) -> None:
         if wrong.any():
             raise ValueError(f"{path}: {text(words[wrong.argmax()])!r} cannot be a {what} of a table.")
     with artifacts.replacing(path, "wb") as stream:
-        for block in blocks(len(keys)):
-            pairs = zip(keys[block].tolist(), values[block].tolist(), strict=True)
-            stream.write(b"".join(b"%b %b\n" % pair for pair in pairs))
+        stream.writelines(written_lines(keys, values))
