@@ -35,7 +35,7 @@ if __name__ == "__main__":
         long_description_content_type="text/markdown",
         author="the sslsv_tk authors",
         license="MIT",
-        python_requires=">=3.10",
+        python_requires=">=3.11",
         packages=find_packages(include=["sslsv_tk", "sslsv_tk.*"]),
         install_requires=REQUIREMENTS,
         extras_require=EXTRAS,

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Facts about the Python environment for the shell scripts; standard library only, any Python from 3.10.
+"""Facts about the Python environment for the shell scripts; standard library only, any Python from 3.11.
 
 environment.py folder         where the environment belongs: SSLSV_VENV, or a folder of the user's cache
 environment.py requirements   what it must hold, one requirement per line

@@ -7,7 +7,7 @@ fail() { log "error: $*" >&2 && exit 1; }
 
 # Options
 # The environment belongs to no clone: its folder is SSLSV_VENV, or ~/.cache/sslsv_tk/venv-<key of the requirements>.
-# PYTHON names the interpreter to make it with (python3, at least 3.10).
+# PYTHON names the interpreter to make it with (python3, at least 3.11).
 system=false           # true: install missing programs (shellcheck, bats, Python's venv) with apt-get; needs root
 # End of options
 
@@ -32,9 +32,9 @@ install_system_programs() {
 }
 
 check_python() {
-    command -v "$python" >/dev/null || fail "$python: not found. Install Python 3.10 or newer, or name one: PYTHON=/path/to/python3"
-    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
-        fail "$("$python" --version 2>&1) is too old: 3.10 or newer is needed. Name another: PYTHON=/path/to/python3"
+    command -v "$python" >/dev/null || fail "$python: not found. Install Python 3.11 or newer, or name one: PYTHON=/path/to/python3"
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "$("$python" --version 2>&1) is too old: 3.11 or newer is needed. Name another: PYTHON=/path/to/python3"
 }
 
 state() { head -n 1 "$venv/sslsv_tk.state" 2>/dev/null || true; }

@@ -50,12 +50,12 @@ pip_calls() { if [ -e pip ]; then wc -l <pip; else echo 0; fi; }
 
 @test "no Python, and a Python that is too old, are one clear line each" {
     PYTHON=/nowhere/python3 run "$tools/install.sh"
-    expect 1 "/nowhere/python3: not found. Install Python 3.10 or newer"
+    expect 1 "/nowhere/python3: not found. Install Python 3.11 or newer"
     # shellcheck disable=SC2016 # for the script to expand
     printf '#!/bin/sh\n[ "$1" = -c ] && exit 1\necho Python 3.8.10\n' >old
     chmod +x old
     PYTHON=$PWD/old run "$tools/install.sh"
-    expect 1 "Python 3.8.10 is too old: 3.10 or newer is needed"
+    expect 1 "Python 3.8.10 is too old: 3.11 or newer is needed"
 }
 
 @test "a Python without venv is told how to get it" {
