@@ -43,10 +43,10 @@ def clustered_sampler(options: argparse.Namespace, device: torch.device) -> SSPS
     facts = SamplerFacts(options.utterances, 0, device, WIDTH, EMBEDDING)
     sampler = SSPSKMeans(settings, facts)
     state = sampler.state_dict()
-    state["assignments_N"] = torch.randint(options.clusters, (options.utterances,), dtype=torch.int32)
+    state["references.assignments_N"] = torch.randint(options.clusters, (options.utterances,), dtype=torch.int32)
     shift = 1 + torch.arange(options.neighbours)
-    state["neighbours_KM"] = ((torch.arange(options.clusters)[:, None] + shift) % options.clusters).int()
-    sampler.load_state_dict({**state, "epoch": 0})
+    state["references.neighbours_KM"] = ((torch.arange(options.clusters)[:, None] + shift) % options.clusters).int()
+    sampler.load_state_dict({**state, "references.epoch": 0})
     return sampler
 
 

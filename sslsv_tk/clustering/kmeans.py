@@ -83,9 +83,10 @@ def assign(points_ND: Tensor, centroids_KD: Tensor, precision: Precision, chunk:
     centroids_DK = pad(centroids_KD.to(kind), (0, 0, 0, padding)).T
     assignments_N = torch.empty(len(points_ND), dtype=torch.int64, device=points_ND.device)
     similarities_N = torch.empty(len(points_ND), dtype=torch.float32, device=points_ND.device)
+    products = torch.empty(min(chunk, len(points_ND)), clusters + padding, dtype=kind, device=points_ND.device)
     for rows in _slices(len(points_ND), chunk):
-        products = points_ND[rows].to(kind) @ centroids_DK
-        similarities_N[rows], assignments_N[rows] = products[:, :clusters].max(dim=1)
+        found = torch.mm(points_ND[rows].to(kind), centroids_DK, out=products[: rows.stop - rows.start])
+        similarities_N[rows], assignments_N[rows] = found[:, :clusters].max(dim=1)
         if precision != "fp32":
             similarities_N[rows] = (points_ND[rows].float() * centroids_KD[assignments_N[rows]]).sum(dim=1)
     return assignments_N, similarities_N

@@ -47,6 +47,9 @@ def check(data: Sequence[Path], out: Path, kind: Kind, in_place: Sequence[Path] 
     missing = {path.name: _missing_bytes(path, out / path.name, kind.bytes_per_second) for path in data}
     missing |= {path.name: _missing_bytes(path, out / path.name, 0) for path in in_place}
     needed, free = sum(missing.values()), shutil.disk_usage(_nearest_folder(out)).free
+    if needed == 0:
+        log.info("%s is complete; nothing to write", out)
+        return
     for name, size in missing.items():
         log.info("%s: %s GB to write", out / name, _gigabytes(size))
     if needed > free:
