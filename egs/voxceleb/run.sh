@@ -388,4 +388,4 @@ if within 7 7; then
     cat "$expdir/RESULTS.md"
 fi
 
-log "Successfully finished. [elapsed=${SECONDS}s] Logs and results: $datadir, $dump, $expdir (RESULTS.md after stage 7)"
+log "Successfully finished. [elapsed=${SECONDS}s] Logs and results: $datadir, $dumpdir, $expdir (RESULTS.md after stage 7)"

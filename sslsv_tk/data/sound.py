@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import stat
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
@@ -55,6 +56,9 @@ def open_file(path: str) -> BinaryIO:
     """Open a file, or an entry of an ark, for reading; OSError or UnreadableAudio where it cannot be."""
     entry = ark_entry(path)
     if entry is None:
+        mode = os.stat(path).st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+            raise UnreadableAudio(f"{path}: a pipe or a device, not a file")  # opening it could wait for ever
         return open(path, "rb")
     size = os.path.getsize(entry[0])
     if entry[1] >= size:

@@ -1,6 +1,7 @@
 """Samples of audio files of every kind: bit for bit, to the nearest value, cut, mixed, and every way to be damaged."""
 
 import logging
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -335,3 +336,12 @@ def test_a_wrong_place_in_an_ark_is_unreadable(tmp_path, offset):
         decoded(f"{tmp_path}/a.ark:{offset}")
     with pytest.raises(UnreadableAudio, match=r"gone\.ark:4: No such file"):
         decoded(f"{tmp_path}/gone.ark:4")
+
+
+def test_a_pipe_or_a_device_in_place_of_a_file_is_unreadable_and_does_not_block(tmp_path):
+    os.mkfifo(tmp_path / "a.wav")
+    for path in (tmp_path / "a.wav", "/dev/zero"):
+        with pytest.raises(UnreadableAudio, match="a pipe or a device, not a file"):
+            decoded(path)
+        with pytest.raises(UnreadableAudio, match="a pipe or a device, not a file"):
+            decoding.read_header(str(path))
