@@ -8,7 +8,7 @@ fail() { log "error: $*" >&2 && exit 1; }
 # Options
 # The environment belongs to no clone: its folder is SSLSV_VENV, or ~/.cache/sslsv_tk/venv-<key of the requirements>.
 # PYTHON names the interpreter to make it with (python3, at least 3.11).
-system=false           # true: install missing programs (shellcheck, bats, Python's venv) with apt-get; needs root
+system=false           # true: install missing programs (shellcheck, bats, ffmpeg, Python's venv) with apt-get; needs root
 # End of options
 
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -21,6 +21,7 @@ install_system_programs() {
     local packages=()
     command -v shellcheck >/dev/null || packages+=(shellcheck)
     command -v bats >/dev/null || packages+=(bats)
+    command -v ffmpeg >/dev/null || packages+=(ffmpeg)
     "$python" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
     [ ${#packages[@]} -gt 0 ] || return 0
     [ "$(id -u)" -eq 0 ] || fail "${packages[*]}: missing, and only root installs them: sudo apt-get install ${packages[*]}"

@@ -7,7 +7,7 @@ cd "$tools/.." || exit 1
 if [ "${1:-}" = --help ]; then
     echo "Usage: test.sh [pytest options]
 Makes the environment if it is missing (tools/install.sh), then runs ruff, mypy, shellcheck, bats and pytest.
-As root, missing programs (shellcheck, bats) are installed with apt-get. SSLSV_VENV and PYTHON: see tools/install.sh --help."
+As root, missing programs (shellcheck, bats, ffmpeg) are installed with apt-get; without ffmpeg tests of m4a are skipped. SSLSV_VENV and PYTHON: see tools/install.sh --help."
     exit 0
 fi
 [ "$(id -u)" -eq 0 ] && system=true || system=false

@@ -161,10 +161,10 @@ pip_calls() { if [ -e pip ]; then wc -l <pip; else echo 0; fi; }
     chmod +x bin/apt-get id
     mkdir "$SSLSV_VENV" && touch "$SSLSV_VENV/file"
     PATH=$PWD:$PWD/bin run "$tools/install.sh" --system true
-    expect 1 "only root installs them: sudo apt-get install shellcheck bats"
+    expect 1 "only root installs them: sudo apt-get install shellcheck bats ffmpeg"
     [ ! -e apt/calls ]
     printf '#!/bin/sh\necho 0\n' >id
     PATH=$PWD:$PWD/bin run "$tools/install.sh" --system true
-    expect 1 "installing with apt-get: shellcheck bats"
-    grep -q "install .*shellcheck bats" apt/calls
+    expect 1 "installing with apt-get: shellcheck bats ffmpeg"
+    grep -q "install .*shellcheck bats ffmpeg" apt/calls
 }
