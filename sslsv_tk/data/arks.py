@@ -6,12 +6,13 @@ One entry of an ark, as kaldiio writes and reads it; the scp names the offset of
     ^ key and one space       ^ offset: 44 bytes of header             ^ 16-bit little-endian samples
 """
 
+import functools
 import io
 import os
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from sslsv_tk.data.tables import Words, text
 
 __all__ = ["AudioArchive", "read_scp", "write_pcm_ark"]
 _MOST_OPEN_FILES = 256
+T = TypeVar("T", bound=np.generic)
 
 
 def write_pcm_ark(
@@ -58,6 +60,24 @@ def _words(labels: bytearray, ends: NDArray[np.int64]) -> Words:
     """Words that stand one after the other, each with a space after its end."""
     starts = np.concatenate([[0], ends[:-1] + 1])[: len(ends)]
     return tables.gather(np.frombuffer(labels, dtype=np.uint8), starts, ends)
+
+
+def looped(read: Callable[[int, int], NDArray[T]], length: int, start: int, count: int) -> NDArray[T]:
+    """`count` rows from `start` (modulo the length) of what is repeated without end; `read` takes start and count."""
+    start %= length
+    if start + count <= length:
+        return read(start, count)
+    if count <= length:
+        head = read(0, count - (length - start))
+        return np.concatenate([read(start, length - start), head])
+    return read(0, length)[(start + np.arange(count)) % length]
+
+
+def codes_of(name: str, keys: Words, values: Words) -> NDArray[np.int32] | None:
+    """The values of the table `name` as codes; None for an utt2spk that maps every utterance to itself."""
+    if name == "utt2spk" and (values == keys).all():
+        return None
+    return np.unique(values, return_inverse=True)[1].astype(np.int32)
 
 
 class AudioArchive:
@@ -100,10 +120,7 @@ class AudioArchive:
         """
         if not (self.folder / name).is_file():
             return None
-        values = audio_index.column(self.folder, name, self.keys)
-        if name == "utt2spk" and (values == self.keys).all():
-            return None
-        return np.unique(values, return_inverse=True)[1].astype(np.int32)
+        return codes_of(name, self.keys, audio_index.column(self.folder, name, self.keys))
 
     def read(self, row: int, start: int, count: int) -> NDArray[np.int16]:
         """Samples [start, start + count) of an utterance, (count,) int16."""
@@ -119,14 +136,7 @@ class AudioArchive:
 
     def read_looped(self, row: int, start: int, count: int) -> NDArray[np.int16]:
         """(count,) int16 from sample `start` (modulo the length) of the utterance repeated without end."""
-        samples = int(self.samples[row])
-        start %= samples
-        if start + count <= samples:
-            return self.read(row, start, count)
-        if count <= samples:
-            head = self.read(row, 0, count - (samples - start))
-            return np.concatenate([self.read(row, start, samples - start), head])
-        return self.read(row, 0, samples)[(start + np.arange(count)) % samples]
+        return looped(functools.partial(self.read, row), int(self.samples[row]), start, count)
 
     def _verify_entry(self, row: int) -> None:
         """Do key and header in the ark say what wav.scp and utt2samples say?"""

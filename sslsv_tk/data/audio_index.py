@@ -84,7 +84,7 @@ def from_tables(folder: Path) -> AudioIndex:
             f"{folder}/utt2samples:{line + 1}: expected 1 to {riff.MOST_SAMPLES} samples, found {samples[line]}."
             " Run stage 3 again."
         )
-    files, file_of_row = _runs(paths)
+    files, file_of_row = runs(paths)
     return AudioIndex(keys, files, file_of_row, offsets, samples)
 
 
@@ -117,7 +117,7 @@ def read_scp(path: str | Path) -> tuple[Words, Words, NDArray[np.int64]]:
     return keys, tables.gather(flat, begins, begins + colon), offsets
 
 
-def _runs(words: Words) -> tuple[Words, NDArray[np.int32]]:
+def runs(words: Words) -> tuple[Words, NDArray[np.int32]]:
     """The distinct words and, for each row, the number of its word; cheap when equal words stand together."""
     first_of_run = np.concatenate([[True], words[1:] != words[:-1]])
     distinct, number_of_run = np.unique(words[first_of_run], return_inverse=True)

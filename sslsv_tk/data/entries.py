@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk.data import tables
-from sslsv_tk.data.arks import read_scp
+from sslsv_tk.data.arks import codes_of
+from sslsv_tk.data.audio_index import read_scp, runs
 from sslsv_tk.data.tables import Words, text
 
 _MOST_OPEN_FILES = 256
@@ -28,9 +29,7 @@ class ArkEntries:
         if not (self.folder / scp).is_file():
             raise ValueError(f"{self.folder}: no {scp} in it. Run {stage} to make it.")
         self.keys, paths, self.offsets = read_scp(self.folder / scp)
-        begins = np.concatenate([[True], paths[1:] != paths[:-1]])
-        distinct, number_of_run = np.unique(paths[begins], return_inverse=True)
-        self.ark_of_row = number_of_run.astype(np.int32)[np.cumsum(begins) - 1]
+        distinct, self.ark_of_row = runs(paths)
         self.arks = [text(path) for path in distinct.tolist()]
         self._files: dict[int, io.FileIO] = {}
 
@@ -57,10 +56,7 @@ class ArkEntries:
         """
         if not (self.folder / name).is_file():
             return None
-        values = self.column(name)
-        if name == "utt2spk" and (values == self.keys).all():
-            return None
-        return np.unique(values, return_inverse=True)[1].astype(np.int32)
+        return codes_of(name, self.keys, self.column(name))
 
     def place(self, row: int) -> str:
         """Ark, offset and key of a row, for messages."""

@@ -4,6 +4,7 @@ dump/fbank/SET has feats.scp (`utt path.ark:offset`), utt2num_frames, the tables
 with which settings the frames were computed. Kaldi's own folders are read as well.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, logs, seeds
 from sslsv_tk.data import directories, matrices, tables
-from sslsv_tk.data.arks import AudioArchive
+from sslsv_tk.data.arks import AudioArchive, looped
 from sslsv_tk.data.entries import ArkEntries
 from sslsv_tk.data.matrices import MatrixHeader
 from sslsv_tk.data.tables import text
@@ -66,14 +67,7 @@ class FeatureArchive(ArkEntries):
 
     def read_looped(self, row: int, start: int, count: int) -> NDArray[np.float32]:
         """(count, bands) from frame `start` (modulo the length) of the utterance repeated without end."""
-        frames = int(self.frames[row])
-        start %= frames
-        if start + count <= frames:
-            return self.read(row, start, count)
-        if count <= frames:
-            head = self.read(row, 0, count - (frames - start))
-            return np.concatenate([self.read(row, start, frames - start), head])
-        return self.read(row, 0, frames)[(start + np.arange(count)) % frames]
+        return looped(functools.partial(self.read, row), int(self.frames[row]), start, count)
 
     def require_rows(self) -> None:
         """ValueError where frames cannot be read without the whole utterance (the kind of the first row decides)."""

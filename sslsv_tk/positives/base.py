@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sslsv_tk.clustering.references import ReferenceClusters, ReferenceConfig
+
 
 @dataclass(frozen=True)
 class SamplerFacts:
@@ -113,6 +115,47 @@ class PositiveSampler:
                 "written with other positives. Start a new system folder, or use the positives it was made with."
             )
 
+    def _check_names(self, state: Mapping[str, Any]) -> None:
+        """Does a state have the names of ours?"""
+        expected = self.state_dict().keys()
+        if state.keys() != expected:
+            raise ValueError(
+                f"Expected the state of the positives {self.name} ({', '.join(expected)}), found "
+                f"{', '.join(state) or 'none'}. Resume with the positives that the run was started with."
+            )
+
+
+class ReferenceSampler(PositiveSampler):
+    """What samplers over the clusters of reference embeddings share; a subclass prepares its draws in `_prepare`."""
+
+    needs_reference: ClassVar[bool] = True
+
+    def __init__(self, config: ReferenceConfig, facts: SamplerFacts) -> None:
+        super().__init__(config, facts)
+        self._check_method_has_positives()
+        self.references = ReferenceClusters(
+            config, facts.utterances, facts.embedding_dimension, facts.seed, facts.device
+        )
+
+    @property
+    def needs_filling(self) -> bool:
+        """Are there utterances whose reference embedding was never observed?"""
+        return not self.references.are_complete
+
+    def start_epoch(self, epoch: int) -> dict[str, float]:
+        """Cluster the reference embeddings seen so far and prepare the draws of the epoch."""
+        numbers = self.references.start_epoch(epoch)
+        self._prepare()
+        return numbers
+
+    def _prepare(self) -> None:
+        """Everything of an epoch that follows from its clusters and (seed, epoch)."""
+        raise NotImplementedError
+
+    def cluster_of(self, utterance_B: Tensor) -> Tensor:
+        """(B,) cluster of each utterance in this epoch; -1 where its reference was not seen before the epoch."""
+        return self.references.cluster_of(utterance_B)
+
     def _check_method_has_positives(self) -> None:
         facts = self.facts
         if facts.embedding_dimension < 1 or facts.projection_dimension < 1 or facts.slots < 1:
@@ -122,20 +165,11 @@ class PositiveSampler:
                 "Choose another method, or the positives same_utterance."
             )
 
-    def _check_started(self, epoch: int) -> None:
-        if epoch < 0:
+    def _check_started(self) -> None:
+        if self.references.epoch < 0:
             raise ValueError(f"The positives {self.name} have no clusters yet: start_epoch comes before replace.")
 
     def _checked_reference(self, reference_BD: Tensor | None) -> Tensor:
         if reference_BD is None:
             raise ValueError(f"The positives {self.name} need the embedding of a reference segment with every batch.")
         return reference_BD
-
-    def _check_names(self, state: Mapping[str, Any]) -> None:
-        """Does a state have the names of ours?"""
-        expected = self.state_dict().keys()
-        if state.keys() != expected:
-            raise ValueError(
-                f"Expected the state of the positives {self.name} ({', '.join(expected)}), found "
-                f"{', '.join(state) or 'none'}. Resume with the positives that the run was started with."
-            )

@@ -11,15 +11,15 @@ of its members (eq. 6), as it was when that utterance was last trained on, out o
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from sslsv_tk.clustering.members import ClusterMembers
-from sslsv_tk.clustering.references import ReferenceClusters, ReferenceConfig
+from sslsv_tk.clustering.references import ReferenceConfig
 from sslsv_tk.nn.queue import UtteranceQueue
-from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
+from sslsv_tk.positives.base import ReferenceSampler, SamplerFacts
 
 
 @dataclass(frozen=True)
@@ -43,34 +43,18 @@ class SSPSKMeansConfig(ReferenceConfig):
             )
 
 
-class SSPSKMeans(PositiveSampler):
+class SSPSKMeans(ReferenceSampler):
     """Pseudo-positives from spherical k-means clusters of reference embeddings."""
 
     Config = SSPSKMeansConfig
-    needs_reference: ClassVar[bool] = True
 
     def __init__(self, config: SSPSKMeansConfig, facts: SamplerFacts) -> None:
         super().__init__(config, facts)
         self.config: SSPSKMeansConfig = config
-        self._check_method_has_positives()
         _check_centroids_fit(config, facts)
-        self.references = ReferenceClusters(
-            config, facts.utterances, facts.embedding_dimension, facts.seed, facts.device
-        )
         queue_size = min(config.queue_size or self.references.clusters, facts.utterances)
         width = (facts.slots, facts.projection_dimension)
         self.queue = UtteranceQueue(queue_size, facts.utterances, width, facts.device)
-
-    @property
-    def needs_filling(self) -> bool:
-        """Are there utterances whose reference embedding was never observed?"""
-        return not self.references.are_complete
-
-    def start_epoch(self, epoch: int) -> dict[str, float]:
-        """Cluster the reference embeddings seen so far and draw a cluster for every utterance."""
-        numbers = self.references.start_epoch(epoch)
-        self._prepare()
-        return numbers
 
     def _prepare(self) -> None:
         """Everything of an epoch that follows from its clusters and (seed, epoch)."""
@@ -85,7 +69,7 @@ class SSPSKMeans(PositiveSampler):
 
         With centroids the utterance named is a random member, which tells whose cluster it is.
         """
-        self._check_started(self.references.epoch)
+        self._check_started()
         device, utterance_B = utterance_B.device, utterance_B.to(self.facts.device)
         drawn_B = self._draw(utterance_B)
         is_replaced_B = drawn_B >= 0
@@ -110,10 +94,6 @@ class SSPSKMeans(PositiveSampler):
             own_queued_B = self.queue.holds(utterance_B)
             drawn_B = self._members.draw_marked(cluster_B, uniform_B, utterance_B, own_queued_B)
         return torch.where(known_B, drawn_B, -1)
-
-    def cluster_of(self, utterance_B: Tensor) -> Tensor:
-        """(B,) cluster of each utterance in this epoch; -1 where its reference was not seen before the epoch."""
-        return self.references.cluster_of(utterance_B)
 
     def observe(self, positives_SBP: Tensor, utterance_B: Tensor, reference_BD: Tensor | None = None) -> None:
         """Queue the projections, and keep the reference embeddings for the next epoch's clusters."""

@@ -8,7 +8,7 @@ projections is needed. N utterances, B batch, S positive slots, P projection, D 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sslsv_tk.clustering.members import ClusterMembers
-from sslsv_tk.clustering.references import ReferenceClusters, ReferenceConfig
-from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
+from sslsv_tk.clustering.references import ReferenceConfig
+from sslsv_tk.positives.base import ReferenceSampler, SamplerFacts
 
 
 @dataclass(frozen=True)
@@ -25,30 +25,14 @@ class SSPSLiveConfig(ReferenceConfig):
     """Settings of the sampler: those of the clusters; the defaults are the paper's for VoxCeleb2."""
 
 
-class SSPSLive(PositiveSampler):
+class SSPSLive(ReferenceSampler):
     """Pseudo-positives from the audio of a member of the same or a nearby cluster of reference embeddings."""
 
     Config = SSPSLiveConfig
-    needs_reference: ClassVar[bool] = True
 
     def __init__(self, config: SSPSLiveConfig, facts: SamplerFacts) -> None:
         super().__init__(config, facts)
-        self._check_method_has_positives()
-        self.references = ReferenceClusters(
-            config, facts.utterances, facts.embedding_dimension, facts.seed, facts.device
-        )
         self._partner_N = torch.arange(facts.utterances, device=facts.device)
-
-    @property
-    def needs_filling(self) -> bool:
-        """Are there utterances whose reference embedding was never observed?"""
-        return not self.references.are_complete
-
-    def start_epoch(self, epoch: int) -> dict[str, float]:
-        """Cluster the reference embeddings seen so far and draw the partner of every utterance."""
-        numbers = self.references.start_epoch(epoch)
-        self._prepare()
-        return numbers
 
     def _prepare(self) -> None:
         """The partners of an epoch follow from its clusters and (seed, epoch)."""
@@ -65,12 +49,8 @@ class SSPSLive(PositiveSampler):
 
     def replace(self, positives_SBP: Tensor, utterance_B: Tensor) -> tuple[Tensor, Tensor]:
         """The positives as they are, since the loader cut them from the partners' audio, and whose they are."""
-        self._check_started(self.references.epoch)
+        self._check_started()
         return positives_SBP, self._partner_N[utterance_B.to(self.facts.device)].to(utterance_B.device)
-
-    def cluster_of(self, utterance_B: Tensor) -> Tensor:
-        """(B,) cluster of each utterance in this epoch; -1 where its reference was not seen before the epoch."""
-        return self.references.cluster_of(utterance_B)
 
     def observe(self, positives_SBP: Tensor, utterance_B: Tensor, reference_BD: Tensor | None = None) -> None:
         """Keep the reference embeddings for the next epoch's clusters."""
