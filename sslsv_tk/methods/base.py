@@ -1,16 +1,19 @@
 """What every method is: a configuration, a loss and a class in one file.
 
-Shapes: B utterances, A anchors per utterance, S positive slots, P width of a projection, D width of an embedding.
+Shapes: B utterances, V views, A anchors per utterance, S positive slots, P width of a projection, D width of an
+embedding.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from sslsv_tk.encoders.base import Encoder
+from sslsv_tk.schedules import Progress
 from sslsv_tk.segments import SegmentPlan
 
 
@@ -22,6 +25,12 @@ class Method(nn.Module):
     """
 
     Config: type[Any]
+    needs_labels: ClassVar[bool] = False
+    """Does the loss look at true speakers? Then the class gets their number, and `loss` their codes."""
+    follows_span: ClassVar[bool] = False
+    """Does a schedule of the method end with the span of the run?"""
+    training_only: ClassVar[tuple[str, ...]] = ()
+    """First words of the names of state that only further training reads (queues): epoch files do without it."""
     segments: SegmentPlan
     slots: int = 1  # S
     projection_dimension: int
@@ -31,6 +40,7 @@ class Method(nn.Module):
         self.encoder = encoder
         self.config = config
         self._measures: dict[str, Tensor] = {}
+        self._spread: dict[str, Tensor] = {}
 
     def project(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Views in the order of `segments` to anchors (A, B, P) and positives (S, B, P)."""
@@ -46,6 +56,12 @@ class Method(nn.Module):
         """The scalar to minimise. Writes nothing that another step reads."""
         raise NotImplementedError
 
+    def encode(self, views: Sequence[Tensor]) -> Tensor:
+        """Embeddings (V, B, D) of the views by the encoder that is trained; their spread goes into the measures."""
+        embeddings_VBD = encode(self.encoder, views)
+        self._spread = spread_measures(embeddings_VBD.detach().flatten(0, 1))
+        return embeddings_VBD
+
     @torch.no_grad()
     def embed_reference(self, reference: Tensor) -> Tensor:
         """Embeddings (B, D) of reference segments, unit length, in evaluation mode; no statistics change."""
@@ -56,18 +72,58 @@ class Method(nn.Module):
         """The encoder that extraction uses; for methods with a teacher, the teacher's."""
         return self.encoder
 
-    def before_step(self, progress: float) -> None:
-        """Set what follows a schedule; `progress` is the number of epochs done, with its fraction."""
+    def before_step(self, progress: Progress) -> None:
+        """Set what follows a schedule."""
 
-    def after_backward(self, progress: float) -> None:
+    def after_backward(self, progress: Progress) -> None:
         """Remove the gradients of what is frozen (None, since zero would still be decayed and carry momentum)."""
 
-    def after_step(self, progress: float) -> None:
+    def after_step(self, progress: Progress) -> None:
         """Once per optimiser step: moving averages, queues, centres."""
+
+    def measure(self, **numbers: Tensor) -> None:
+        """Keep numbers of this step for the log."""
+        self._measures.update({name: number.detach() for name, number in numbers.items()})
 
     def measures(self) -> dict[str, Tensor]:
         """Detached numbers of the last step for the log."""
-        return self._measures
+        return {**self._measures, **self._spread}
+
+    def weights(self) -> dict[str, Tensor]:
+        """The state without what only further training reads: what epoch files hold and what is averaged."""
+        return {name: t for name, t in self.state_dict().items() if not name.startswith(self.training_only)}
+
+    def load_weights(self, state: Mapping[str, Tensor]) -> None:
+        """Take over `weights`, or a whole state; a RuntimeError names what is missing or not ours."""
+        kept = {name: t for name, t in self.state_dict().items() if name.startswith(self.training_only)}
+        self.load_state_dict({**kept, **state})
+
+
+def encode(encoder: Encoder, views: Sequence[Tensor]) -> Tensor:
+    """Embeddings (V, B, D) of views; neighbours of one length go through together, so they share batch statistics."""
+    embeddings = []
+    for _, alike in itertools.groupby(views, key=lambda view: view.shape[-1]):
+        group = list(alike)
+        embeddings.append(encoder(torch.cat(group)).float().unflatten(0, (len(group), -1)))
+    return torch.cat(embeddings)
+
+
+def spread_measures(embeddings_BD: Tensor) -> dict[str, Tensor]:
+    """How far embeddings are from one single point, where a method without labels can collapse to.
+
+    `embedding_deviation`: standard deviation of each value of the unit-length rows over the batch, mean over the
+    values, times sqrt(D): 0 when all rows are equal, 1 when their directions are uniform (Chen and He, "Exploring
+    simple Siamese representation learning", CVPR 2021, section 4.1).
+    `effective_rank`: 1 over the mean squared cosine of all pairs of rows (each with itself, too), which is the
+    exponential of the order-2 entropy of the eigenvalues of their Gram matrix: 1 when all are equal, min(B, D) at most.
+    """
+    rows_BD = nn.functional.normalize(embeddings_BD.float(), dim=-1)
+    variance_D = rows_BD.var(0, unbiased=False)
+    gram = rows_BD @ rows_BD.T if len(rows_BD) < rows_BD.shape[1] else rows_BD.T @ rows_BD
+    return {
+        "embedding_deviation": variance_D.sqrt().mean() * rows_BD.shape[1] ** 0.5,
+        "effective_rank": len(rows_BD) ** 2 / gram.square().sum().clamp(min=1e-12),
+    }
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sslsv_tk.distributed import gather
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Method
 from sslsv_tk.segments import Segment
@@ -20,28 +21,41 @@ class SimCLRConfig:
     """Settings of SimCLR."""
 
     temperature: float = 0.03  # of the cosines in NT-Xent
+    margin: float = 0.0  # taken from the cosine of each positive pair (additive margin); 0: none, 0.1 is typical
     symmetric: bool = True  # both views are anchors and negatives (2B rows); false: equation (1) of the paper
     segment_seconds: float = 2.0  # of each of the two views
 
     def __post_init__(self) -> None:
         if self.temperature <= 0:
             raise ValueError(f"temperature of simclr must be above 0; found {self.temperature}.")
+        if not 0 <= self.margin < 2:
+            raise ValueError(
+                f"margin of simclr is taken from cosines: expected from 0 to below 2; found {self.margin}."
+            )
 
 
-def nt_xent_loss(z1_BP: Tensor, z2_BP: Tensor, temperature: float, symmetric: bool = True) -> Tensor:
+def nt_xent_loss(
+    z1_BP: Tensor, z2_BP: Tensor, temperature: float, symmetric: bool = True, margin: float = 0.0
+) -> Tensor:
     """Normalised temperature-scaled cross entropy over cosines.
 
     One direction, equation (1) of the paper: for each row of z1 the row of z2 with its own index is the positive,
     the other rows of z2 are the negatives. Symmetric: all 2B rows are anchors in turn, and all the other rows,
-    of either view, are candidates.
+    of either view, are candidates. `margin` is taken from the cosine of the positive pair (Lepage and Dehak,
+    "Additive margin in contrastive self-supervised frameworks to learn discriminative speaker representations",
+    Odyssey 2024).
     """
     z1_BP, z2_BP = functional.normalize(z1_BP, dim=-1), functional.normalize(z2_BP, dim=-1)
     own = torch.arange(len(z1_BP), device=z1_BP.device)
-    if not symmetric:
-        return functional.cross_entropy(z1_BP @ z2_BP.T / temperature, own)
-    z = torch.cat([z1_BP, z2_BP])
-    cosines = (z @ z.T / temperature).fill_diagonal_(-torch.inf)
-    return functional.cross_entropy(cosines, torch.cat([own + len(own), own]))
+    if symmetric:
+        z = torch.cat([z1_BP, z2_BP])
+        cosines, positive = z @ z.T, torch.cat([own + len(own), own])
+        cosines.fill_diagonal_(-torch.inf)
+    else:
+        cosines, positive = z1_BP @ z2_BP.T, own
+    if margin:
+        cosines = cosines - margin * functional.one_hot(positive, cosines.shape[1])
+    return functional.cross_entropy(cosines / temperature, positive)
 
 
 def cosine_measures(z1_BP: Tensor, z2_BP: Tensor) -> dict[str, Tensor]:
@@ -68,9 +82,9 @@ class SimCLR(Method):
         self.projection_dimension = encoder.dimension
 
     def project(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """One pass of the encoder over both views, so that its batch statistics are those of both."""
-        anchor, positive = self.encoder(torch.cat(list(views))).float().chunk(2)
-        return anchor.unsqueeze(0), positive.unsqueeze(0)
+        """The embeddings themselves, of one pass over both views."""
+        anchor_BP, positive_BP = self.encode(views)
+        return anchor_BP.unsqueeze(0), positive_BP.unsqueeze(0)
 
     def loss(
         self,
@@ -80,5 +94,6 @@ class SimCLR(Method):
         cluster_B: Tensor | None = None,
     ) -> Tensor:
         config = self.config
-        self._measures = cosine_measures(anchors_ABP[0].detach(), positives_SBP[0].detach())
-        return nt_xent_loss(anchors_ABP[0], positives_SBP[0], config.temperature, config.symmetric)
+        z1_BP, z2_BP = gather(anchors_ABP[0]), gather(positives_SBP[0])
+        self.measure(**cosine_measures(z1_BP.detach(), z2_BP.detach()))
+        return nt_xent_loss(z1_BP, z2_BP, config.temperature, config.symmetric, config.margin)

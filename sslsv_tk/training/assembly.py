@@ -34,7 +34,7 @@ def build_method(config: SystemConfig) -> Method:
     torch.manual_seed(config.training.seed)
     encoder_type, method_type = encoder_class(config), method_class(config)
     encoder = encoder_type(config.encoder.build(encoder_type.Config))
-    return method_type(encoder, config.method.build(method_type.Config))
+    return method_type(encoder, config.method.build(method_type.Config), config.classes)
 
 
 def resolve(config: SystemConfig) -> SystemConfig:
@@ -60,7 +60,7 @@ def load_system(system: str | Path, checkpoint: str) -> tuple[SystemConfig, Meth
     path = checkpoints.CheckpointFolder(system).path_of(checkpoint)
     method = build_method(config)
     try:
-        method.load_state_dict(checkpoints.read(path)["model"])
+        method.load_weights(checkpoints.read(path)["model"])
     except (KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{path} does not fit {system}/config.yaml: {reason}") from None

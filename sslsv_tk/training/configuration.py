@@ -12,11 +12,16 @@ from sslsv_tk.frontend.logmel import LogMelConfig
 class OptimisationConfig:
     """Optimiser and learning-rate schedule."""
 
-    optimiser: Literal["adam"] = "adam"
-    learning_rate: float = 1e-3  # at the first epoch
-    decay: float = 0.95  # factor on the learning rate ...
+    optimiser: Literal["adam", "sgd"] = "adam"
+    momentum: float = 0.9  # of sgd
+    learning_rate: float = 1e-3  # at the first epoch; cosine: after the warm-up
+    schedule: Literal["stepwise", "cosine"] = "stepwise"  # stepwise: once per epoch; cosine: at every step
+    decay: float = 0.95  # stepwise: factor on the learning rate ...
     decay_epochs: int = 5  # ... once per so many epochs, over both stages
-    weight_decay: float = 0.0
+    warm_up_epochs: float = 0.0  # cosine: the rate rises from 0 for so long, within training.span_epochs
+    final_learning_rate: float = 1e-5  # cosine: when training.span_epochs are over
+    weight_decay: float = 0.0  # of matrices and kernels; biases and scales of norms get none
+    gradient_clip: float | None = None  # largest norm of the gradient of each parameter tensor; null: no limit
     continued_factor: float = 1.0  # extra factor on the learning rate in stage 5; the papers use none
 
     def __post_init__(self) -> None:
@@ -24,6 +29,15 @@ class OptimisationConfig:
             raise ValueError(
                 "optimisation: learning_rate and continued_factor must be above 0, decay in (0, 1], decay_epochs >= 1."
             )
+        if not 0 <= self.momentum < 1 or self.weight_decay < 0:
+            raise ValueError("optimisation: momentum must be in [0, 1), weight_decay not negative.")
+        if not 0 <= self.final_learning_rate <= self.learning_rate or self.warm_up_epochs < 0:
+            raise ValueError(
+                "optimisation: final_learning_rate must be from 0 to learning_rate, warm_up_epochs not negative; found "
+                f"{self.final_learning_rate}, {self.learning_rate} and {self.warm_up_epochs}."
+            )
+        if self.gradient_clip is not None and self.gradient_clip <= 0:
+            raise ValueError(f"optimisation.gradient_clip must be above 0, or null; found {self.gradient_clip}.")
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,7 @@ class TrainingConfig:
 
     epochs: int = 100  # of stage 4
     continued_epochs: int = 20  # of stage 5, counted on from stage 4
+    span_epochs: int | None = None  # of schedules that have an end; null: epochs + continued_epochs
     batch_size: int = 256  # utterances per step, over all processes
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast of the encoder and heads; losses stay fp32
@@ -51,11 +66,18 @@ class TrainingConfig:
             raise ValueError(f"training.seed must be from 0 to 2^63 - 1; found {self.seed}.")
         if self.continued_epochs < 0 or self.loader_workers < 0 or self.checkpoint_minutes < 0:
             raise ValueError("training: continued_epochs, loader_workers and checkpoint_minutes must not be negative.")
+        if self.span_epochs is not None and self.span_epochs < 1:
+            raise ValueError(f"training.span_epochs must be at least 1, or null; found {self.span_epochs}.")
         if self.average_epochs > self.keep_epochs:
             raise ValueError(
                 f"training.average_epochs = {self.average_epochs} needs as many epoch files; "
                 f"keep_epochs = {self.keep_epochs} is fewer."
             )
+
+    @property
+    def span(self) -> int:
+        """Epochs that schedules with an end last, over both stages."""
+        return self.epochs + self.continued_epochs if self.span_epochs is None else self.span_epochs
 
 
 @dataclass(frozen=True)
@@ -69,3 +91,12 @@ class SystemConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimisation: OptimisationConfig = field(default_factory=OptimisationConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    classes: int | None = None  # true speakers of the training set, for methods that need labels; found, not given
+
+    def __post_init__(self) -> None:
+        rising, span = self.optimisation.warm_up_epochs, self.training.span
+        if self.optimisation.schedule == "cosine" and rising >= span:
+            raise ValueError(
+                f"optimisation.warm_up_epochs = {rising} leaves nothing of the {span} epochs of the schedule. "
+                "Shorten it, or raise training.epochs or training.span_epochs."
+            )

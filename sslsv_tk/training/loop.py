@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sslsv_tk import seeds
 from sslsv_tk.data.batches import EpochBatches
 from sslsv_tk.data.datasets import TrainingSegments, loader
 from sslsv_tk.methods.base import evaluation_mode
+from sslsv_tk.schedules import Progress
 from sslsv_tk.training.checkpoints import CheckpointFolder
 from sslsv_tk.training.configuration import SystemConfig
 from sslsv_tk.training.diagnostics import PositiveDiagnostics
 from sslsv_tk.training.inputs import Inputs
-from sslsv_tk.training.optimisation import learning_rate, make_optimiser, set_learning_rate
+from sslsv_tk.training.optimisation import clip_gradients, learning_rate, make_optimiser, set_learning_rate
 from sslsv_tk.training.records import RunningMeans, RunRecords, line
 from sslsv_tk.training.step import TrainingStep
 
@@ -48,6 +50,7 @@ class Parts:
     segments: TrainingSegments
     inputs: Inputs
     diagnostics: PositiveDiagnostics
+    labels_N: Tensor | None = None  # true speakers, for methods that need them
     continued: bool = False
 
 
@@ -86,7 +89,7 @@ class Trainer:
         found = self.checkpoints.load()
         if found is None:
             if first is None:
-                self.checkpoints.save_epoch(0, self.method.state_dict())
+                self.checkpoints.save_epoch(0, self.method.weights())
             else:
                 self.method.load_state_dict(first["model"])
                 self.optimiser.load_state_dict(first["optimiser"])
@@ -140,9 +143,7 @@ class Trainer:
     # -- an epoch ------------------------------------------------------------------------------------------------
 
     def _start_epoch(self) -> None:
-        """Fill the queues where that is due, let the sampler cluster, set the learning rate."""
-        rate = learning_rate(self.config.optimisation, self.place.epoch, self.parts.continued)
-        set_learning_rate(self.optimiser, rate)
+        """Fill the queues where that is due, and let the sampler cluster."""
         if self.place.step_in_epoch:
             return
         if self.sampler.needs_filling:
@@ -187,21 +188,29 @@ class Trainer:
 
     def _train_step(self, batch: Any) -> None:
         place, method = self.place, self.method
-        progress = place.epoch + place.step_in_epoch / self.parts.batches.steps
+        progress = self._progress()
+        set_learning_rate(self.optimiser, learning_rate(self.config.optimisation, progress, self.parts.continued))
         torch.manual_seed(int(seeds.generator(self.config.training.seed, "step", place.step).integers(2**62)))
         method.before_step(progress)
         views, utterance_B, reference = self.parts.inputs.prepare(batch)
         reference_BD = None if reference is None else self.parts.step.embed_reference(reference)
-        loss, chosen_B = self.parts.step(views, utterance_B, reference_BD)
+        labels_B = None if self.parts.labels_N is None else self.parts.labels_N[utterance_B]
+        loss, chosen_B = self.parts.step(views, utterance_B, reference_BD, labels_B)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         method.after_backward(progress)
+        if self.config.optimisation.gradient_clip is not None:
+            clip_gradients(method.parameters(), self.config.optimisation.gradient_clip)
         self.optimiser.step()
         method.after_step(progress)
         numbers = {"loss": loss, **method.measures()}
         self.window.add(numbers)
         self.whole_epoch.add(numbers)
         self.parts.diagnostics.count(utterance_B, chosen_B)
+
+    def _progress(self) -> Progress:
+        place = self.place
+        return Progress(place.epoch + place.step_in_epoch / self.parts.batches.steps, self.config.training.span)
 
     def _end_epoch(self) -> None:
         place = self.place
@@ -215,7 +224,7 @@ class Trainer:
         }
         self._record("epoch", numbers)
         self.whole_epoch.clear()
-        self.checkpoints.save_epoch(place.epoch, self.method.state_dict())
+        self.checkpoints.save_epoch(place.epoch, self.method.weights())
         self._save()
 
     # -- saying so -----------------------------------------------------------------------------------------------

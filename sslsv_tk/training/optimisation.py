@@ -1,21 +1,33 @@
-"""The optimiser and its learning rate as a function of the epoch."""
+"""The optimiser, its learning rate as a function of progress, and the limit on gradients."""
+
+from collections.abc import Iterable
 
 import torch
 from torch import nn
 
-from sslsv_tk.schedules import stepwise_decay
+from sslsv_tk.schedules import Progress, stepwise_decay, warm_up_then_cosine
 from sslsv_tk.training.configuration import OptimisationConfig
 
 
 def make_optimiser(module: nn.Module, config: OptimisationConfig) -> torch.optim.Optimizer:
-    """Adam over all trained parameters."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    return torch.optim.Adam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    """Over all trained parameters; those of one dimension (biases, scales of norms) are not decayed."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if config.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+    return torch.optim.Adam(groups, lr=config.learning_rate)
 
 
-def learning_rate(config: OptimisationConfig, epoch: int, continued: bool) -> float:
-    """Of epoch number `epoch`, counted from 0 over both stages."""
-    rate = stepwise_decay(config.learning_rate, config.decay, config.decay_epochs, epoch)
+def learning_rate(config: OptimisationConfig, progress: Progress, continued: bool) -> float:
+    """After `progress.epochs` epochs, counted over both stages; `continued` says that it is stage 5."""
+    if config.schedule == "cosine":
+        rate = warm_up_then_cosine(config.learning_rate, config.final_learning_rate, config.warm_up_epochs, progress)
+    else:
+        rate = stepwise_decay(config.learning_rate, config.decay, config.decay_epochs, int(progress.epochs))
     return rate * config.continued_factor if continued else rate
 
 
@@ -23,3 +35,16 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     """The same rate for every group."""
     for group in optimiser.param_groups:
         group["lr"] = rate
+
+
+@torch.no_grad()
+def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> None:
+    """Scale each tensor's gradient down to the norm `largest` where it is longer, as DINO does (Caron et al., 2021).
+
+    Each on its own: one steep tensor, such as that of the prototypes, does not slow the others down. A gradient
+    that is not finite stays so, and the loop says it.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if gradients:
+        norms = torch._foreach_norm(gradients)
+        torch._foreach_mul_(gradients, [(largest / (norm + 1e-6)).clamp(max=1.0) for norm in norms])

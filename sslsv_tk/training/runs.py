@@ -1,5 +1,6 @@
 """A training run on disk: set up from its options, trained or gone on with, averaged."""
 
+import dataclasses
 import logging
 import shutil
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class RunOptions:
 
 def train(config: SystemConfig, options: RunOptions, device: torch.device, force: bool = False) -> None:
     """Train or go on with one system until its last epoch."""
-    config = assembly.resolve(config)
+    config = _with_classes(assembly.resolve(config), options)
     if force:
         remove(options.system)
     for folder in (options.system, options.system / "checkpoints"):
@@ -64,6 +65,19 @@ def train(config: SystemConfig, options: RunOptions, device: torch.device, force
         Trainer(config, parts, options.system, device).run(first, last_epoch)
 
 
+def _with_classes(config: SystemConfig, options: RunOptions) -> SystemConfig:
+    """The configuration with the number of speakers where the method is trained on them."""
+    if not assembly.method_class(config).needs_labels:
+        return config
+    labels_N = material.open_archive(config.frontend, options.train_set).read_codes("utt2spk")
+    if labels_N is None:
+        raise ValueError(
+            f"The method {config.method.name} is trained on true speakers, and {options.train_set} has none: its "
+            "utt2spk is missing or maps every utterance to itself. Prepare it with labels, or choose another method."
+        )
+    return dataclasses.replace(config, classes=int(labels_N.max()) + 1)
+
+
 def remove(system: Path) -> None:
     """Take away what an earlier run left."""
     for name in ("checkpoints", "tensorboard"):
@@ -75,6 +89,9 @@ def remove(system: Path) -> None:
 def _claim(config: SystemConfig, options: RunOptions, first: dict[str, Any] | None) -> None:
     """Write config.yaml, the environment and the record of the inputs, or compare with those that are there."""
     described = configuration.to_dict(config)
+    described["training"]["span_epochs"] = config.training.span if _follows_span(config) else None
+    if described.pop("classes") is not None:
+        described["method"]["classes"] = config.classes
     for name in _FREE:
         del described["training"][name]
     if config.frontend.feats_type == "raw":  # what made runs of before there was a choice
@@ -94,6 +111,11 @@ def _claim(config: SystemConfig, options: RunOptions, first: dict[str, Any] | No
     facts = {**provenance.versions(), "commit": provenance.commit(), "hardware": provenance.hardware()}
     with artifacts.replacing(options.system / "environment.txt") as stream:
         stream.writelines(f"{name}: {value}\n" for name, value in facts.items())
+
+
+def _follows_span(config: SystemConfig) -> bool:
+    """Does a schedule end with the span, so that another length makes another system?"""
+    return config.optimisation.schedule == "cosine" or assembly.method_class(config).follows_span
 
 
 def last_state(config: SystemConfig, base: Path) -> dict[str, Any]:
@@ -128,7 +150,8 @@ def make_parts(config: SystemConfig, options: RunOptions, device: torch.device) 
     reference = REFERENCE if sampler.needs_reference else None
     cut = material.Cut(config, method, reference, device)
     segments, inputs = material.make(cut, archive, options.augmentation)
-    diagnostics = PositiveDiagnostics(device, archive.read_codes("utt2spk"), archive.read_codes("utt2rec"))
+    speakers_N = archive.read_codes("utt2spk")
+    diagnostics = PositiveDiagnostics(device, speakers_N, archive.read_codes("utt2rec"))
     if training.compile:
         method.encoder.compile()
     return Parts(
@@ -137,6 +160,7 @@ def make_parts(config: SystemConfig, options: RunOptions, device: torch.device) 
         segments,
         inputs,
         diagnostics,
+        labels_N=torch.from_numpy(speakers_N).long().to(device) if method.needs_labels else None,
         continued=options.continue_from is not None,
     )
 

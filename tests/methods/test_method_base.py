@@ -9,6 +9,7 @@ from torch import nn
 from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
 from sslsv_tk.methods.base import Method, evaluation_mode
 from sslsv_tk.methods.simclr import SimCLR, SimCLRConfig
+from sslsv_tk.schedules import Progress
 
 
 @pytest.fixture
@@ -69,9 +70,10 @@ def test_a_training_pass_does_change_the_statistics(method: SimCLR) -> None:
 
 def test_what_a_method_need_not_have_does_nothing(method: SimCLR) -> None:
     state = copy.deepcopy(method.state_dict())
-    method.before_step(0.5)
-    method.after_backward(0.5)
-    method.after_step(0.5)
+    progress = Progress(0.5, span=20)
+    method.before_step(progress)
+    method.after_backward(progress)
+    method.after_step(progress)
     assert method.measures() == {}
     assert method.scoring_encoder() is method.encoder
     assert all(torch.equal(tensor, state[name]) for name, tensor in method.state_dict().items())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sslsv_tk.encoders.base import Encoder
+from sslsv_tk.methods.base import spread_measures
 from sslsv_tk.methods.simclr import SimCLR, SimCLRConfig, cosine_measures, nt_xent_loss
 
 
@@ -71,6 +72,7 @@ def test_the_loss_leaves_its_measures_for_the_log() -> None:
     anchors_ABP, positives_SBP = method.project(views)
     method.loss(anchors_ABP, positives_SBP)
     expected = cosine_measures(anchors_ABP[0], positives_SBP[0])
+    expected |= spread_measures(torch.cat([anchors_ABP[0], positives_SBP[0]]))
     assert method.measures().keys() == expected.keys()
     for name, value in method.measures().items():
         assert not value.requires_grad

@@ -36,8 +36,8 @@ def test_the_lines_of_a_run_are_complete(place, stage4):
         ("epoch", 5, 15),
     ]
     for line in of_kind(system, "step"):
-        expected = ["step", "kind", "epoch", "loss", "positive_cosine", "negative_cosine", "learning_rate"]
-        expected += ["data_seconds", "device_seconds"]
+        expected = ["step", "kind", "epoch", "loss", "positive_cosine", "negative_cosine"]
+        expected += ["embedding_deviation", "effective_rank", "learning_rate", "data_seconds", "device_seconds"]
         assert list(line) == expected and all(math.isfinite(line[name]) for name in expected if name != "kind")
     for line in of_kind(system, "epoch"):
         assert {"loss", "coverage", "speaker_accuracy", "recording_accuracy", "learning_rate", "seconds"} < line.keys()
@@ -119,7 +119,7 @@ def test_weights_that_are_no_numbers_are_not_saved_though_the_loss_was_one(place
     """An infinite gradient breaks the weights one step before the loss shows it."""
 
     def break_gradient(self, progress):
-        if progress >= 1.5:
+        if progress.epochs >= 1.5:
             next(self.parameters()).grad.fill_(math.inf)
 
     monkeypatch.setattr(SimCLR, "after_backward", break_gradient)

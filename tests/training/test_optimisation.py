@@ -2,13 +2,18 @@ import pytest
 import torch
 from torch import nn
 
+from sslsv_tk.schedules import Progress
 from sslsv_tk.training.configuration import OptimisationConfig, TrainingConfig
-from sslsv_tk.training.optimisation import learning_rate, make_optimiser, set_learning_rate
+from sslsv_tk.training.optimisation import clip_gradients, learning_rate, make_optimiser, set_learning_rate
+
+
+def at(epochs: float, span: float = 120) -> Progress:
+    return Progress(epochs, span)
 
 
 def test_the_rate_falls_once_per_so_many_epochs_over_both_stages():
     config = OptimisationConfig(learning_rate=1e-3, decay=0.95, decay_epochs=5)
-    rates = [learning_rate(config, epoch, continued=epoch >= 100) for epoch in range(120)]
+    rates = [learning_rate(config, at(epoch + 0.9), continued=epoch >= 100) for epoch in range(120)]
     expected, rate = [], 1e-3
     for _ in range(24):
         expected += [rate] * 5
@@ -18,8 +23,18 @@ def test_the_rate_falls_once_per_so_many_epochs_over_both_stages():
 
 def test_stage_5_may_have_a_rate_of_its_own():
     config = OptimisationConfig(learning_rate=0.01, decay=0.5, decay_epochs=1, continued_factor=0.1)
-    assert learning_rate(config, 1, continued=False) == pytest.approx(0.005)
-    assert learning_rate(config, 1, continued=True) == pytest.approx(0.0005)
+    assert learning_rate(config, at(1), continued=False) == pytest.approx(0.005)
+    assert learning_rate(config, at(1), continued=True) == pytest.approx(0.0005)
+
+
+def test_the_cosine_changes_at_every_step_and_ends_with_the_span():
+    config = OptimisationConfig(
+        learning_rate=0.2, schedule="cosine", warm_up_epochs=10, final_learning_rate=1e-5, optimiser="sgd"
+    )
+    assert learning_rate(config, at(0.25, 100), continued=False) == pytest.approx(0.2 * 0.025)
+    assert learning_rate(config, at(10, 100), continued=False) == pytest.approx(0.2)
+    assert learning_rate(config, at(55, 100), continued=False) == pytest.approx((0.2 + 1e-5) / 2)
+    assert learning_rate(config, at(100, 100), continued=True) == pytest.approx(1e-5)
 
 
 def test_the_rate_is_set_in_every_group_and_frozen_parameters_are_left_out():
@@ -30,7 +45,47 @@ def test_the_rate_is_set_in_every_group_and_frozen_parameters_are_left_out():
     assert [id(p) for p in found] == [id(p) for p in module["trained"].parameters()]
     set_learning_rate(optimiser, 0.25)
     assert {group["lr"] for group in optimiser.param_groups} == {0.25}
-    assert {group["weight_decay"] for group in optimiser.param_groups} == {0.1}
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_biases_and_norms_are_not_decayed(name):
+    module = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    optimiser = make_optimiser(module, OptimisationConfig(optimiser=name, weight_decay=0.1))
+    decay = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
+    assert {p.ndim: decay[id(p)] for p in module.parameters()} == {2: 0.1, 1: 0.0}
+
+
+def test_a_step_is_that_of_sgd_with_momentum_written_out():
+    module = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(module.weight, 2.0)
+    config = OptimisationConfig(optimiser="sgd", learning_rate=0.1, momentum=0.9, weight_decay=0.01)
+    optimiser = make_optimiser(module, config)
+    weight, velocity = 2.0, 0.0
+    for _ in range(5):
+        optimiser.zero_grad()
+        (module.weight**2).sum().backward()
+        optimiser.step()
+        velocity = 0.9 * velocity + 2 * weight + 0.01 * weight
+        weight -= 0.1 * velocity
+        torch.testing.assert_close(module.weight.item(), weight, rtol=1e-5, atol=1e-6)
+
+
+def test_each_gradient_is_cut_to_the_largest_norm_on_its_own():
+    module = nn.ModuleDict({"steep": nn.Linear(3, 2, bias=False), "flat": nn.Linear(3, 2, bias=False)})
+    module["frozen"] = nn.Linear(2, 2)
+    steep, flat = torch.full((2, 3), 10.0), torch.full((2, 3), 0.1)
+    module["steep"].weight.grad, module["flat"].weight.grad = steep.clone(), flat.clone()
+    clip_gradients(module.parameters(), 3.0)
+    torch.testing.assert_close(module["steep"].weight.grad, steep * 3 / steep.norm())
+    assert torch.equal(module["flat"].weight.grad, flat)
+    assert module["frozen"].weight.grad is None
+
+
+def test_a_gradient_that_is_no_number_is_not_hidden():
+    layer = nn.Linear(2, 2)
+    layer.weight.grad = torch.full((2, 2), torch.nan)
+    clip_gradients(layer.parameters(), 3.0)
+    assert layer.weight.grad.isnan().all()
 
 
 def test_a_step_is_that_of_adam_written_out():
@@ -50,7 +105,19 @@ def test_a_step_is_that_of_adam_written_out():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"learning_rate": 0.0}, {"decay": 0.0}, {"decay": 1.1}, {"decay_epochs": 0}, {"continued_factor": 0.0}]
+    "settings",
+    [
+        {"learning_rate": 0.0},
+        {"decay": 0.0},
+        {"decay": 1.1},
+        {"decay_epochs": 0},
+        {"continued_factor": 0.0},
+        {"momentum": 1.0},
+        {"weight_decay": -0.1},
+        {"final_learning_rate": 0.01},
+        {"warm_up_epochs": -1.0},
+        {"gradient_clip": 0.0},
+    ],
 )
 def test_nonsense_is_refused(settings):
     with pytest.raises(ValueError, match="optimisation"):

@@ -1,0 +1,21 @@
+"""Projectors and predictors: small networks between the embedding and the loss."""
+
+import itertools
+from collections.abc import Sequence
+
+from torch import nn
+
+
+def mlp(widths: Sequence[int], activation: type[nn.Module] = nn.ReLU, last_norm: bool = False) -> nn.Sequential:
+    """Linear layers from widths[0] to widths[-1]; a batch norm and an activation follow all but the last.
+
+    `last_norm`: the last layer is followed by a batch norm without scale and offset, and has no bias then
+    (SimSiam's projector).
+    """
+    layers: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise(widths[:-1]):
+        layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), activation()]
+    layers.append(nn.Linear(widths[-2], widths[-1], bias=not last_norm))
+    if last_norm:
+        layers.append(nn.BatchNorm1d(widths[-1], affine=False))
+    return nn.Sequential(*layers)

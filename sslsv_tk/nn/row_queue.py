@@ -1,0 +1,35 @@
+"""A queue of the newest rows of one kind, such as the negatives of MoCo. Q rows in the queue, P their width."""
+
+import torch
+from torch import Tensor, nn
+
+
+class RowQueue(nn.Module):
+    """The last Q rows that entered, in a ring: any number may enter at once, also more than Q.
+
+    It is part of the model's state, so that a run goes on with the rows that it had.
+    """
+
+    rows_QP: Tensor
+    head: Tensor
+    entered: Tensor
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("rows_QP", torch.zeros(size, width))
+        self.register_buffer("head", torch.zeros((), dtype=torch.int64))  # the slot that is overwritten next
+        self.register_buffer("entered", torch.zeros((), dtype=torch.int64))  # rows that ever entered
+
+    def is_full(self) -> bool:
+        """Have as many rows entered as there are slots?"""
+        return int(self.entered) >= len(self.rows_QP)
+
+    @torch.no_grad()
+    def push(self, rows_BP: Tensor) -> None:
+        """Let rows enter in their order, the oldest leave."""
+        size = len(self.rows_QP)
+        self.entered += len(rows_BP)
+        skipped = max(len(rows_BP) - size, 0)
+        slots_B = (self.head + skipped + torch.arange(len(rows_BP) - skipped, device=self.head.device)) % size
+        self.rows_QP[slots_B] = rows_BP[skipped:].to(self.rows_QP.dtype)
+        self.head.add_(len(rows_BP)).remainder_(size)
