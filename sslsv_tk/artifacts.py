@@ -57,6 +57,12 @@ def fingerprint(*paths: str | Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def file_digest(path: str | Path) -> str:
+    """A short digest of a whole file, whatever its size: a table that changes in its middle must be seen."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
 def digest(value: Any) -> str:
     """A short digest of a value that JSON can hold."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -17,8 +17,8 @@ from sslsv_tk.bin import (
     split_data,
     subset_data_dir,
 )
-from sslsv_tk.data import audio_files, audio_index, corpus_trees, directories, repair
-from sslsv_tk.data.arks import AudioArchive
+from sslsv_tk.data import audio_files, corpus_trees, directories, repair
+from sslsv_tk.data.arks import AudioArchive, of_tables
 from sslsv_tk.data.copies import KINDS
 from sslsv_tk.data.copy_tables import CopyTable
 from sslsv_tk.data.directories import DataDirectory
@@ -187,7 +187,7 @@ def join(site: Site) -> str:
 @step("packed audio opened by its text tables")
 def open_tables(site: Site) -> None:
     with site.clock():
-        audio_index.from_tables(site.packed)
+        of_tables(site.packed)
 
 
 @step("packed audio opened by its mapped index")

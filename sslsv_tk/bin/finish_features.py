@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = get_parser().parse_args(arguments)
     folder, _ = feature_folder(options)
     if options.force == "false" and folder.is_complete():
+        folder.write_index()
         log.info("%s: complete", folder.out)
         return
     folder.join()

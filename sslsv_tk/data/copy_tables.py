@@ -3,7 +3,6 @@
 B utterances, K clip slots; see copies.py for what the table looks like.
 """
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +29,6 @@ class Drawn:
     def select(self, places: NDArray[np.int64]) -> "Drawn":
         """The same of some of the utterances."""
         return Drawn(self.response_B[places], self.snr_B[places], self.clip_BK[places], self.start_BK[places])
-
-
-def table_digest(copy: str | Path) -> str:
-    """A digest of the whole table, for the record of what is made of it."""
-    with open(Path(copy) / TABLE, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 def kind_of(copy: str | Path) -> Kind:

@@ -10,7 +10,6 @@ utt2channel   the channel to take of a file with several, counted from 1
 vad.scp       which 10 ms frames of an utterance are speech, as Kaldi's compute-vad writes it (see data/vad.py)
 """
 
-import hashlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -226,16 +225,10 @@ def _validate_spk2utt(folder: Path, keys: Words, speakers: Words) -> None:
 def fingerprints(path: str | Path) -> dict[str, str]:
     """A digest of each table of a data directory by its name, for the record of what is made of it.
 
-    Whole files count, also large ones: a table that changes in its middle must be seen. The folder is no part of
-    the name, so that data/train and its absolute path are the same input.
+    The folder is no part of the name, so that data/train and its absolute path are the same input.
     """
-    found = {}
-    for name in TABLES:
-        file = Path(path) / name
-        if file.is_file():
-            with open(file, "rb") as stream:
-                found[name] = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
-    return found
+    files = [Path(path) / name for name in TABLES]
+    return {file.name: artifacts.file_digest(file) for file in files if file.is_file()}
 
 
 def remove_temporaries(folder: str | Path, of: str = "*") -> None:

@@ -1,53 +1,42 @@
-"""Entries of Kaldi arks by row of a scp: where each begins, and exact stretches of their bytes."""
+"""Entries of Kaldi arks by row of a scp, and exact stretches of their bytes: what readers of all kinds share."""
 
+import functools
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk.data import tables
-from sslsv_tk.data.arks import codes_of
-from sslsv_tk.data.audio_index import read_scp, runs
-from sslsv_tk.data.tables import Words, text
+from sslsv_tk.data.indexes import Index, Kind
+from sslsv_tk.data.tables import text
 
 _MOST_OPEN_FILES = 256
+T = TypeVar("T", bound=np.generic)
 
 
-class ArkEntries:
-    """The entries that a scp of a folder lists (`key path.ark:offset`), rows in its order.
+class Entries(Generic[T]):
+    """The entries of a folder, rows in the order of its scp, with `lengths` (N,) in samples or frames.
 
-    Everything per row is an array; relative ark paths start at the current folder. Files are opened when first read,
-    per process, and entries can be pickled for loader workers.
+    `keys` (N,) fixed-width bytes, `files`, `file_of_row`, `offsets` and `lengths` are arrays, mapped from the index of
+    the folder; no Python object is kept per utterance. Paths are taken as the scp gives them, so relative ones start at
+    the current folder. Files are opened when first read, per process. Pickled for loader workers it is its folder and
+    the first line of its index: they map the same one.
     """
 
-    def __init__(self, folder: str | Path, scp: str, stage: str) -> None:
-        """`stage` says what to run where something is missing or broken, for messages."""
-        self.folder, self.scp, self.stage = Path(folder), scp, stage
-        if not (self.folder / scp).is_file():
-            raise ValueError(f"{self.folder}: no {scp} in it. Run {stage} to make it.")
-        self.keys, paths, self.offsets = read_scp(self.folder / scp)
-        distinct, self.ark_of_row = runs(paths)
-        self.arks = [text(path) for path in distinct.tolist()]
-        self._files: dict[int, io.FileIO] = {}
+    def __init__(self, folder: Path, kind: Kind, index: Index) -> None:
+        self.folder, self.kind, self._head = folder, kind, index.head
+        self.keys, self.lengths, self.offsets = index.keys, index.lengths, index.offsets
+        self.files, self.file_of_row = index.files, index.file_of_row
+        self._open_files: dict[int, io.FileIO] = {}
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": {}}
-
-    def column(self, name: str) -> Words:
-        """The values of a table of the folder, whose keys must be those of the scp in the same order."""
-        keys, values = tables.read_table(self.folder / name)
-        if len(keys) != len(self.keys) or (keys != self.keys).any():
-            raise ValueError(
-                f"{self.folder}: {name} and {self.scp} do not list the same utterances in the same order."
-                f" Run {self.stage} again."
-            )
-        return values
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.folder, self._head)
 
     def read_codes(self, name: str) -> NDArray[np.int32] | None:
         """A table such as utt2rec or utt2spk as one code per row: the place of its name among the sorted names.
@@ -56,55 +45,98 @@ class ArkEntries:
         """
         if not (self.folder / name).is_file():
             return None
-        return codes_of(name, self.keys, self.column(name))
+        values = self.kind.column(self.folder, name, self.keys)
+        if name == "utt2spk" and (values == self.keys).all():
+            return None
+        return np.unique(values, return_inverse=True)[1].astype(np.int32)
+
+    def read(self, row: int, start: int, count: int) -> NDArray[T]:
+        """Samples or frames [start, start + count) of an utterance, (count, ...)."""
+        raise NotImplementedError
+
+    def read_looped(self, row: int, start: int, count: int) -> NDArray[T]:
+        """(count, ...) from sample or frame `start` (modulo the length) of the utterance repeated without end."""
+        return _looped(functools.partial(self.read, row), int(self.lengths[row]), start, count)
+
+    def require_inside(self, row: int, start: int, count: int) -> None:
+        """ValueError unless [start, start + count) is a part of the utterance."""
+        if start < 0 or count < 0 or start + count > self.lengths[row]:
+            raise ValueError(
+                f"{text(self.keys[row])} has {self.lengths[row]} {self.kind.unit}; [{start}, {start + count}) is not"
+                " inside."
+            )
+
+    def path(self, row: int) -> str:
+        """The file that holds a row."""
+        return text(self.files[self.file_of_row[row]])
 
     def place(self, row: int) -> str:
-        """Ark, offset and key of a row, for messages."""
-        return f"{self.arks[self.ark_of_row[row]]}:{self.offsets[row]}: {text(self.keys[row])}"
+        """File, offset and key of a row, for messages."""
+        return f"{self.path(row)}:{self.offsets[row]}: {text(self.keys[row])}"
 
     def head(self, row: int, count: int) -> bytes:
         """At most `count` bytes from the offset of a row, after a check that its key stands before them."""
         label = self.keys[row] + b" "
         begin = int(self.offsets[row]) - len(label)
-        found = self._pread(row, begin, len(label) + count) if begin >= 0 else b""
+        found = self._pread(row, begin, len(label) + count) if begin >= 0 else bytes(len(label))
+        if len(found) < len(label):
+            raise self.cut_short(row, begin, len(label) + count, len(found))
         if found[: len(label)] != label:
             raise ValueError(
-                f"{self.place(row)}: expected this key before the offset, found {text(found[: len(label)])!r}:"
-                f" {self.folder}/{self.scp} is not of this ark. Run {self.stage} with --force true."
+                f"{self.path(row)}: expected the key {text(self.keys[row])} before offset {self.offsets[row]}, found"
+                f" {text(found[: len(label)])!r}: {self.folder}/{self.kind.scp} is not of this ark."
+                f" Run {self.kind.stage} with --force true."
             )
         return found[len(label) :]
 
     def stretch(self, row: int, begin: int, count: int) -> bytes:
         """Exactly `count` bytes from `begin` bytes after the offset of a row."""
-        found = self._pread(row, int(self.offsets[row]) + begin, count)
+        begin += int(self.offsets[row])
+        found = self._pread(row, begin, count)
         if len(found) < count:
-            raise ValueError(
-                f"{self.place(row)}: cut short: expected {count} bytes, found {len(found)}."
-                f" Run {self.stage} with --force true."
-            )
+            raise self.cut_short(row, begin, count, len(found))
         return found
 
+    def cut_short(self, row: int, begin: int, expected: int, found: int) -> ValueError:
+        """The error for bytes from `begin` on that are not there."""
+        return ValueError(
+            f"{self.path(row)}: cut short: expected {expected} bytes at offset {begin} for {text(self.keys[row])},"
+            f" found {found}. Run {self.kind.stage} with --force true."
+        )
+
     def _pread(self, row: int, begin: int, count: int) -> bytes:
-        """`count` bytes of the ark that holds a row, fewer where it ends."""
-        file = self._open(int(self.ark_of_row[row]))
+        """`count` bytes of the file that holds a row, fewer where it ends."""
+        file = self.open(row)
         count = min(count, max(0, os.fstat(file.fileno()).st_size - begin))  # a damaged header may ask for any amount
         found = os.pread(file.fileno(), count, begin)
         while len(found) < count and (more := os.pread(file.fileno(), count - len(found), begin + len(found))):
             found += more
         return found
 
-    def _open(self, number: int) -> io.FileIO:
-        """The ark's file; beyond a number of open files the oldest is let go (its readers keep it alive)."""
-        file = self._files.get(number)
+    def open(self, row: int) -> io.FileIO:
+        """The file of a row; beyond a number of open files the oldest is let go (its readers keep it alive)."""
+        number = int(self.file_of_row[row])
+        file = self._open_files.get(number)
         if file is None:
             try:
-                file = io.FileIO(self.arks[number])
+                file = io.FileIO(os.fsdecode(self.files[number]))
             except FileNotFoundError:
                 raise ValueError(
-                    f"{self.folder}/{self.scp} points to {self.arks[number]}, which does not exist. Relative paths"
-                    f" start at the folder where {self.stage} ran; else run it again."
+                    f"{self.folder}/{self.kind.scp} points to {self.path(row)}, which does not exist. Relative paths"
+                    f" start at the folder where {self.kind.stage} ran; else run it again."
                 ) from None
-            self._files[number] = file
-            if len(self._files) > _MOST_OPEN_FILES:
-                del self._files[next(iter(self._files))]
+            self._open_files[number] = file
+            if len(self._open_files) > _MOST_OPEN_FILES:
+                del self._open_files[next(iter(self._open_files))]
         return file
+
+
+def _looped(read: Callable[[int, int], NDArray[T]], length: int, start: int, count: int) -> NDArray[T]:
+    """`count` rows from `start` (modulo the length) of what is repeated without end; `read` takes start and count."""
+    start %= length
+    if start + count <= length:
+        return read(start, count)
+    if count <= length:
+        head = read(0, count - (length - start))
+        return np.concatenate([read(start, length - start), head])
+    return read(0, length)[(start + np.arange(count)) % length]

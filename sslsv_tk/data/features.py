@@ -4,8 +4,8 @@ dump/fbank/SET has feats.scp (`utt path.ark:offset`), utt2num_frames, the tables
 with which settings the frames were computed. Kaldi's own folders are read as well.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, logs, seeds
-from sslsv_tk.data import directories, matrices, tables
-from sslsv_tk.data.arks import AudioArchive, looped
-from sslsv_tk.data.entries import ArkEntries
+from sslsv_tk.data import directories, indexes, matrices, tables
+from sslsv_tk.data.arks import AudioArchive
+from sslsv_tk.data.entries import Entries
+from sslsv_tk.data.indexes import Index, Kind
 from sslsv_tk.data.matrices import MatrixHeader
 from sslsv_tk.data.tables import text
 
@@ -23,40 +24,61 @@ STAGE = "stage 3 with --feats-type fbank"
 log = logs.logger("features")
 
 
-class FeatureArchive(ArkEntries):
-    """The un-normalised frames of a folder such as dump/fbank/voxceleb2: rows in the order of its feats.scp.
+def of_tables(folder: Path) -> Index:
+    """The index by feats.scp and utt2num_frames; lengths are read from every header where there is no such table."""
+    keys, paths, offsets = indexes.read_scp(folder / "feats.scp")
+    index = indexes.of_columns(keys, paths, offsets, np.zeros(len(keys), dtype=np.int64))
+    path = folder / "utt2num_frames"
+    if path.is_file():
+        frames = tables.integers(FEATURES.column(folder, path.name, keys), path)
+    else:
+        log.info("%s: no utt2num_frames; reading %d headers", folder, len(keys))
+        entries: Entries[np.float32] = Entries(folder, FEATURES, index)
+        frames = np.fromiter((_header(entries, row).rows for row in range(len(keys))), dtype=np.int64, count=len(keys))
+    if not (frames > 0).all():
+        raise ValueError(f"{path}:{(frames == 0).argmax() + 1}: an utterance without frames. Run {STAGE} again.")
+    return replace(index, lengths=frames)
 
-    `frames` (N,) lengths and `bands`, the width of all. The first read of each row compares the ark with the tables
-    and keeps what decodes it (9 bytes per row); later ones read the frames alone.
+
+def _header(entries: Entries[np.float32], row: int) -> MatrixHeader:
+    found = entries.head(row, matrices.MOST_HEADER_BYTES)
+    header = matrices.parse_header(found)
+    if header is None:
+        raise ValueError(
+            f"{entries.place(row)}: expected a binary Kaldi matrix ({', '.join(matrices.KINDS)}), found"
+            f" {found[:16]!r}. Run {STAGE} and --force true."
+        )
+    return header
+
+
+FEATURES = Kind("features.index", "feats.scp", "utt2num_frames", (), "features", "frames", STAGE, of_tables)
+
+
+class FeatureArchive(Entries[np.float32]):
+    """The un-normalised frames of a folder such as dump/fbank/voxceleb2; `bands` is the width of all.
+
+    The first read of each row compares the ark with the tables and keeps what decodes it (9 bytes per row); later ones
+    read the frames alone.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        super().__init__(folder, "feats.scp", STAGE)
-        self._kinds = np.full(len(self), len(matrices.KINDS), dtype=np.uint8)  # not verified
+    def __init__(self, folder: str | Path, opened: bytes = b"") -> None:
+        """`opened`: the head of the index that another process has of the folder."""
+        super().__init__(Path(folder), FEATURES, indexes.load(Path(folder), FEATURES, opened))
+        self._kinds = np.zeros(len(self), dtype=np.uint8)  # 0: not verified, else 1 + the place among matrices.KINDS
         self._minima = np.zeros(len(self), dtype=np.float32)
         self._ranges = np.zeros(len(self), dtype=np.float32)
-        first = self._header(0)
+        first = _header(self, 0)
         self.bands, self.first_kind = first.columns, first.kind
-        self.frames = self._read_lengths()
-        self._files = {}  # each process opens its own
-        if not (self.frames > 0).all():
-            line = int((self.frames == 0).argmax()) + 1
-            raise ValueError(f"{self.folder}/utt2num_frames:{line}: an utterance without frames. Run {STAGE} again.")
+        self._open_files.clear()  # each process opens its own
 
-    def _read_lengths(self) -> NDArray[np.int64]:
-        """Frames of each row, from utt2num_frames; from every header where a folder has no such table."""
-        path = self.folder / "utt2num_frames"
-        if path.is_file():
-            return tables.integers(self.column(path.name), path)
-        log.info("%s: no utt2num_frames; reading %d headers", self.folder, len(self))
-        return np.fromiter((self._header(row).rows for row in range(len(self))), dtype=np.int64, count=len(self))
+    @property
+    def frames(self) -> NDArray[np.int64]:
+        """(N,) lengths."""
+        return self.lengths
 
     def read(self, row: int, start: int, count: int) -> NDArray[np.float32]:
         """Frames [start, start + count) of an utterance, (count, bands); of a column-major matrix all or none."""
-        if start < 0 or count < 0 or start + count > self.frames[row]:
-            raise ValueError(
-                f"{text(self.keys[row])} has {self.frames[row]} frames; [{start}, {start + count}) is not inside."
-            )
+        self.require_inside(row, start, count)
         header = self._verified(row)
         if header.kind == matrices.COLUMN_MAJOR:
             if count != header.rows:
@@ -64,10 +86,6 @@ class FeatureArchive(ArkEntries):
             return matrices.decode_whole(self.stretch(row, 0, header.size))
         begin = header.place_of_row(start)
         return matrices.decode_rows(header, self.stretch(row, begin, header.place_of_row(start + count) - begin))
-
-    def read_looped(self, row: int, start: int, count: int) -> NDArray[np.float32]:
-        """(count, bands) from frame `start` (modulo the length) of the utterance repeated without end."""
-        return looped(functools.partial(self.read, row), int(self.frames[row]), start, count)
 
     def require_rows(self) -> None:
         """ValueError where frames cannot be read without the whole utterance (the kind of the first row decides)."""
@@ -82,28 +100,17 @@ class FeatureArchive(ArkEntries):
 
     def _verified(self, row: int) -> MatrixHeader:
         """The header of a row; at the first read from the ark, then from memory."""
-        code = int(self._kinds[row])
-        if code < len(matrices.KINDS):
+        if code := int(self._kinds[row]):
             extent = (float(self._minima[row]), float(self._ranges[row]))
-            return MatrixHeader(matrices.KINDS[code], int(self.frames[row]), self.bands, *extent)
-        header = self._header(row)
+            return MatrixHeader(matrices.KINDS[code - 1], int(self.frames[row]), self.bands, *extent)
+        header = _header(self, row)
         if (header.rows, header.columns) != (self.frames[row], self.bands):
             raise ValueError(
                 f"{self.place(row)}: expected {self.frames[row]} frames of {self.bands} bands, found {header.rows} of"
                 f" {header.columns}. Run {STAGE} and --force true."
             )
         self._minima[row], self._ranges[row] = header.minimum, header.range
-        self._kinds[row] = matrices.KINDS.index(header.kind)
-        return header
-
-    def _header(self, row: int) -> MatrixHeader:
-        found = self.head(row, matrices.MOST_HEADER_BYTES)
-        header = matrices.parse_header(found)
-        if header is None:
-            raise ValueError(
-                f"{self.place(row)}: expected a binary Kaldi matrix ({', '.join(matrices.KINDS)}), found"
-                f" {found[:16]!r}. Run {STAGE} and --force true."
-            )
+        self._kinds[row] = 1 + matrices.KINDS.index(header.kind)
         return header
 
 
@@ -164,12 +171,14 @@ class CopiedFeatures:
     def __init__(self, clean: FeatureArchive, copies: Sequence[str]) -> None:
         clean.require_rows()
         self.clean, self.names = clean, tuple(copies)
-        everyone = np.arange(len(clean), dtype=np.int32)
         self._archives: list[FeatureArchive] = []
         self._rows: list[NDArray[np.int32]] = []
         for name in copies:
             self._archives.append(clean if name == "clean" else self._open(name))
-            self._rows.append(everyone if name == "clean" else self._rows_of(self._archives[-1], name))
+            self._rows.append(self._rows_of(self._archives[-1], "" if name == "clean" else f"-{name}"))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CopiedFeatures, (self.clean, self.names)  # the rows are found again: loader workers are sent none
 
     def _open(self, name: str) -> FeatureArchive:
         folder = self.clean.folder.with_name(f"{self.clean.folder.name}_{name}")
@@ -184,9 +193,13 @@ class CopiedFeatures:
             raise ValueError(f"{folder} has {archive.bands} bands, {self.clean.folder} {self.clean.bands}.")
         return archive
 
-    def _rows_of(self, copy: FeatureArchive, name: str) -> NDArray[np.int32]:
-        """(N,) the row of the copy of each clean utterance."""
-        rows = directories.find_rows(copy.keys, np.char.add(self.clean.keys, f"-{name}".encode()))
+    def _rows_of(self, copy: FeatureArchive, ending: str) -> NDArray[np.int32]:
+        """(N,) the row of the copy of each clean utterance: often its own, which is looked at first."""
+        rows = np.arange(len(self.clean), dtype=np.int32)
+        for block in tables.blocks(len(rows)):
+            keys = tables.joined(self.clean.keys[block], ending.encode())
+            if not np.array_equal(copy.keys[block], keys):
+                rows[block] = directories.find_rows(copy.keys, keys)
         if (rows < 0).any():
             lacking = self.clean.keys[rows < 0]
             raise ValueError(
@@ -200,7 +213,7 @@ class CopiedFeatures:
                 f"{copy.folder}: {text(copy.keys[rows[row]])} has {copy.frames[rows[row]]} frames, the clean one"
                 f" {self.clean.frames[row]}. Run {STAGE} and --force true."
             )
-        return rows.astype(np.int32)
+        return rows
 
     def draw(self, seed: int, epoch: int, utterance_B: NDArray[np.int64], turn: int) -> NDArray[np.int64]:
         """(B,) which copy augmented segment number `turn` (from 0) of each utterance is cut from.
@@ -212,5 +225,5 @@ class CopiedFeatures:
         return np.argsort(u_BC, axis=1, kind="stable")[:, turn % len(self.names)]
 
     def read_looped(self, copy: int, row: int, start: int, count: int) -> NDArray[np.float32]:
-        """(count, bands) of a copy of the clean row; see FeatureArchive.read_looped."""
+        """(count, bands) of a copy of the clean row; see Entries.read_looped."""
         return self._archives[copy].read_looped(int(self._rows[copy][row]), start, count)

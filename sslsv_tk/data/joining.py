@@ -1,7 +1,7 @@
 """Stage 3, raw, after all parts: every utterance is there once, and the tables of dump/raw/SET are written.
 
 OUT/wav.scp, utt2samples, utt2spk, ...   all parts together (utt2offset and segments too where wav files are indexed)
-OUT/audio.index                          the same in binary, mapped by readers; see data/audio_index.py
+OUT/audio.index                          the same in binary, mapped by readers; see data/indexes.py
 OUT/made.json                            what made the folder, written last
 """
 
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, logs
-from sslsv_tk.data import audio_index, directories, parts, riff, tables
+from sslsv_tk.data import directories, indexes, parts, riff, tables
+from sslsv_tk.data.arks import AUDIO, OFFSETS
 from sslsv_tk.data.directories import DataDirectory
 from sslsv_tk.data.parts import Part, PartRecord
 from sslsv_tk.data.tables import Words
@@ -55,7 +56,7 @@ def finish(data: Path, out: Path, num_jobs: int, force: bool = False) -> None:
     Writes the tables of `out`, removes what earlier or killed runs left there, and made.json last.
     """
     if not force and is_complete(data, out):
-        audio_index.write(out)
+        indexes.write(out, AUDIO)
         log.info("%s is complete; nothing to do", out)
         return
     if num_jobs < 1:
@@ -124,7 +125,7 @@ def _numbers(part: Part, name: str, keys: Words) -> NDArray[np.int64]:
 def _packed(part: Part) -> tuple[Words, Words, NDArray[np.int64], NDArray[np.int64]]:
     keys, values = tables.read_table(part.file("wav.J.scp"))
     samples = _numbers(part, "utt2samples.J", keys)
-    _, _, offsets = audio_index.read_scp(part.file("wav.J.scp"))
+    _, _, offsets = indexes.read_scp(part.file("wav.J.scp"))
     implied = int(offsets[-1]) + riff.HEADER_BYTES + 2 * int(samples[-1])
     size = part.file("wav.J.ark").stat().st_size
     if implied != size:
@@ -169,9 +170,9 @@ def _write(out: Path, whole: DataDirectory, found: _Tables) -> None:
     kept = whole.select(directories.find_rows(whole.keys, found.keys))
     tables.write_table(out / "utt2samples", found.keys, found.samples)
     if found.offsets is None:
-        (out / audio_index.OFFSETS).unlink(missing_ok=True)
+        (out / OFFSETS).unlink(missing_ok=True)
     else:
-        tables.write_table(out / audio_index.OFFSETS, found.keys, found.offsets)
+        tables.write_table(out / OFFSETS, found.keys, found.offsets)
     DataDirectory(
         found.keys,
         found.values,
@@ -181,7 +182,7 @@ def _write(out: Path, whole: DataDirectory, found: _Tables) -> None:
         kept.categories,
         cuts=None if found.offsets is None else kept.cuts,
     ).write(out)
-    audio_index.write(out)
+    indexes.write(out, AUDIO)
 
 
 def _remove_strays(out: Path, num_jobs: int) -> None:

@@ -6,7 +6,6 @@ OUT/{feats.scp,utt2num_frames,wav.scp,utt2spk,...,made.json}      all of it, mad
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from array import array
 from collections.abc import Callable, Iterator, Mapping
@@ -19,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, logs
-from sslsv_tk.data import copies, copy_tables, directories, matrices, tables
-from sslsv_tk.data.arks import AudioArchive
+from sslsv_tk.data import copies, copy_tables, directories, indexes, matrices, tables
+from sslsv_tk.data.arks import AUDIO, AudioArchive
 from sslsv_tk.data.directories import DataDirectory
+from sslsv_tk.data.features import FEATURES
 from sslsv_tk.data.tables import Words, text
 from sslsv_tk.extraction.folder import BLOCK, blocks_of_job
 
@@ -69,11 +69,10 @@ class FeatureSource:
 
     def inputs(self) -> dict[str, str]:
         """What decides the features, as digests by name."""
-        found = {f"{name} of the audio": _digest(self.audio / name) for name in ("wav.scp", "utt2samples")}
+        found = _digests(self.audio, "the audio")
         if self.copy is not None and self.clip_folder is not None:
-            found[copies.TABLE] = copy_tables.table_digest(self.copy)
-            names = ("wav.scp", "utt2samples")
-            found |= {f"{name} of {self.clip_folder.name}": _digest(self.clip_folder / name) for name in names}
+            found[copies.TABLE] = artifacts.file_digest(self.copy / copies.TABLE)
+            found |= _digests(self.clip_folder, self.clip_folder.name)
         return found
 
     def tables(self) -> DataDirectory:
@@ -85,12 +84,10 @@ class FeatureSource:
         return DataDirectory(self.keys, clean.values, speakers, clean.recordings, clean.durations)
 
 
-def _digest(path: Path) -> str:
-    """A digest of a whole table."""
-    if not path.is_file():
-        raise ValueError(f"{path.parent}: no {path.name}, so not a folder of packed audio. Run stage 3 to make it.")
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+def _digests(folder: Path, called: str) -> dict[str, str]:
+    """Digests of the tables of packed audio."""
+    names = (AUDIO.scp, AUDIO.lengths)
+    return {f"{name} of {called}": artifacts.file_digest(AUDIO.require(folder, name)) for name in names}
 
 
 @dataclass(frozen=True)
@@ -201,11 +198,16 @@ class FeatureFolder:
         tables.write_table(self.out / "feats.scp", keys, places)
         tables.write_table(self.out / "utt2num_frames", keys, lengths)
         self.source.tables().write(self.out)
+        self.write_index()
         for stray in (self.out / "parts").iterdir():
             if not stray.name.isdigit() or int(stray.name) > self.jobs:
                 shutil.rmtree(stray)
         artifacts.record(self.out, self.options, {**self.inputs, _ARKS: self._sizes()})
         log.info("%s: %d utterances, %d frames", self.out, len(keys), int(lengths.sum()))
+
+    def write_index(self) -> None:
+        """Write features.index, which readers map, unless it is there."""
+        indexes.write(self.out, FEATURES)
 
     def _read_part(self, job: int) -> tuple[Words, Words, NDArray[np.int64]] | None:
         """Keys, places and lengths of a part; None for an empty one."""

@@ -8,7 +8,7 @@ import yaml
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts
-from sslsv_tk.data.arks import read_scp
+from sslsv_tk.data.indexes import read_scp
 from sslsv_tk.data.tables import Words, text
 
 _VECTOR = np.dtype([("marker", "S6"), ("dimension", "<i4")])  # then that many float32

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sslsv_tk.data import arks, directories, matrices, repair, shares, table_sets, tables, trials
+from sslsv_tk.data import arks, directories, indexes, matrices, repair, shares, table_sets, tables, trials
 from sslsv_tk.data.corpora import Corpus, prepare
 from sslsv_tk.data.features import FeatureArchive
 from sslsv_tk.data.tables import as_words
@@ -39,7 +39,7 @@ def read_or_one_line(read: Callable[[], object]) -> None:
         lambda path: tables.read_columns(path, 4, may_lack_newline=True),
         lambda path: tables.numbers(tables.read_rows(path)[1], path),
         lambda path: tables.integers(tables.read_rows(path)[1], path),
-        arks.read_scp,
+        indexes.read_scp,
         trials.read_columns,
         lambda path: trials.read_trials(path, KEYS),
         lambda path: trials.named_rows(path, KEYS),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sslsv_tk import seeds
-from sslsv_tk.data import arks
+from sslsv_tk.data import entries
 from sslsv_tk.data.arks import AudioArchive, write_pcm_ark
 from sslsv_tk.data.tables import write_table
 
@@ -125,7 +125,7 @@ def test_memory_and_open_files_stay_flat_over_epochs(tmp_path):
 
 
 def test_no_more_files_are_open_than_the_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(arks, "_MOST_OPEN_FILES", 2)
+    monkeypatch.setattr(entries, "_MOST_OPEN_FILES", 2)
     keys, scp = [f"u{part}" for part in range(5)], []
     for part, key in enumerate(keys):
         write_pcm_ark([(key, np.full(9, part, np.int16))], tmp_path / f"{part}.ark", tmp_path / "s", tmp_path / "u")

@@ -109,7 +109,7 @@ def test_lengths_come_from_the_headers_where_kaldi_left_no_table(tmp_path):
 def test_a_pickled_archive_reads_the_same_and_takes_no_open_file_along(archives, whole):
     archives["CM2"].read(3, 0, 1)
     copy = pickle.loads(pickle.dumps(archives["CM2"]))
-    assert copy._files == {}
+    assert copy._open_files == {}
     np.testing.assert_array_equal(copy.read(3, 0, len(whole["CM2"][3])), whole["CM2"][3])
 
 
@@ -130,7 +130,9 @@ def test_an_ark_cut_short_names_ark_offset_and_bytes(tmp_path):
     ark = tmp_path / "feats.ark"
     os.truncate(ark, ark.stat().st_size - 30)
     assert archive.read(1, 0, 8).shape == (8, 5)
-    with pytest.raises(ValueError, match=r"feats\.ark:219: b: cut short: expected 200 bytes, found 170\. Run stage 3"):
+    with pytest.raises(
+        ValueError, match=r"feats\.ark: cut short: expected 200 bytes at offset 234 for b, found 170\. Run stage 3"
+    ):
         archive.read(1, 0, 10)
 
 
@@ -138,7 +140,7 @@ def test_an_ark_of_other_utterances_is_noticed_at_the_first_read(tmp_path):
     archive = FeatureArchive(write(tmp_path, matrices({"a": 10})))
     write(tmp_path / "other", matrices({"b": 10}))
     os.replace(tmp_path / "other" / "feats.ark", tmp_path / "feats.ark")
-    with pytest.raises(ValueError, match=r"a: expected this key before the offset, found 'b '"):
+    with pytest.raises(ValueError, match=r"expected the key a before offset 2, found 'b '"):
         archive.read(0, 0, 1)
 
 
@@ -150,7 +152,7 @@ def test_a_matrix_of_another_size_is_noticed_at_the_first_read(tmp_path, rows, b
         archive.read(0, 0, 1)
 
 
-@pytest.mark.parametrize("contents", [b"a RIFF" + bytes(60), b"a \0BFM ", b"a [ 1 2 ]\n", b""])
+@pytest.mark.parametrize("contents", [b"a RIFF" + bytes(60), b"a \0BFM ", b"a [ 1 2 ]\n", b"a "])
 def test_what_is_no_matrix_is_described(tmp_path, contents):
     write(tmp_path, matrices({"a": 10}))
     (tmp_path / "feats.ark").write_bytes(contents)
@@ -158,10 +160,17 @@ def test_what_is_no_matrix_is_described(tmp_path, contents):
         FeatureArchive(tmp_path)
 
 
+def test_an_empty_ark_is_cut_short(tmp_path):
+    write(tmp_path, matrices({"a": 10}))
+    (tmp_path / "feats.ark").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"feats\.ark: cut short: expected 24 bytes at offset 0 for a, found 0"):
+        FeatureArchive(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "contents", "message"),
     [
-        ("feats.scp", None, "no feats.scp in it. Run stage 3 with --feats-type fbank"),
+        ("feats.scp", None, "no feats.scp, so not a folder of features. Run stage 3 with --feats-type fbank"),
         ("feats.scp", "a x.ark\n", r"feats\.scp:1"),
         ("feats.scp", "a gone.ark:2\n", r"points to gone\.ark, which does not exist"),
         ("utt2num_frames", "a 0\n", r"utt2num_frames:1: an utterance without frames"),

@@ -18,8 +18,8 @@ import soundfile
 
 from sslsv_tk import artifacts, logs
 from sslsv_tk.bin import finish_packing, pack_audio
-from sslsv_tk.data import joining, packing
-from sslsv_tk.data.arks import AudioArchive
+from sslsv_tk.data import indexes, joining, packing
+from sslsv_tk.data.arks import AUDIO, AudioArchive
 from sslsv_tk.data.corpora import Corpus, prepare
 from sslsv_tk.data.directories import DataDirectory
 from sslsv_tk.data.parts import Part, Wanted
@@ -276,4 +276,4 @@ def test_finish_repairs_a_damaged_index(tmp_path, data):
     (tmp_path / "out" / "audio.index").write_bytes(b"nonsense")
     words = ["--data", str(data), "--out", str(tmp_path / "out"), "--num-jobs", "2"]
     assert logs.run_command(finish_packing.main, words) == 0
-    assert AudioArchive(tmp_path / "out")._index.head is not None
+    assert indexes.mapped(tmp_path / "out", AUDIO) is not None

@@ -17,20 +17,20 @@ import yaml
 from sslsv_tk import artifacts, config
 from sslsv_tk.data import (
     adoption,
-    audio_index,
     copies,
     copy_tables,
     directories,
     disk_space,
     headers,
     in_place,
+    indexes,
     repair,
     table_sets,
     tables,
     trials,
     vad,
 )
-from sslsv_tk.data.arks import AudioArchive, write_pcm_ark
+from sslsv_tk.data.arks import AUDIO, AudioArchive, write_pcm_ark
 from sslsv_tk.data.directories import DataDirectory
 from sslsv_tk.data.features import FeatureArchive
 from sslsv_tk.report import comparison, results, score_file, system
@@ -151,7 +151,7 @@ def make_audio_ark(folder: Path) -> None:
 
 def make_indexed_ark(folder: Path) -> None:
     make_audio_ark(folder)
-    audio_index.write(folder)
+    indexes.write(folder, AUDIO)
 
 
 def read_audio_ark(folder: Path) -> None:
