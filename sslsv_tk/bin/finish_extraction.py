@@ -16,7 +16,7 @@ def get_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--system", type=Path, required=True, help="folder of the system, exp/SYSTEM")
-    parser.add_argument("--checkpoint", default="averaged", help="averaged, latest, or the number of an epoch")
+    parser.add_argument("--checkpoint", default="averaged", help="averaged, latest, best, or the number of an epoch")
     parser.add_argument(
         "--data", type=Path, required=True, help="packed audio, dump/raw/SET, or features, dump/fbank/SET"
     )

@@ -19,8 +19,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint",
         default=DEFAULT_CHECKPOINT,
-        help="whose embeddings: averaged, latest or an epoch number; all but averaged end the names of set and list "
-        "(default: %(default)s)",
+        help="whose embeddings: averaged, latest, best or an epoch number; all but averaged end the names of set and "
+        "list (default: %(default)s)",
     )
     parser.add_argument("--data", type=Path, required=True, help="data directory that was extracted, dump/raw/SET")
     parser.add_argument("--trials", type=Path, required=True, help="trial list, data/SET/trials_LIST")

@@ -36,6 +36,15 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="folder of the system, exp/SYSTEM")
     parser.add_argument("--continue-from", type=Path, help="system of stage 4 whose last checkpoint to go on from")
     parser.add_argument("--positives", type=Path, help="YAML file with the positives of stage 5; wins over --config")
+    parser.add_argument(
+        "--validation-data", type=Path, metavar="DIR", help="packed audio or features of a set whose EER to watch"
+    )
+    parser.add_argument(
+        "--validation-trials",
+        type=Path,
+        metavar="LIST",
+        help="its trials, data/SET/trials_LIST, some thousands; scored every training.validation_epochs epochs",
+    )
     parser.add_argument("--device", choices=devices.CHOICES, default="auto", help="auto: the GPU if there is one")
     parser.add_argument("--force", choices=["true", "false"], default="false", help="remove what is there, train anew")
     return parser
@@ -43,10 +52,20 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, load, train."""
-    options = get_parser().parse_args(arguments)
+    parser = get_parser()
+    options = parser.parse_args(arguments)
+    if (options.validation_data is None) != (options.validation_trials is None):
+        parser.error("--validation-data and --validation-trials belong together")
     files = [*options.config, *([options.positives] if options.positives else [])]
     system = config.load(SystemConfig, *files, overrides=options.set)
-    run = RunOptions(options.train_set, options.augmentation, options.out, options.continue_from)
+    run = RunOptions(
+        options.train_set,
+        options.augmentation,
+        options.out,
+        options.continue_from,
+        options.validation_data,
+        options.validation_trials,
+    )
     train(system, run, devices.choose(options.device), force=options.force == "true")
 
 

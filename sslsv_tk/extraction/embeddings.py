@@ -21,12 +21,8 @@ _MOST_SAMPLES = 16_000 * 120  # of audio in a batch, which bounds memory
 _MOST_FRAMES = 100 * 120  # of features
 
 
-def batches_of_block(
-    lengths_N: NDArray[np.integer], start: int, most: int | None = None
-) -> Iterator[NDArray[np.int64]]:
-    """Rows of the block that begins at `start`, in batches of one length, of `most` samples (or frames) together."""
-    most = _MOST_SAMPLES if most is None else most
-    rows = np.arange(start, min(start + BLOCK, len(lengths_N)))
+def batches_of_rows(lengths_N: NDArray[np.integer], rows: NDArray[np.int64], most: int) -> Iterator[NDArray[np.int64]]:
+    """The rows in batches of one length, of `most` samples (or frames) together."""
     rows = rows[np.argsort(lengths_N[rows], kind="stable")]
     for group in np.split(rows, np.flatnonzero(np.diff(lengths_N[rows])) + 1):
         size = max(1, most // int(lengths_N[group[0]]))
@@ -65,9 +61,14 @@ class Extractor:
 
     def block(self, archive: Archive, start: int) -> NDArray[np.float32]:
         """Embeddings of a block in the order of its rows."""
-        stop = min(start + BLOCK, len(archive))
-        block = np.empty((stop - start, self.encoder.dimension), dtype=np.float32)
-        most = _MOST_FRAMES if isinstance(archive, FeatureArchive) else _MOST_SAMPLES
-        for rows in batches_of_block(_lengths(archive), start, most):
-            block[rows - start] = self.embed(archive, rows)
+        block_rows = np.arange(start, min(start + BLOCK, len(archive)))
+        block = np.empty((len(block_rows), self.encoder.dimension), dtype=np.float32)
+        for rows, embeddings in self.all(archive, block_rows):
+            block[rows - start] = embeddings
         return block
+
+    def all(self, archive: Archive, rows: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Rows of any lengths, some at a time, with their embeddings; in the order of their lengths."""
+        most = _MOST_FRAMES if isinstance(archive, FeatureArchive) else _MOST_SAMPLES
+        for batch in batches_of_rows(_lengths(archive), rows, most):
+            yield batch, self.embed(archive, batch)

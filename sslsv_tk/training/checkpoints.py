@@ -5,6 +5,7 @@
     checkpoints/sampler-<step>.pt   queues and clusters that belong to the checkpoint of that step
     checkpoints/<N>epoch.pt    the model after N epochs (0: untrained): for averaging and extraction
     checkpoints/averaged.pt    the mean of the last epochs
+    checkpoints/best.pt        the model of the lowest validation EER, where one is asked for
 
 Each appears by a rename. A sampler file is written before the checkpoint that names it and its checksum, and
 removed after no checkpoint names it any more. Torch, seconds to load, is loaded where a file is read or written:
@@ -143,11 +144,12 @@ class CheckpointFolder:
         return sorted(int(match[1]) for match in found if match)
 
     def path_of(self, which: str) -> Path:
-        """The file of `averaged`, `latest` or an epoch number; a ValueError lists what there is."""
+        """The file of `averaged`, `latest`, `best` or an epoch number; a ValueError lists what there is."""
         name = f"{which}epoch.pt" if which.isdigit() else f"{which}.pt"
         path = self.folder / name
-        if not re.fullmatch(r"\d+|averaged|latest", which) or not path.exists():
-            there = ["latest"] * (self.folder / "latest.pt").exists() + [str(epoch) for epoch in self.epochs()]
+        if not re.fullmatch(r"\d+|averaged|latest|best", which) or not path.exists():
+            there = [name for name in ("latest", "best") if (self.folder / f"{name}.pt").exists()]
+            there += map(str, self.epochs())
             raise ValueError(
                 f"{path}: no such checkpoint. There are: {', '.join(there) or 'none; run stage 4 (and 5) first'}."
             )

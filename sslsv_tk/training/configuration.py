@@ -55,11 +55,20 @@ class TrainingConfig:
     checkpoint_minutes: float = 10.0  # a checkpoint at least so often; one is written at each epoch's end anyway
     keep_epochs: int = 10  # newest epoch files kept; every keep_every-th is kept as well
     keep_every: int = 10
+    validation_epochs: int = 5  # epochs between two EERs of the validation list, where one is given
     average_epochs: int = 10  # epochs whose weights averaged.pt is the mean of
     loader_workers: int = 4  # processes that read audio; 0: the training process itself
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "log_steps", "keep_epochs", "keep_every", "average_epochs"):
+        for name in (
+            "epochs",
+            "batch_size",
+            "log_steps",
+            "keep_epochs",
+            "keep_every",
+            "average_epochs",
+            "validation_epochs",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"training.{name} must be at least 1; found {getattr(self, name)}.")
         if not 0 <= self.seed < 2**63:

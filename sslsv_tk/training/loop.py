@@ -22,6 +22,7 @@ from sslsv_tk.training.inputs import Inputs
 from sslsv_tk.training.optimisation import clip_gradients, learning_rate, make_optimiser, set_learning_rate
 from sslsv_tk.training.records import RunningMeans, RunRecords, line
 from sslsv_tk.training.step import TrainingStep
+from sslsv_tk.training.validation import Validation
 
 _FILLING = -1  # stands for the epoch in the draws of the pass that fills the queues
 _log = logging.getLogger("train")
@@ -50,6 +51,7 @@ class Parts:
     segments: TrainingSegments
     inputs: Inputs
     diagnostics: PositiveDiagnostics
+    validation: Validation | None = None
     labels_N: Tensor | None = None  # true speakers, for methods that need them
     continued: bool = False
 
@@ -225,6 +227,9 @@ class Trainer:
         self._record("epoch", numbers)
         self.whole_epoch.clear()
         self.checkpoints.save_epoch(place.epoch, self.method.weights())
+        validation = self.parts.validation
+        if validation is not None and validation.is_due(place.epoch):
+            self._record("validation", validation.score(self.method, place.epoch, self.device))
         self._save()
 
     # -- saying so -----------------------------------------------------------------------------------------------
@@ -245,7 +250,7 @@ class Trainer:
 
     def _record(self, kind: str, numbers: dict[str, float]) -> None:
         place = self.place
-        epoch = place.epoch if kind == "epoch" else place.epoch + 1
+        epoch = place.epoch if kind in ("epoch", "validation") else place.epoch + 1
         _log.info("%s", line({"kind": kind, "epoch": epoch, "step": place.step, **numbers}))
         self.records.write({"kind": kind, "epoch": epoch, **numbers}, place.step)
 

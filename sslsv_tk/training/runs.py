@@ -14,6 +14,7 @@ from sslsv_tk import config as configuration
 from sslsv_tk.data import directories
 from sslsv_tk.data.batches import EpochBatches
 from sslsv_tk.data.features import Archive
+from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.methods.base import Method
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
 from sslsv_tk.segments import REFERENCE
@@ -22,6 +23,7 @@ from sslsv_tk.training.configuration import SystemConfig
 from sslsv_tk.training.diagnostics import PositiveDiagnostics
 from sslsv_tk.training.loop import Parts, Trainer
 from sslsv_tk.training.step import TrainingStep
+from sslsv_tk.training.validation import Validation, ValidationList
 
 # What may differ when a run goes on: it changes no number of the model. A stage 4 may also be lengthened.
 _FREE = (
@@ -32,6 +34,7 @@ _FREE = (
     "keep_epochs",
     "keep_every",
     "average_epochs",
+    "validation_epochs",
     "loader_workers",
 )
 _log = logging.getLogger("train")
@@ -45,6 +48,8 @@ class RunOptions:
     augmentation: Path  # folder with musan_* and rirs, dump/raw; features are augmented already
     system: Path  # exp/SYSTEM
     continue_from: Path | None = None  # exp/BASE: stage 5
+    validation_data: Path | None = None  # what is scored while training goes on, packed or computed as train_set is,
+    validation_trials: Path | None = None  # and the trial list; both or neither
 
 
 def train(config: SystemConfig, options: RunOptions, device: torch.device, force: bool = False) -> None:
@@ -160,9 +165,18 @@ def make_parts(config: SystemConfig, options: RunOptions, device: torch.device) 
         segments,
         inputs,
         diagnostics,
+        validation=_make_validation(config, options),
         labels_N=torch.from_numpy(speakers_N).long().to(device) if method.needs_labels else None,
         continued=options.continue_from is not None,
     )
+
+
+def _make_validation(config: SystemConfig, options: RunOptions) -> Validation | None:
+    if options.validation_data is None or options.validation_trials is None:
+        return None
+    listed = ValidationList(options.validation_data, options.validation_trials, config.training.validation_epochs)
+    archive = material.open_archive(config.frontend, listed.data)
+    return Validation(listed, archive, FrontEnd(config.frontend, assembly.encoder_class(config).input), options.system)
 
 
 def _make_sampler(config: SystemConfig, archive: Archive, method: Method, device: torch.device) -> PositiveSampler:

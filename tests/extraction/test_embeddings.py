@@ -15,8 +15,7 @@ from small_corpus import pack, pack_all, write_configuration
 from sslsv_tk import logs
 from sslsv_tk.bin import average_checkpoints, extract_embeddings, finish_extraction, train
 from sslsv_tk.data.arks import AudioArchive
-from sslsv_tk.extraction import embeddings
-from sslsv_tk.extraction.embeddings import batches_of_block
+from sslsv_tk.extraction.embeddings import batches_of_rows
 from sslsv_tk.extraction.folder import BLOCK, blocks_of_job
 from sslsv_tk.training import assembly
 from sslsv_tk.training.evaluation import ExtractionOptions, load_extractor
@@ -122,11 +121,7 @@ def test_batches_of_a_block(samples, block, most):
     start = block * BLOCK
     if start >= len(samples):
         return
-    before, embeddings._MOST_SAMPLES = embeddings._MOST_SAMPLES, most
-    try:
-        batches = list(batches_of_block(samples, start))
-    finally:
-        embeddings._MOST_SAMPLES = before
+    batches = list(batches_of_rows(samples, np.arange(start, min(start + BLOCK, len(samples))), most))
     assert sorted(np.concatenate(batches)) == list(range(start, min(start + BLOCK, len(samples))))
     for rows in batches:
         assert len(set(samples[rows])) == 1, "a batch holds one length: nothing is padded"
