@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sslsv_tk.encoders.base import Encoder
+from sslsv_tk.nn.excitation import SqueezeExcitation
 from sslsv_tk.nn.pooling import SelfAttentivePooling, StatisticsPooling
 
 
@@ -37,22 +38,6 @@ class FastResNet34Config:
 _STRIDES = (1, 2, 2, 1)  # of the first block of each stage, over bands and frames
 
 
-class SqueezeExcitation(nn.Module):
-    """Scale each channel by a gate computed from all channels' means (Hu, Shen and Sun, CVPR 2018)."""
-
-    def __init__(self, channels: int, reduction: int) -> None:
-        super().__init__()
-        self.gate = nn.Sequential(
-            nn.Linear(channels, channels // reduction),
-            nn.ReLU(),
-            nn.Linear(channels // reduction, channels),
-            nn.Sigmoid(),
-        )
-
-    def forward(self, x_BCFL: Tensor) -> Tensor:
-        return x_BCFL * self.gate(x_BCFL.mean((2, 3)))[:, :, None, None]
-
-
 class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions (ReLU before the first batch norm, as in the authors' code), a gate, and the shortcut."""
 
@@ -62,7 +47,7 @@ class ResidualBlock(nn.Module):
         self.norm1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(outputs)
-        self.excitation = SqueezeExcitation(outputs, reduction)
+        self.excitation = SqueezeExcitation(outputs, outputs // reduction)
         self.relu = nn.ReLU()
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class SelfAttentivePooling(nn.Module):
@@ -33,3 +34,40 @@ class StatisticsPooling(nn.Module):
         frames_BCL = frames_BCL.float()
         variance = frames_BCL.var(-1, unbiased=False)
         return torch.cat([frames_BCL.mean(-1), torch.sqrt(variance + 1e-5)], dim=1)
+
+
+class AttentiveStatisticsPooling(nn.Module):
+    """Mean and standard deviation of the frames, weighted per channel by an attention that sees the whole utterance.
+
+    Okabe et al., Interspeech 2018; channel by channel and with global context: Desplanques, Thienpondt and Demuynck,
+    "ECAPA-TDNN", Interspeech 2020, section 3.1. `attention` is the width of the layer before the weights.
+    """
+
+    def __init__(self, channels: int, attention: int) -> None:
+        super().__init__()
+        self.hidden = nn.Conv1d(3 * channels, attention, 1)  # of each frame, the mean and the deviation
+        self.norm = nn.BatchNorm1d(attention)
+        self.score = nn.Conv1d(attention, channels, 1)
+        self.output = 2 * channels
+
+    def forward(self, frames_BCL: Tensor) -> Tensor:
+        """(B, C, L) to (B, 2C)."""
+        frames_BCL = frames_BCL.float()
+        uniform = frames_BCL.new_full((1, 1, 1), 1 / frames_BCL.shape[-1])
+        context_BG = torch.cat(_weighted_statistics(frames_BCL, uniform), dim=1)
+        hidden_BHL = torch.tanh(self.norm(functional.relu(self._attend(frames_BCL, context_BG))))
+        weight_BCL = torch.softmax(self.score(hidden_BHL).float(), dim=-1)
+        return torch.cat(_weighted_statistics(frames_BCL, weight_BCL), dim=1)
+
+    def _attend(self, frames_BCL: Tensor, context_BG: Tensor) -> Tensor:
+        """The hidden layer. Mean and deviation are the same for all frames: their part is computed once."""
+        channels, weight = frames_BCL.shape[1], self.hidden.weight
+        of_context_BH = functional.linear(context_BG, weight[:, channels:, 0], self.hidden.bias)
+        return functional.conv1d(frames_BCL, weight[:, :channels]) + of_context_BH.unsqueeze(-1)
+
+
+def _weighted_statistics(frames_BCL: Tensor, weight_BCL: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (B, C) under weights whose sum over the frames is 1."""
+    mean_BC = (frames_BCL * weight_BCL).sum(-1)
+    variance_BC = ((frames_BCL - mean_BC.unsqueeze(-1)).square() * weight_BCL).sum(-1)
+    return mean_BC, variance_BC.clamp(min=1e-12).sqrt()

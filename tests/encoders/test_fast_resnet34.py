@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config, SqueezeExcitation, from_authors
+from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config, from_authors
 
 COMPILE = bool(os.environ.get("SSLSV_TEST_COMPILE"))
 THIN = FastResNet34Config(widths=(8, 8, 16, 16), blocks=(1, 1, 2, 1), dimension=24)
@@ -106,16 +106,6 @@ def test_the_strides_are_those_of_the_authors() -> None:
         block.register_forward_hook(lambda _module, _input, output: shapes.append(output.shape[2:]))
     encoder(frames(1, 200, 40))
     assert [tuple(shape) for shape in shapes] == [(20, 200), (10, 100), (5, 50), (5, 50)]
-
-
-def test_squeeze_and_excitation_scales_each_channel() -> None:
-    torch.manual_seed(0)
-    layer, x = SqueezeExcitation(8, 4), torch.randn(2, 8, 3, 5)
-    means = x.sum((2, 3)) / 15
-    hidden = (means @ layer.gate[0].weight.T + layer.gate[0].bias).clamp(min=0)
-    gates = 1 / (1 + (-(hidden @ layer.gate[2].weight.T + layer.gate[2].bias)).exp())
-    expected = torch.stack([x[b, c] * gates[b, c] for b in range(2) for c in range(8)]).view_as(x)
-    assert torch.allclose(layer(x), expected, atol=1e-6)
 
 
 @torch.no_grad()
