@@ -108,6 +108,15 @@ def encode(encoder: Encoder, views: Sequence[Tensor]) -> Tensor:
     return torch.cat(embeddings)
 
 
+def check_rows(name: str, rows_BP: Tensor) -> None:
+    """Refuse a batch of one utterance, for methods whose loss looks at statistics over the batch."""
+    if len(rows_BP) < 2:
+        raise ValueError(
+            f"The method {name} compares the utterances of a batch, over all processes, and needs at least 2; found "
+            f"{len(rows_BP)}. Raise training.batch_size."
+        )
+
+
 def spread_measures(embeddings_BD: Tensor) -> dict[str, Tensor]:
     """How far embeddings are from one single point, where a method without labels can collapse to.
 
