@@ -23,3 +23,18 @@ def gather(rows_B: Tensor) -> Tensor:
 def total(numbers: Tensor) -> Tensor:
     """The sum of a tensor over all processes, with gradient."""
     return numbers if processes() == 1 else functional.all_reduce(numbers.contiguous())
+
+
+@torch.no_grad()
+def largest(numbers: Tensor) -> Tensor:
+    """The largest of each number over all processes, without gradient."""
+    if processes() == 1:
+        return numbers
+    numbers = numbers.clone(memory_format=torch.contiguous_format)
+    torch.distributed.all_reduce(numbers, torch.distributed.ReduceOp.MAX)
+    return numbers
+
+
+def own_share(rows_B: Tensor) -> Tensor:
+    """Of rows that all processes hold, those that this one works on; every row is one process's."""
+    return rows_B if processes() == 1 else rows_B[torch.distributed.get_rank() :: processes()]

@@ -19,10 +19,13 @@ class RowQueue(nn.Module):
         self.register_buffer("rows_QP", torch.zeros(size, width))
         self.register_buffer("head", torch.zeros((), dtype=torch.int64))  # the slot that is overwritten next
         self.register_buffer("entered", torch.zeros((), dtype=torch.int64))  # rows that ever entered
+        self._found_full = False
+        self.register_load_state_dict_post_hook(_look_again)
 
     def is_full(self) -> bool:
-        """Have as many rows entered as there are slots?"""
-        return int(self.entered) >= len(self.rows_QP)
+        """Have as many rows entered as there are slots? Once they have, the device is not asked again."""
+        self._found_full = self._found_full or int(self.entered) >= len(self.rows_QP)
+        return self._found_full
 
     @torch.no_grad()
     def push(self, rows_BP: Tensor) -> None:
@@ -33,3 +36,8 @@ class RowQueue(nn.Module):
         slots_B = (self.head + skipped + torch.arange(len(rows_BP) - skipped, device=self.head.device)) % size
         self.rows_QP[slots_B] = rows_BP[skipped:].to(self.rows_QP.dtype)
         self.head.add_(len(rows_BP)).remainder_(size)
+
+
+def _look_again(queue: nn.Module, _: object) -> None:
+    """What was found of a queue does not hold for the state that it took over."""
+    queue._found_full = False  # type: ignore[assignment]

@@ -1,0 +1,125 @@
+"""MoCo (He et al., "Momentum contrast for unsupervised visual representation learning", CVPR 2020) for speakers.
+
+Symmetric: each view's query is compared with the other view's key, and with a queue of earlier keys of that view.
+Shapes: B utterances, V = 2 views, A = 2 queries, S = 2 keys, D width of an embedding (P = D), K rows of a queue.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sslsv_tk.distributed import gather
+from sslsv_tk.encoders.base import Encoder
+from sslsv_tk.methods.base import Method, encode
+from sslsv_tk.nn.momentum import follow, frozen_copy
+from sslsv_tk.nn.row_queue import RowQueue
+from sslsv_tk.schedules import Progress
+from sslsv_tk.segments import Segment
+
+
+@dataclass(frozen=True)
+class MoCoConfig:
+    """Settings of MoCo."""
+
+    temperature: float = 0.03  # of the cosines in InfoNCE
+    queue_size: int = 32_768  # earlier keys that are negatives, for each of the two views
+    momentum: float = 0.999  # share of its own weights that the key encoder keeps at each step
+    segment_seconds: float = 2.0  # of each of the two views
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise ValueError(f"temperature of moco must be above 0; found {self.temperature}.")
+        if self.queue_size < 1:
+            raise ValueError(f"queue_size of moco must be at least 1, or it has no negatives; found {self.queue_size}.")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(
+                f"momentum of moco must be from 0 (the key encoder is the other one) to below 1 (it never moves); "
+                f"found {self.momentum}."
+            )
+
+
+def info_nce_loss(query_BD: Tensor, key_BD: Tensor, queue_DK: Tensor, temperature: float) -> Tensor:
+    """Cross entropy of each query's own key against the queue, over cosines (equation 1 of He et al., 2020).
+
+    `queue_DK` holds unit columns; queries and keys of any length are normalised here.
+    """
+    query_BD, key_BD = functional.normalize(query_BD, dim=-1), functional.normalize(key_BD, dim=-1)
+    positive_B1 = (query_BD * key_BD).sum(1, keepdim=True)
+    logits = torch.cat([positive_B1, query_BD @ queue_DK], dim=1) / temperature
+    return functional.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.int64))
+
+
+def cosine_measures(query_BD: Tensor, key_BD: Tensor, queue_DK: Tensor) -> dict[str, Tensor]:
+    """Mean cosine of the queries with their keys, and with all rows of the queue."""
+    query_BD, key_BD = functional.normalize(query_BD, dim=-1), functional.normalize(key_BD, dim=-1)
+    return {
+        "positive_cosine": (query_BD * key_BD).sum(1).mean(),
+        "negative_cosine": query_BD.mean(0) @ queue_DK.mean(1),
+    }
+
+
+class MoCo(Method):
+    """The key of the other view is the positive; keys of earlier steps, by a slowly moving encoder, are negatives."""
+
+    Config = MoCoConfig
+    config: MoCoConfig
+    slots = 2
+    training_only = ("key_encoder.", "queue_")
+
+    def __init__(self, encoder: Encoder, config: MoCoConfig, classes: int | None = None) -> None:
+        super().__init__(encoder, config)
+        self.segments = (Segment(config.segment_seconds, "both"), Segment(config.segment_seconds, "both"))
+        self.projection_dimension = encoder.dimension
+        self.key_encoder = frozen_copy(encoder)
+        self.queue_1 = _random_queue(config.queue_size, encoder.dimension)
+        self.queue_2 = _random_queue(config.queue_size, encoder.dimension)
+        self._keys_SBD: Tensor | None = None
+
+    def project(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Queries of both views, and for each the key of the other view.
+
+        With partners there are four views, and the keys are those of the last two, cut from the partner.
+        """
+        queries_ABD = self.encode(views[:2])
+        with torch.no_grad():
+            keys_VBD = encode(self.key_encoder, views[-2:])
+        return queries_ABD, keys_VBD.flip(0)
+
+    def loss(
+        self,
+        anchors_ABP: Tensor,
+        positives_SBP: Tensor,
+        labels_B: Tensor | None = None,
+        cluster_B: Tensor | None = None,
+    ) -> Tensor:
+        """Mean of both directions; the keys (also replaced ones) are kept aside for the queues."""
+        self._keys_SBD = functional.normalize(positives_SBP.detach(), dim=-1)
+        losses, measured = [], []
+        for query_BD, key_BD, queue in zip(anchors_ABP, positives_SBP, (self.queue_1, self.queue_2), strict=True):
+            queue_DK = queue.rows_QP.T
+            losses.append(info_nce_loss(query_BD, key_BD, queue_DK, self.config.temperature))
+            measured.append(cosine_measures(query_BD.detach(), key_BD.detach(), queue_DK))
+        self.measure(**{name: (measured[0][name] + measured[1][name]) / 2 for name in measured[0]})
+        return (losses[0] + losses[1]) / 2
+
+    def before_step(self, progress: Progress) -> None:
+        """The key encoder follows what the last step made of the encoder, before it makes new keys."""
+        follow(self.key_encoder, self.encoder, self.config.momentum)
+
+    def after_step(self, progress: Progress) -> None:
+        """The keys of the step, of all processes, enter the queues."""
+        if self._keys_SBD is None:
+            return
+        for queue, keys_BD in zip((self.queue_1, self.queue_2), self._keys_SBD, strict=True):
+            queue.push(gather(keys_BD))
+        self._keys_SBD = None
+
+
+def _random_queue(size: int, width: int) -> RowQueue:
+    """A queue of random unit rows, so that there are negatives from the first step on."""
+    queue = RowQueue(size, width)
+    queue.rows_QP.copy_(functional.normalize(torch.randn_like(queue.rows_QP), dim=-1))
+    return queue
