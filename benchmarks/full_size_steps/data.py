@@ -1,7 +1,9 @@
 """Steps of stages 1 to 3: listings, data directories, trial lists, offline copies, packed audio."""
 
 import contextlib
+import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 
@@ -17,11 +19,12 @@ from sslsv_tk.bin import (
     split_data,
     subset_data_dir,
 )
-from sslsv_tk.data import audio_files, corpus_trees, directories, repair
+from sslsv_tk.data import audio_files, copies, corpus_trees, directories, features, indexes, repair
 from sslsv_tk.data.arks import AudioArchive, of_tables
 from sslsv_tk.data.copies import KINDS
 from sslsv_tk.data.copy_tables import CopyTable
 from sslsv_tk.data.directories import DataDirectory
+from sslsv_tk.data.features import FEATURES, CopiedFeatures, FeatureArchive
 
 STEPS: dict[str, Step] = {}
 step = entering(STEPS)
@@ -146,7 +149,7 @@ def trials(site: Site) -> str:
 
 
 @step("offline copies decided (prepare_copies)")
-def copies(site: Site) -> str:
+def decide_copies(site: Site) -> str:
     synthetic.write_clips(site.folder, CLIPS)
     with site.clock():
         prepare_copies.main(["--data", str(site.train), "--clips", str(site.train.parent), "--force", "true"])
@@ -194,3 +197,40 @@ def open_tables(site: Site) -> None:
 def open_index(site: Site) -> None:
     with site.clock():
         AudioArchive(site.packed)
+
+
+def feature_folders(site: Site) -> list[Path]:
+    """The features of the training set, then of its copies."""
+    clean = site.folder / "dump" / "fbank" / "train"
+    return [clean, *(copies.copy_folder(clean, kind) for kind in KINDS)]
+
+
+@step("(features of the set and its copies)")
+def write_features(site: Site) -> None:
+    archive = AudioArchive(site.packed)
+    for folder, kind in zip(feature_folders(site), (None, *KINDS), strict=True):
+        keys = archive.keys if kind is None else np.sort(copies.copy_keys(archive.keys, kind))
+        synthetic.write_features(folder, keys, archive.samples, JOBS)
+
+
+@step("features and four copies read from their text tables")
+def open_feature_tables(site: Site) -> None:
+    with site.clock():
+        kept = [features.of_tables(folder) for folder in feature_folders(site)]
+    assert len(kept) == 1 + len(KINDS)
+
+
+@step("their indexes written (finish_features)")
+def write_feature_indexes(site: Site) -> None:
+    with site.clock():
+        for folder in feature_folders(site):
+            indexes.load(folder, FEATURES)
+
+
+@step("features and four copies opened by their mapped indexes")
+def open_features(site: Site) -> str:
+    with site.clock():
+        found = CopiedFeatures(FeatureArchive(feature_folders(site)[0]), KINDS)
+    status = Path("/proc/self/status").read_text().split()
+    own = int(status[status.index("RssAnon:") + 1]) * 1024 / 1e6
+    return f"{own:.0f} MB not of files; {len(pickle.dumps(found)):,} bytes sent to a spawned worker"

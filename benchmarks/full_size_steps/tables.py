@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts
-from sslsv_tk.data import parts, riff, tables
+from sslsv_tk.data import matrices, parts, riff, tables
 from sslsv_tk.data.arks import AudioArchive
 from sslsv_tk.data.audio_files import AudioListing
 from sslsv_tk.data.directories import DataDirectory
@@ -20,6 +20,7 @@ from sslsv_tk.data.tables import Words
 from sslsv_tk.data.trials import Trials
 
 RATE = 16_000
+HOP, BANDS = 160, 40
 _ALPHABET = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-", dtype=np.uint8)
 
 
@@ -127,6 +128,24 @@ def write_parts(data: Path, out: Path, jobs: int) -> None:
         tables.write_table(part.file("utt2samples.J"), share.keys, samples)
         record = PartRecord(jobs, parts.digest(share), len(samples), 0, int(entries.sum()))
         part.file("part.J.json").write_text(json.dumps(asdict(record)))
+
+
+def write_features(folder: Path, keys: Words, samples: NDArray[np.int64], jobs: int) -> None:
+    """Log-mel frames as stage 3 leaves them but for their index: arks that are holes after their first header."""
+    frames = samples // HOP + 1
+    places = []
+    for job, rows in enumerate(np.array_split(np.arange(len(keys)), jobs), start=1):
+        header = matrices.encode(np.zeros((1, BANDS), dtype=np.float32))[: -4 * BANDS]
+        entries = len(header) + frames[rows] * 4 * BANDS
+        offsets = np.cumsum(np.char.str_len(keys[rows]) + 1 + entries) - entries
+        ark = folder / "parts" / str(job) / "feats.ark"
+        ark.parent.mkdir(parents=True, exist_ok=True)
+        with open(ark, "wb") as stream:
+            stream.write(keys[rows[0]] + b" " + header)
+            stream.truncate(int(offsets[-1] + entries[-1]))
+        places.append(tables.joined(f"{ark}:".encode(), tables.as_words(offsets)))
+    tables.write_table(folder / "feats.scp", keys, np.concatenate(places))
+    tables.write_table(folder / "utt2num_frames", keys, frames)
 
 
 def write_headers(out: Path, rows: NDArray[np.int64]) -> None:

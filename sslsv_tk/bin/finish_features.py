@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from sslsv_tk import logs
 from sslsv_tk.bin.compute_features import add_options, feature_folder
+from sslsv_tk.data import indexes
+from sslsv_tk.data.features import FEATURES
 
 log = logs.logger("finish_features")
 
@@ -22,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = get_parser().parse_args(arguments)
     folder, _ = feature_folder(options)
     if options.force == "false" and folder.is_complete():
-        folder.write_index()
+        indexes.load(folder.out, FEATURES)  # makes it where it is not there
         log.info("%s: complete", folder.out)
         return
     folder.join()

@@ -122,7 +122,7 @@ def of_columns(keys: Words, paths: Words, offsets: NDArray[np.int64], lengths: N
 
 
 def load(folder: Path, kind: Kind, opened: bytes = b"") -> Index:
-    """The index of a folder: mapped; in memory where no index of its tables is there or can be written.
+    """The index of a folder: mapped, and made first unless it is there; in memory where it cannot be written.
 
     `opened` is the head of what another process has: the same rows, or a ValueError. A file of it is known by its
     first line, and not hashed once more.
@@ -136,12 +136,6 @@ def load(folder: Path, kind: Kind, opened: bytes = b"") -> Index:
     if found is None:
         raise ValueError(f"{folder}: {kind.name} or its tables were changed while in use. Start this step again.")
     return found
-
-
-def write(folder: Path, kind: Kind) -> None:
-    """Write the index from the tables of the folder, unless the one there is of them."""
-    if mapped(folder, kind) is None:
-        _write(folder, kind, _of_tables(folder, kind))
 
 
 def mapped(folder: Path, kind: Kind) -> Index | None:

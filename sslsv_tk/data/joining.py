@@ -56,7 +56,7 @@ def finish(data: Path, out: Path, num_jobs: int, force: bool = False) -> None:
     Writes the tables of `out`, removes what earlier or killed runs left there, and made.json last.
     """
     if not force and is_complete(data, out):
-        indexes.write(out, AUDIO)
+        indexes.load(out, AUDIO)  # makes it where it is not there
         log.info("%s is complete; nothing to do", out)
         return
     if num_jobs < 1:
@@ -182,7 +182,7 @@ def _write(out: Path, whole: DataDirectory, found: _Tables) -> None:
         kept.categories,
         cuts=None if found.offsets is None else kept.cuts,
     ).write(out)
-    indexes.write(out, AUDIO)
+    indexes.load(out, AUDIO)
 
 
 def _remove_strays(out: Path, num_jobs: int) -> None:

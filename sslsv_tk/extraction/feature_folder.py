@@ -198,16 +198,12 @@ class FeatureFolder:
         tables.write_table(self.out / "feats.scp", keys, places)
         tables.write_table(self.out / "utt2num_frames", keys, lengths)
         self.source.tables().write(self.out)
-        self.write_index()
+        indexes.load(self.out, FEATURES)  # makes features.index
         for stray in (self.out / "parts").iterdir():
             if not stray.name.isdigit() or int(stray.name) > self.jobs:
                 shutil.rmtree(stray)
         artifacts.record(self.out, self.options, {**self.inputs, _ARKS: self._sizes()})
         log.info("%s: %d utterances, %d frames", self.out, len(keys), int(lengths.sum()))
-
-    def write_index(self) -> None:
-        """Write features.index, which readers map, unless it is there."""
-        indexes.write(self.out, FEATURES)
 
     def _read_part(self, job: int) -> tuple[Words, Words, NDArray[np.int64]] | None:
         """Keys, places and lengths of a part; None for an empty one."""

@@ -240,6 +240,18 @@ def test_a_copy_is_read_by_the_row_of_the_clean_utterance(copied):
             np.testing.assert_array_equal(found.read_looped(number, row, 2, 4), expected[key + ending][2:6])
 
 
+def test_rows_of_copies_are_found_again_by_a_worker_and_in_blocks(copied, monkeypatch):
+    found = CopiedFeatures(FeatureArchive(copied / "train"), ("noise", "clean", "reverb"))
+    assert [rows.tolist() for rows in found._rows] == [[1, 0, 2], [0, 1, 2], [1, 0, 2]]
+    sent = pickle.dumps(found)
+    assert b"s-x" not in sent and len(sent) < 1000
+    monkeypatch.setattr("sslsv_tk.data.tables._BLOCK_ROWS", 2)
+    for again in (pickle.loads(sent), CopiedFeatures(found.clean, found.names)):
+        assert again.names == found.names and again.clean.folder == found.clean.folder
+        for rows, expected in zip(again._rows, found._rows, strict=True):
+            np.testing.assert_array_equal(rows, expected)
+
+
 def test_segments_of_an_utterance_come_from_different_copies_each_as_often(copied):
     found = CopiedFeatures(FeatureArchive(copied / "train"), ("noise", "clean", "reverb"))
     everyone = np.arange(6000)

@@ -151,7 +151,7 @@ def make_audio_ark(folder: Path) -> None:
 
 def make_indexed_ark(folder: Path) -> None:
     make_audio_ark(folder)
-    indexes.write(folder, AUDIO)
+    indexes.load(folder, AUDIO)
 
 
 def read_audio_ark(folder: Path) -> None:
@@ -173,6 +173,11 @@ def make_features(method: int | None) -> Callable[[Path], None]:
         tables.write_table(folder / "utt2num_frames", KEYS, [str(len(found)) for found in frames.values()])
 
     return make
+
+
+def make_indexed_features(folder: Path) -> None:
+    make_features(None)(folder)
+    FeatureArchive(folder)
 
 
 def read_features(folder: Path) -> None:
@@ -310,6 +315,7 @@ def find_targets() -> list[Target]:
             Target(f"features {kind}", make_features(method), "*", read_features)
             for kind, method in {"FM": None, "CM": 2, "CM2": 3, "CM3": 5}.items()
         ),
+        Target("features with index", make_indexed_features, "features.index", read_features),
         Target("offline copies", make_copies, "*/augmentation", read_copies),
         *(Target(suffix[1:], make_sound(suffix), "*", read_sound) for suffix in (".wav", ".flac", ".ogg")),
         Target("checkpoints", make_checkpoints, "checkpoints/*", read_checkpoints),
