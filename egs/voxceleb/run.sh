@@ -37,6 +37,9 @@ musan=                 # a tree with noise, music, speech on top, in place of MU
 rirs=                  # a tree of room responses in place of RIRS
 feats_type=raw         # raw: 16-bit waveforms in arks, augmented anew at every step; fbank: log-mel frames in arks, of the
                        # clean set and of offline copies with noise, music, babble and reverberation
+features=auto          # fbank: features of data directories with feats.scp: keep (as they are, in all sets; augmented copies are
+                       # made of audio, so there are none), compute (from the audio of wav.scp); auto: keep where one of
+                       # the sets has feats.scp alone
 compress=none          # fbank: none (32 bits per value) or cm2 (16 bits, half the disk space)
 copies_seed=0          # fbank: of what the offline copies are made with
 # Where
@@ -64,6 +67,7 @@ log "$0 $*"
 [[ $channel =~ ^(mix|[1-9][0-9]*)$ ]] || fail "--channel $channel: expected mix or a number from 1" 2
 [[ $train_part =~ ^(dev|test|all)$ ]] || fail "--train-part $train_part: expected dev, test or all" 2
 [[ $feats_type =~ ^(raw|fbank)$ ]] || fail "--feats-type $feats_type: expected raw or fbank" 2
+[[ $features =~ ^(auto|keep|compute)$ ]] || fail "--features $features: expected auto, keep or compute" 2
 [[ $compress =~ ^(none|cm2)$ ]] || fail "--compress $compress: expected none or cm2" 2
 
 # Files that the user names are looked for where the user stands, also when that is not the recipe's folder.
@@ -87,8 +91,6 @@ fi
 datadir=${datadir:-data$suffix}
 dumpdir=${dumpdir:-dump$suffix}
 expdir=${expdir:-exp$suffix}
-[ "$feats_type" = raw ] || configs+=(conf/fbank.yaml)
-[ -z "$config" ] || configs+=("$config")
 . ./path.sh
 . ./cmd.sh
 . ./db.sh
@@ -98,7 +100,7 @@ if "$generated"; then
 fi
 
 # What several stages need is set here, so that each runs alone from the artifacts on disk.
-raw=$dumpdir/raw dump=$dumpdir/$feats_type
+raw=$dumpdir/raw dump=$dumpdir/$feats_type listing=wav.scp # listing: the table of the utterances in $dump/SET
 copies=() # data directories of the offline copies
 noises=(musan_noise musan_music musan_speech rirs)
 train_set=voxceleb2_train train_folders=("$VOXCELEB2")
@@ -113,7 +115,15 @@ elif [ -n "$train_audio" ]; then
     for index in "${!train_folders[@]}"; do train_folders[index]=$(from_caller "${train_folders[index]}"); done
 fi
 find_test_sets "$test_audio" "$trials"
-[ "$feats_type" = raw ] || [ -z "$train_set" ] || copies=("$train_set"_{noise,music,babble,reverb})
+. local/kept_features.sh
+decide_features
+if [ "$features" = keep ]; then
+    configs+=(conf/kept_features.yaml) listing=feats.scp
+elif [ "$feats_type" = fbank ]; then
+    configs+=(conf/fbank.yaml) listing=feats.scp
+    [ -z "$train_set" ] || copies=("$train_set"_{noise,music,babble,reverb})
+fi
+[ -z "$config" ] || configs+=("$config")
 musan=${musan:-$MUSAN} rirs=${rirs:-$RIRS}
 read -ra preferred <<<"${prefer:+--prefer $prefer}"
 read -ra positive_names <<<"${positives:-ssps_kmeans}"
@@ -123,7 +133,8 @@ read -ra system_names <<<"${systems:-$system ${positive_names[*]/#/${system}_}}"
 [ "$ngpu" != auto ] || ngpu=$(python3 -c 'from sslsv_tk.launch import local; print(min(1, len(local.visible_gpus())))')
 
 within() { # within FIRST LAST: does a stage of this range run?
-    [ "$stage" -le "$2" ] && [ "$stop_stage" -ge "$1" ] && [[ -n $train_set || ! $1$2 =~ ^(22|44|55)$ ]]
+    [ "$stage" -le "$2" ] && [ "$stop_stage" -ge "$1" ] || return 1
+    [[ -n $train_set || ! $1$2 =~ ^(22|44|55)$ ]] && [ "$features,$1$2" != keep,22 ]
 }
 
 need_folder() { # need_folder VARIABLE OPTION FOLDER: a corpus that a stage reads
@@ -197,6 +208,7 @@ if within 1 1; then
             --out "$datadir/$train_set" \
             --labels "$labels" \
             --part "$train_part" \
+            --features "$features" \
             "${preferred[@]}" \
             --tolerance "$tolerance" \
             --force "$force"
@@ -212,6 +224,7 @@ if within 1 1; then
             --out "$datadir/$set" \
             --labels auto \
             --only "${of_set[@]}" \
+            --features "$features" \
             "${preferred[@]}" \
             --tolerance "$tolerance" \
             --force "$force"
@@ -253,17 +266,25 @@ if within 2 2; then
     release
 fi
 
-if within 3 3; then
+if within 3 3 && [ "$features" = compute ]; then
     log "Stage 3: 16-bit waveforms into arks ($raw)"
     hold "$dumpdir/log/lock"
     speech=(${train_set:+"$train_set"} "${test_sets[@]}")
-    sets=("${speech[@]}" "${noises[@]}") packed=("${sets[@]}") in_place=()
-    "$pack_audio" || packed=("${noises[@]}") in_place=(--in-place "${speech[@]/#/$datadir/}")
-    for set in "${sets[@]}"; do jobs_for "$datadir/$set/wav.scp" "stages 1 and 2" >/dev/null; done
-    [ ${#packed[@]} -eq 0 ] || $train_cmd "$dumpdir/log/check_disk_space.log" \
+    sets=("${speech[@]}" "${noises[@]}")
+    to_write=(--data "${sets[@]/#/$datadir/}")
+    "$pack_audio" || to_write=(--data "${noises[@]/#/$datadir/}" --in-place "${speech[@]/#/$datadir/}")
+    for set in "${sets[@]}" "${copies[@]}"; do jobs_for "$datadir/$set/wav.scp" "stages 1 and 2" >/dev/null; done
+    if [ "$feats_type" = fbank ]; then
+        bands=$(python3 -c 'import sys
+from sslsv_tk import config
+from sslsv_tk.training.configuration import SystemConfig
+print(config.load(SystemConfig, *sys.argv[1:]).frontend.bands)' "${configs[@]}")
+        featured=("${speech[@]}" "${copies[@]}")
+        to_write+=(--feature-data "${featured[@]/#/$datadir/}" --feature-out "$dump" --bands "$bands" --compress "$compress")
+    fi
+    $train_cmd "$dumpdir/log/check_disk_space.log" \
         python3 -m sslsv_tk.bin.check_disk_space \
-        --data "${packed[@]/#/$datadir/}" \
-        "${in_place[@]}" \
+        "${to_write[@]}" \
         --out "$raw"
     for set in "${sets[@]}"; do
         jobs=$(jobs_for "$datadir/$set/wav.scp" "stages 1 and 2")
@@ -289,23 +310,10 @@ if within 3 3; then
     release
 fi
 
-if [ "$feats_type" = fbank ] && within 3 3; then
+if within 3 3 && [ "$feats_type,$features" = fbank,compute ]; then
     log "Stage 3: log-mel frames into arks ($dump)"
     hold "$dumpdir/log/lock"
-    sets=(${train_set:+"$train_set"} "${test_sets[@]}" "${copies[@]}")
-    for set in "${sets[@]}"; do jobs_for "$datadir/$set/wav.scp" "stages 1 and 2" >/dev/null; done
-    bands=$(python3 -c 'import sys
-from sslsv_tk import config
-from sslsv_tk.training.configuration import SystemConfig
-print(config.load(SystemConfig, *sys.argv[1:]).frontend.bands)' "${configs[@]}")
-    $train_cmd "$dumpdir/log/check_disk_space_fbank.log" \
-        python3 -m sslsv_tk.bin.check_disk_space \
-        --data "${sets[@]/#/$datadir/}" \
-        --out "$dump" \
-        --feats-type fbank \
-        --bands "$bands" \
-        --compress "$compress"
-    for set in "${sets[@]}"; do
+    for set in "${featured[@]}"; do
         jobs=$(jobs_for "$datadir/$set/wav.scp" "stages 1 and 2")
         clean=$set copy=()
         [[ " ${copies[*]} " != *" $set "* ]] || clean=$train_set copy=(--copy "$datadir/$set")
@@ -322,6 +330,22 @@ print(config.load(SystemConfig, *sys.argv[1:]).frontend.bands)' "${configs[@]}")
             python3 -m sslsv_tk.bin.compute_features "${options[@]}" --job JOB
         $train_cmd "$dumpdir/log/finish_features_$set.log" \
             python3 -m sslsv_tk.bin.finish_features "${options[@]}"
+    done
+    release
+fi
+
+if within 3 3 && [ "$features" = keep ]; then
+    log "Stage 3: features as they came ($dump)"
+    hold "$dumpdir/log/lock"
+    for set in ${train_set:+"$train_set"} "${test_sets[@]}"; do
+        jobs_for "$datadir/$set/feats.scp" "stage 1" >/dev/null
+        $train_cmd "$dumpdir/log/keep_features_$set.log" \
+            python3 -m sslsv_tk.bin.keep_features \
+            --config "${configs[@]}" \
+            --data "$datadir/$set" \
+            --out "$dump/$set" \
+            --training "$([ "$set" = "$train_set" ] && echo true || echo false)" \
+            --force "$force"
     done
     release
 fi
@@ -344,7 +368,7 @@ if within 6 6; then
     log "Stage 6: embeddings of ${test_sets[*]} (${system_names[*]/#/$expdir/})"
     for name in "${system_names[@]}"; do
         for set in "${test_sets[@]}"; do
-            jobs=$(jobs_for "$dump/$set/wav.scp" "stage 3")
+            jobs=$(jobs_for "$dump/$set/$listing" "stage 3")
             hold "$expdir/log/$name/lock"
             $decode_cmd --gpu "$ngpu" JOB=1:"$jobs" "$expdir/log/$name/extract_$set.JOB.log" \
                 python3 -m sslsv_tk.bin.extract_embeddings \

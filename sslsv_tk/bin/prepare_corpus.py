@@ -12,51 +12,51 @@ from sslsv_tk.data import corpora
 def get_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument(
+    option = parser.add_argument
+    option(
         "--layout",
         choices=list(corpora.LAYOUTS),
         default="auto",
         help="; ".join(f"{name}: {layout}" for name, layout in corpora.LAYOUTS.items()),
     )
-    parser.add_argument(
-        "--source", nargs="+", required=True, metavar="DIR", help="folders of the corpus, such as its dev and test"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="data directory to write, data/SET")
-    parser.add_argument(
+    option("--source", nargs="+", required=True, metavar="DIR", help="folders of the corpus, such as its dev and test")
+    option("--out", type=Path, required=True, help="data directory to write, data/SET")
+    option(
         "--labels",
         choices=["true", "false", "auto"],
         default="true",
-        help="false: utt2spk maps each utterance to itself, so that no later stage knows a speaker; auto: true where"
-        " the layout tells the speakers",
+        help="false: utt2spk maps each utterance to itself, no later stage knows a speaker; auto: as the layout tells",
     )
-    parser.add_argument(
+    option(
         "--prefer",
         nargs="+",
         default=[],
         metavar="KIND",
         help="where an utterance is there in several files, the first of these kinds is taken, as in wav m4a",
     )
-    parser.add_argument(
-        "--part",
-        choices=["all", "dev", "test"],
-        default="all",
-        help="of a VoxCeleb folder that holds dev and test: which to take",
+    part = "of a VoxCeleb folder that holds dev and test: which to take"
+    option("--part", choices=["all", "dev", "test"], default="all", help=part)
+    option(
+        "--features",
+        choices=["auto", "keep", "compute"],
+        default="auto",
+        help="keep: take the features of feats.scp and no audio; compute: the audio; auto: what is there, audio first",
     )
-    parser.add_argument(
+    option(
         "--only",
         nargs="+",
         default=[],
         metavar="FILE",
         help="trial lists: take the utterances that they name alone (a test set)",
     )
-    parser.add_argument(
+    option(
         "--tolerance",
         type=float,
         default=0.0,
         metavar="SHARE",
         help="share of the files that may be left out when unreadable; they are listed in OUT/rejected",
     )
-    parser.add_argument("--force", choices=["true", "false"], default="false", help="make anew what is there")
+    option("--force", choices=["true", "false"], default="false", help="make anew what is there")
     return parser
 
 
@@ -71,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tolerance=options.tolerance,
         prefer=[f".{kind.lstrip('.').lower()}" for kind in options.prefer],
         part=options.part,
+        features=options.features,
     )
     corpora.prepare(corpus, options.out, force=options.force == "true")
 

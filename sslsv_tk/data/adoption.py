@@ -1,45 +1,103 @@
 """Data directories that Kaldi, ESPnet or WeSpeaker made, taken over as a corpus.
 
-Taken: wav.scp, segments, utt2spk, utt2rec, utt2dur, utt2channel and vad.scp. Nothing there is changed. Speakers may be
-unknown or no prefix of their utterances; audio paths may be relative, and pipes stay what they are.
+Taken: wav.scp, segments, utt2spk, utt2rec, utt2dur, utt2channel and vad.scp, or, where features are kept, feats.scp and
+utt2num_frames in place of the audio. Nothing there is changed. Speakers may be unknown or no prefix of their
+utterances; paths may be relative, and pipes stay what they are.
 """
 
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import logs
-from sslsv_tk.data import preparation, tables
-from sslsv_tk.data.directories import DataDirectory
+from sslsv_tk.data import decoding, directories, preparation, sound, tables
+from sslsv_tk.data.directories import FEATURES, DataDirectory
+from sslsv_tk.data.sound import UnreadableAudio
 from sslsv_tk.data.tables import Words, text
 
 log = logs.logger("corpora")
+Features = Literal["auto", "keep", "compute"]
 
 
-def is_pipe(values: Words) -> NDArray[np.bool_]:
-    """Which values of wav.scp are commands, whose output is the audio."""
-    return np.char.endswith(np.char.rstrip(values), b"|")
+def takes_features(source: Path, features: Features) -> bool:
+    """Are the features of a directory taken as they are? `auto`: where it has no audio."""
+    if features == "auto":
+        return (source / FEATURES).is_file() and not (source / "wav.scp").is_file()
+    if features == "compute" and not (source / "wav.scp").is_file() and (source / FEATURES).is_file():
+        raise ValueError(
+            f"{source}: expected wav.scp, found feats.scp alone: there is no audio to compute anything from. Take the"
+            " features as they are: run.sh --feats-type fbank (--features auto or keep)."
+        )
+    return features == "keep"
 
 
-def read(source: Path) -> DataDirectory:
-    """The tables, audio paths made absolute; with segments and without utt2rec the file is the recording."""
+def read(source: Path, features: Features = "auto") -> DataDirectory:
+    """The tables, paths made absolute; with segments and without utt2rec the file is the recording."""
+    if takes_features(source, features):
+        return _read_features(source)
     found = DataDirectory.load(source)
-    if (source / "feats.scp").is_file():
-        log.info("%s: feats.scp is not used: features are computed from the audio", source)
-    if found.speakers is not None and not np.char.startswith(found.keys, found.speakers).all():
-        log.info("%s: speakers are no prefix of their utterances; nothing here needs that", source)
+    if (source / FEATURES).is_file():
+        log.info("%s: feats.scp is not used: features are computed from the audio (--features keep takes them)", source)
+    _say_prefixes(source, found)
     recordings = found.recordings
     if recordings is None and found.cuts is not None:
         recordings = found.cuts.files
     return replace(
         found,
-        values=_absolute(source, found.values, is_pipe(found.values)),
+        values=_absolute(source, found.values, sound.are_commands(found.values)),
         recordings=recordings,
         vad=None if found.vad is None else _absolute(source, found.vad, np.zeros(len(found.keys), dtype=np.bool_)),
     )
+
+
+def _say_prefixes(source: Path, found: DataDirectory) -> None:
+    if found.speakers is not None and not np.char.startswith(found.keys, found.speakers).all():
+        log.info("%s: speakers are no prefix of their utterances; nothing here needs that", source)
+
+
+def _read_features(source: Path) -> DataDirectory:
+    """The tables of a directory whose features are kept; of segments the durations and the recordings."""
+    found = DataDirectory.load(source, features=True)
+    _check_places(source / FEATURES, found.values)
+    _say_prefixes(source, found)
+    if found.vad is not None:
+        log.warning("%s: vad.scp is not applied to features that are kept: all their frames are used", source)
+    nowhere = np.zeros(len(found.keys), dtype=np.bool_)
+    found = replace(found, values=_absolute(source, found.values, nowhere), channels=None, vad=None)
+    if not (source / "segments").is_file():
+        return found
+    cut, files, starts, ends = tables.read_columns(source / "segments", 4)
+    order = np.argsort(cut, kind="stable")
+    rows = directories.find_rows(cut[order], found.keys)
+    if (rows < 0).any():
+        lacking = text(found.keys[(rows < 0).argmax()])
+        raise ValueError(f"{source}/segments lacks {lacking} of feats.scp. utils/fix_data_dir.sh keeps what both have.")
+    rows = order[rows]
+    seconds = directories.read_ends(ends, source / "segments") - tables.numbers(starts, source / "segments")
+    known = found.durations is not None or not np.isfinite(seconds[rows]).all()
+    return replace(
+        found,
+        recordings=files[rows] if found.recordings is None else found.recordings,
+        durations=found.durations if known else seconds[rows],
+    )
+
+
+def _check_places(path: Path, values: Words) -> None:
+    """ValueError unless every value of feats.scp is `file.ark:offset`: no command, no range of frames."""
+    for wrong, what in (
+        (sound.are_commands(values), "a command"),
+        (np.char.endswith(values, b"]"), "a range of frames"),
+    ):
+        if wrong.any():
+            line = int(wrong.argmax())
+            raise ValueError(
+                f"{path}:{line + 1}: expected file.ark:offset, found {what}, {text(values[line])!r}. Write such"
+                f" features once: copy-feats scp:{path} ark,scp:feats.ark,feats.scp."
+            )
 
 
 def _absolute(source: Path, values: Words, is_command: NDArray[np.bool_]) -> Words:
@@ -66,13 +124,39 @@ def with_durations(found: DataDirectory, tolerance: float, listed_in: Path) -> D
     Files that cannot be used are left out (see preparation.check_rejected). Where there are pipes, whose output nobody
     has heard yet, there are no durations.
     """
-    if found.durations is not None:
+    if found.durations is not None or found.table == FEATURES:
         return found
-    if found.cuts is not None:
-        return replace(found, durations=found.cuts.ends - found.cuts.starts)
-    pipes = int(is_pipe(found.values).sum())
+    to_read = True if found.cuts is None else np.isinf(found.cuts.ends)
+    pipes = int((sound.are_commands(found.values) & to_read).sum())
     if pipes:
         log.info("%d of %d utterances are output of commands, so no durations are known yet", pipes, len(found.keys))
         return found
-    rows, headers = preparation.read_headers(found.keys, found.values, tolerance, listed_in)
-    return replace(found.select(rows), durations=headers.seconds)
+    if found.cuts is None:
+        rows, headers = preparation.read_headers(found.keys, found.values, tolerance, listed_in)
+        return replace(found.select(rows), durations=headers.seconds)
+    seconds, rejected = seconds_of_cuts(found)
+    preparation.check_rejected(rejected, len(found.keys), tolerance, listed_in)
+    usable = ~np.isnan(seconds)
+    return replace(found.select(usable), durations=seconds[usable])
+
+
+def seconds_of_cuts(found: DataDirectory) -> tuple[NDArray[np.float64], dict[str, str]]:
+    """(N,) how long each cut lasts, where it ends with its file by the header; NaN and the reason if unknown."""
+    assert found.cuts is not None
+    starts, ends = found.cuts.starts, found.cuts.ends.copy()
+    rows = np.flatnonzero(np.isinf(ends))
+    paths, path_of_row = np.unique(found.values[rows], return_inverse=True)
+    headers = list(decoding.read_headers(paths))
+    rejected: dict[str, str] = {}
+    for row, path in zip(rows.tolist(), path_of_row.tolist(), strict=True):
+        header = headers[path]
+        if isinstance(header, UnreadableAudio):
+            rejected[text(found.keys[row])], ends[row] = str(header), np.nan
+        elif header.seconds <= starts[row]:
+            reason = (
+                f"{text(paths[path])}: a cut begins at {starts[row]:g} s, where the file of {header.seconds:g} s ended"
+            )
+            rejected[text(found.keys[row])], ends[row] = reason, np.nan
+        else:
+            ends[row] = header.seconds
+    return ends - starts, rejected

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, logs
-from sslsv_tk.data import adoption, audio_files, corpus_trees, directories, preparation, trials
+from sslsv_tk.data import adoption, audio_files, corpus_trees, directories, kept_features, preparation, trials
+from sslsv_tk.data.adoption import Features
 from sslsv_tk.data.corpus_trees import TREES, Part, Utterances
 from sslsv_tk.data.directories import DataDirectory
 from sslsv_tk.data.tables import Words
@@ -18,8 +19,8 @@ log = logs.logger("corpora")
 Layout = Literal["auto", "voxceleb", "folder", "any", "kaldi"]
 LAYOUTS: dict[str, str] = {
     **TREES,
-    "kaldi": "a data directory with wav.scp, made by Kaldi, ESPnet or WeSpeaker",
-    "auto": "kaldi where the folder holds wav.scp, else the first of voxceleb, folder (and, without labels, any)",
+    "kaldi": "a data directory with wav.scp or feats.scp, made by Kaldi, ESPnet or WeSpeaker",
+    "auto": "kaldi where the folder holds wav.scp or feats.scp, else voxceleb, folder or (without labels) any",
 }
 
 
@@ -30,7 +31,8 @@ class Corpus:
     `sources` are folders of one layout; `labels` says whether the speakers may be known to later stages (None: where
     the layout tells them); `only` are trial lists whose utterances alone are taken (no list: all utterances);
     `tolerance` is the share of unusable files that may be left out; `prefer` are suffixes, of which the first decides
-    where an utterance is there in several files; `part` takes dev or test of VoxCeleb where both are below a source.
+    where an utterance is there in several files; `part` takes dev or test of VoxCeleb where both are below a source;
+    `features` says whether features that a data directory came with are kept.
     """
 
     sources: Sequence[str]
@@ -40,6 +42,7 @@ class Corpus:
     tolerance: float = 0.0
     prefer: Sequence[str] = ()
     part: Part = "all"
+    features: Features = "auto"
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
@@ -85,8 +88,14 @@ class Corpus:
 
 
 def prepare(corpus: Corpus, out: str | Path, force: bool = False) -> None:
-    """Write the data directory `out`: wav.scp, utt2spk, spk2utt, utt2rec, utt2dur, and rejected where files are."""
-    holding = [(Path(source) / "wav.scp").is_file() for source in corpus.sources]
+    """Write the data directory `out`: wav.scp, utt2spk, spk2utt, utt2rec, utt2dur, and rejected where files are.
+
+    Where features are kept, feats.scp and utt2num_frames stand in place of wav.scp.
+    """
+    holding = [any((Path(source) / name).is_file() for name in ("wav.scp", "feats.scp")) for source in corpus.sources]
+    if corpus.features == "keep" and not all(holding):
+        source = corpus.sources[holding.index(False)]
+        raise ValueError(f"{source}: no feats.scp, so no features to keep. Say --features compute for all sets.")
     if corpus.layout == "kaldi" or (corpus.layout == "auto" and any(holding)):
         _prepare_tables(corpus, Path(out), force)
     else:
@@ -134,18 +143,22 @@ def _prepare_tables(corpus: Corpus, out: Path, force: bool) -> None:
             " them first: utils/combine_data.sh."
         )
     source = Path(corpus.sources[0])
-    found = adoption.read(source)
+    found = adoption.read(source, corpus.features)
     found = found.select(corpus.named(found.keys))
     labels = found.speakers is not None if corpus.labels is None else corpus.labels
-    inputs = {**directories.fingerprints(source), **corpus.lists()}
+    kept = found.table == directories.FEATURES
+    inputs = {**directories.fingerprints(source, kept), **corpus.lists()}
+    options = corpus.options("kaldi", labels) | ({"features": "kept"} if kept else {})
 
     def make() -> None:
         made = adoption.with_durations(found, corpus.tolerance, out / "rejected")
         known = made.speakers if labels else None
         replace(made, speakers=made.keys if known is None else known).write(out)
+        if kept:
+            made = kept_features.complete(out)
         _describe(out, len(made.keys), made.durations, {"recording": made.recordings, "speaker": known})
 
-    preparation.make_once(out, corpus.options("kaldi", labels), inputs, force, make)
+    preparation.make_once(out, options, inputs, force, make)
 
 
 def _describe(out: Path, utterances: int, seconds: NDArray[np.float64] | None, kinds: dict[str, Words | None]) -> None:

@@ -1,7 +1,9 @@
 """Kaldi data directories: text tables with one line per utterance, sorted as LC_ALL=C sort does, unique keys.
 
 wav.scp       utterance -> audio file (with segments: file id -> audio file)
-segments      utterance -> file id, start and end in seconds: the utterance is a cut of a file
+segments      utterance -> file id, start and end in seconds (-1: the end of the file): the utterance is a cut of it
+feats.scp     utterance -> ark and byte of its features: in place of wav.scp where they are taken as they came
+utt2num_frames  beside that: utterance -> frames
 utt2spk       utterance -> speaker (itself where the speaker is unknown); spk2utt is its inverse
 utt2rec       utterance -> recording, the session it was cut from
 utt2dur       utterance -> seconds
@@ -14,7 +16,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +36,13 @@ _COLUMNS = {
     "vad": "vad.scp",
 }
 TABLES = ("wav.scp", "segments", *_COLUMNS.values(), "spk2utt")
+_TO_END = -1.0  # as Kaldi's extract-segments has it
+FEATURES, FRAMES = "feats.scp", "utt2num_frames"
 
 
 @dataclass(frozen=True)
 class Cuts:
-    """For each utterance the file that it is cut from, and where, in seconds."""
+    """For each utterance the file that it is cut from, and where, in seconds; an infinite end is that of the file."""
 
     files: Words
     starts: NDArray[np.float64]
@@ -49,8 +53,9 @@ class Cuts:
 class DataDirectory:
     """The tables as arrays, one row per utterance; None where the directory lacks the table.
 
-    `values` is the audio file of each utterance (the file that it is cut from, with `cuts`); `durations` are
-    seconds; `channels` count from 1; `vad` is where the speech decisions of each utterance stand.
+    `values` is the audio file of each utterance (the file that it is cut from, with `cuts`), or, as `table` says, the
+    place of its features, whose lengths are `frames`; `durations` are seconds; `channels` count from 1; `vad` is where
+    the speech decisions of each utterance stand.
     """
 
     keys: Words
@@ -62,19 +67,24 @@ class DataDirectory:
     channels: NDArray[np.int64] | None = None
     vad: Words | None = None
     cuts: Cuts | None = None
+    frames: NDArray[np.int64] | None = None
+    table: Literal["wav.scp", "feats.scp"] = "wav.scp"
 
     @classmethod
-    def load(cls, path: str | Path) -> "DataDirectory":
-        """Read the tables; ValueError unless each is sorted and lists the same utterances."""
+    def load(cls, path: str | Path, features: bool = False) -> "DataDirectory":
+        """Read the tables; ValueError unless each is sorted and lists the same utterances.
+
+        `features` takes feats.scp where wav.scp is there too; without wav.scp it is taken anyway.
+        """
         folder = Path(path)
-        if not (folder / "wav.scp").is_file():
-            raise ValueError(f"{folder}: no wav.scp, so not a data directory. Stages 1 and 2 make them.")
-        keys, values = _read_sorted(folder / "wav.scp")
+        table = table_of(folder, features)
+        keys, values = _read_sorted(folder / table)
         cuts = None
-        if (folder / "segments").is_file():
+        if (folder / "segments").is_file() and table == "wav.scp":
             keys, values, cuts = _read_segments(folder, keys, values)
         columns = {field: _read_column(folder, name, keys) for field, name in _COLUMNS.items()}
         seconds, channels = columns.pop("durations"), columns.pop("channels")
+        counted = _read_column(folder, FRAMES, keys) if table == FEATURES else None
         durations = None if seconds is None else tables.numbers(seconds, folder / "utt2dur")
         if durations is not None and (durations <= 0).any():
             line = int((durations <= 0).argmax())
@@ -82,17 +92,23 @@ class DataDirectory:
                 f"{folder}/utt2dur:{line + 1}: {text(keys[line])} lasts {durations[line]:g} s; expected > 0."
             )
         numbers = None if channels is None else tables.integers(channels, folder / "utt2channel")
-        return cls(keys, values, durations=durations, channels=numbers, cuts=cuts, **columns)
+        frames = None if counted is None else tables.integers(counted, folder / FRAMES)
+        return cls(
+            keys, values, durations=durations, channels=numbers, cuts=cuts, frames=frames, table=table, **columns
+        )
 
     def select(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> "DataDirectory":
         """The same tables for some of the utterances."""
-        columns = {name: getattr(self, name) for name in ("keys", "values", *_COLUMNS)}
+        columns = {name: getattr(self, name) for name in ("keys", "values", "frames", *_COLUMNS)}
         chosen: dict[str, Any] = {name: None if column is None else column[rows] for name, column in columns.items()}
         cuts = self.cuts and Cuts(self.cuts.files[rows], self.cuts.starts[rows], self.cuts.ends[rows])
-        return DataDirectory(**chosen, cuts=cuts)
+        return DataDirectory(**chosen, cuts=cuts, table=self.table)
 
     def write(self, path: str | Path) -> None:
-        """Write every table, wav.scp last, and remove tables of an earlier content that this one lacks."""
+        """Write every table, wav.scp (or feats.scp) last, and remove tables of an earlier content that this one lacks.
+
+        feats.scp beside wav.scp stays as it is: stage 3 writes it there.
+        """
         folder = Path(path)
         seconds = None if self.durations is None else _decimals(self.durations)
         for field, name in _COLUMNS.items():
@@ -106,17 +122,37 @@ class DataDirectory:
         else:
             with artifacts.replacing(folder / "spk2utt", "wb") as stream:
                 stream.writelines(spk2utt_lines(self.keys, self.speakers))
-        self._write_audio_tables(folder)
+        self._write_places(folder)
 
-    def _write_audio_tables(self, folder: Path) -> None:
+    def _write_places(self, folder: Path) -> None:
+        if self.table == FEATURES:
+            for name in ("wav.scp", "segments", *([FRAMES] if self.frames is None else [])):
+                (folder / name).unlink(missing_ok=True)
+            if self.frames is not None:
+                write_table(folder / FRAMES, self.keys, self.frames)
+            write_table(folder / FEATURES, self.keys, self.values)
+            return
         if self.cuts is None:
             (folder / "segments").unlink(missing_ok=True)
             write_table(folder / "wav.scp", self.keys, self.values)
             return
-        starts, ends = _decimals(self.cuts.starts), _decimals(self.cuts.ends)
+        to_end = np.isinf(self.cuts.ends)
+        starts = _decimals(self.cuts.starts)
+        ends = np.where(to_end, b"-1", _decimals(np.where(to_end, 0.0, self.cuts.ends)))
         write_table(folder / "segments", self.keys, tables.joined(self.cuts.files, b" ", starts, b" ", ends))
         files, first = np.unique(self.cuts.files, return_index=True)
         write_table(folder / "wav.scp", files, self.values[first])
+
+
+def table_of(folder: Path, features: bool = False) -> Literal["wav.scp", "feats.scp"]:
+    """The table that lists the utterances of a data directory; ValueError where there is none."""
+    if (folder / FEATURES).is_file() and (features or not (folder / "wav.scp").is_file()):
+        return "feats.scp"
+    if features:
+        raise ValueError(f"{folder}: no feats.scp, so no features to keep. Compute them from the audio.")
+    if not (folder / "wav.scp").is_file():
+        raise ValueError(f"{folder}: no wav.scp, so not a data directory. Stages 1 and 2 make them.")
+    return "wav.scp"
 
 
 def _decimals(numbers: NDArray[np.float64]) -> Words:
@@ -149,7 +185,7 @@ def _read_segments(folder: Path, files: Words, audio: Words) -> tuple[Words, Wor
     path = folder / "segments"
     keys, _ = _read_sorted(path)
     _, names, starts, ends = tables.read_columns(path, 4)
-    cuts = Cuts(names, tables.numbers(starts, path), tables.numbers(ends, path))
+    cuts = Cuts(names, tables.numbers(starts, path), read_ends(ends, path))
     rows = find_rows(files, names)
     for wrong, what in (
         (rows < 0, "the file is not in wav.scp"),
@@ -161,6 +197,12 @@ def _read_segments(folder: Path, files: Words, audio: Words) -> tuple[Words, Wor
             cut = f"{text(keys[line])} {text(names[line])} {text(starts[line])} {text(ends[line])}"
             raise ValueError(f"{path}:{line + 1}: {cut}: {what}. utils/fix_data_dir.sh removes lines without a file.")
     return keys, audio[rows], cuts
+
+
+def read_ends(words: Words, path: Path) -> NDArray[np.float64]:
+    """The ends of segments in seconds; -1 stands for the end of the file, which is infinite here."""
+    ends = tables.numbers(words, path)
+    return np.where(ends == _TO_END, np.inf, ends)
 
 
 def find_rows(keys: Words, names: Words) -> NDArray[np.int64]:
@@ -180,7 +222,7 @@ def _read_column(folder: Path, name: str, keys: Words) -> Words | None:
         missing, extra = np.setdiff1d(keys, found), np.setdiff1d(found, keys)
         parts = [f"lacks {len(missing)} ({tables.first_words(missing)})"] if len(missing) else []
         parts += [f"has {len(extra)} that are not there ({tables.first_words(extra)})"] if len(extra) else []
-        whole = "segments" if (folder / "segments").is_file() else "wav.scp"
+        whole = "segments" if (folder / "segments").is_file() else table_of(folder)
         raise ValueError(
             f"{folder}/{name} does not list the utterances of {whole}: {' and '.join(parts)}."
             " utils/fix_data_dir.sh keeps what all tables have."
@@ -222,12 +264,14 @@ def _validate_spk2utt(folder: Path, keys: Words, speakers: Words) -> None:
                 )
 
 
-def fingerprints(path: str | Path) -> dict[str, str]:
+def fingerprints(path: str | Path, features: bool = False) -> dict[str, str]:
     """A digest of each table of a data directory by its name, for the record of what is made of it.
 
-    The folder is no part of the name, so that data/train and its absolute path are the same input.
+    Those of features count where they are taken: `features`, or where there is no wav.scp. The folder is no part of
+    the name, so that data/train and its absolute path are the same input.
     """
-    files = [Path(path) / name for name in TABLES]
+    taken = features or not (Path(path) / "wav.scp").is_file()
+    files = [Path(path) / name for name in ((*TABLES, FEATURES, FRAMES) if taken else TABLES)]
     return {file.name: artifacts.file_digest(file) for file in files if file.is_file()}
 
 

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from sslsv_tk import artifacts, logs
-from sslsv_tk.data import tables
+from sslsv_tk.data import adoption, directories, tables
+from sslsv_tk.data.directories import DataDirectory
 from sslsv_tk.data.tables import Words
 from sslsv_tk.segments import SAMPLE_RATE_HZ
 
@@ -33,29 +36,56 @@ class Kind:
         return _FRAMES_PER_SECOND * self.bands * self.bytes_per_value
 
 
-def check(data: Sequence[Path], out: Path, kind: Kind, in_place: Sequence[Path] = ()) -> None:
-    """ValueError with both numbers where the sets `data` and `in_place` need more below `out` than its disk has free.
+@dataclass(frozen=True)
+class Writing:
+    """Data directories of which `kind` is written below `out`; of those `in_place` tables alone, their audio stays."""
 
-    Of the sets `in_place` only tables are written, their audio stays where it is. What is there already is not
-    counted again. Resampled, mixed or cut audio is known by its duration all the same; where vad.scp leaves speech
-    out, the estimate is too high.
+    data: Sequence[Path]
+    out: Path
+    kind: Kind
+    in_place: Sequence[Path] = ()
+
+    def __post_init__(self) -> None:
+        names = [path.name for path in (*self.data, *self.in_place)]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two data directories are called {twice}: both would be written to {self.out / twice}.")
+
+    def missing(self) -> dict[Path, float]:
+        """Bytes that are still to be written, by folder."""
+        sizes = [(path, self.kind.bytes_per_second) for path in self.data] + [(path, 0) for path in self.in_place]
+        return {self.out / path.name: _missing_bytes(path, self.out / path.name, size) for path, size in sizes}
+
+
+def check(*writings: Writing) -> None:
+    """ValueError with both numbers where all writings to one disk together need more than it has free.
+
+    What is there already is not counted again. Resampled, mixed or cut audio is known by its duration all the same;
+    where vad.scp leaves speech out, the estimate is too high.
     """
-    names = [path.name for path in (*data, *in_place)]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ValueError(f"two data directories are called {twice}: both would be written to {out / twice}.")
-    missing = {path.name: _missing_bytes(path, out / path.name, kind.bytes_per_second) for path in data}
-    missing |= {path.name: _missing_bytes(path, out / path.name, 0) for path in in_place}
-    needed, free = sum(missing.values()), shutil.disk_usage(_nearest_folder(out)).free
+    of_disk: dict[int, list[Writing]] = {}
+    for writing in writings:
+        of_disk.setdefault(_device(writing.out), []).append(writing)
+    for together in of_disk.values():
+        _check_disk(together)
+
+
+def _check_disk(writings: Sequence[Writing]) -> None:
+    """The check of what goes to one disk."""
+    missing = {writing.out: writing.missing() for writing in writings}
+    sums = {out: sum(sizes.values()) for out, sizes in missing.items()}
+    needed, free = sum(sums.values()), shutil.disk_usage(_nearest_folder(writings[0].out)).free
+    where = " and ".join(map(str, sums))
     if needed == 0:
-        log.info("%s is complete; nothing to write", out)
+        log.info("%s: complete; nothing to write", where)
         return
-    for name, size in missing.items():
-        log.info("%s: %s GB to write", out / name, _gigabytes(size))
+    for name, size in ((name, size) for sizes in missing.values() for name, size in sizes.items()):
+        log.info("%s: %s GB to write", name, _gigabytes(size))
     if needed > free:
+        each = "".join(f", {_gigabytes(size)} in {out}" for out, size in sums.items()) if len(sums) > 1 else ""
         raise ValueError(
-            f"{out}: stage 3 needs about {_gigabytes(needed)} GB more (estimated from the durations), but the disk has"
-            f" {_gigabytes(free)} GB free. Make room, or put the dump on another disk (run.sh: --dumpdir)."
+            f"{where}: stage 3 needs about {_gigabytes(needed)} GB more (estimated from the durations{each}), but the"
+            f" disk has {_gigabytes(free)} GB free. Make room, or put the dump on another disk (run.sh: --dumpdir)."
         )
     log.info("%s GB to write in all, %s GB free", _gigabytes(needed), _gigabytes(free))
 
@@ -70,9 +100,15 @@ def _nearest_folder(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
+def _device(path: Path) -> int:
+    """A number for the disk that a path is on or would be."""
+    return os.stat(_nearest_folder(path)).st_dev
+
+
 def _missing_bytes(data: Path, out: Path, bytes_per_second: int) -> float:
-    """Estimated bytes of a set, less those of the arks that are there; 0 where the set is complete."""
-    if artifacts.read_record(out) is not None and (out / "wav.scp").is_file():
+    """Estimated bytes of a set in `out`, less those of the arks that are there; 0 where the set is complete."""
+    listed = any((out / name).is_file() for name in ("wav.scp", "feats.scp"))
+    if artifacts.read_record(out) is not None and listed:
         return 0.0
     keys, seconds = _durations(data)
     estimated = len(keys) * (_TABLES_BYTES + 3 * keys.dtype.itemsize) + bytes_per_second * seconds
@@ -87,8 +123,19 @@ def _durations(data: Path) -> tuple[Words, float]:
         return keys, float(tables.numbers(words, data / "utt2dur").sum())
     if (data / "segments").is_file():
         keys, _, starts, ends = tables.read_columns(data / "segments", 4)
-        return keys, float((tables.numbers(ends, data / "segments") - tables.numbers(starts, data / "segments")).sum())
+        seconds = directories.read_ends(ends, data / "segments") - tables.numbers(starts, data / "segments")
+        if np.isinf(seconds).any():
+            return keys, _seconds_by_headers(data)
+        return keys, float(seconds.sum())
     if not (data / "wav.scp").is_file():
         raise ValueError(f"{data}: no wav.scp, so not a data directory. Stages 1 and 2 make them.")
     log.warning("%s has neither utt2dur nor segments: how much its audio takes is not known, and not counted", data)
     return tables.read_table(data / "wav.scp")[0], 0.0
+
+
+def _seconds_by_headers(data: Path) -> float:
+    """How long segments last together some of which end with their file; those of unreadable files do not count."""
+    seconds, rejected = adoption.seconds_of_cuts(DataDirectory.load(data))
+    if rejected:
+        log.warning("%s: the lengths of %d segments are not known, and not counted", data, len(rejected))
+    return float(np.nansum(seconds))

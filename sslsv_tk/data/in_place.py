@@ -5,7 +5,7 @@ from array import array
 
 import numpy as np
 
-from sslsv_tk.data import headers, riff, tables
+from sslsv_tk.data import headers, riff, sound, tables
 from sslsv_tk.data.directories import DataDirectory
 from sslsv_tk.data.parts import Part, Wanted
 from sslsv_tk.data.preparation import check_rejected
@@ -63,8 +63,8 @@ def locate(path: str) -> Samples:
             f" {found.format if found else 'no wav file'}. Pack this set: --copy true (run.sh: --pack-audio true)."
         )
     announced = size - found.offset if found.announced is None else found.announced
-    if found.offset + announced > size:
-        missing = found.offset + announced - size
+    missing = riff.missing_of(found, size)
+    if missing:
         raise UnreadableAudio(
             f"{path}: cut short: {missing} bytes of the samples that its header announces are missing"
         )
@@ -78,11 +78,8 @@ def _stretch(share: DataDirectory, row: int, path: str, found: Samples) -> tuple
     samples = (found.announced or 0) // 2
     if share.channels is not None and share.channels[row] != 1:
         raise ValueError(f"{path}: channel {share.channels[row]} asked for, found 1 channel(s).")
-    if share.cuts is None:
-        return 0, samples
-    start, end = (round(float(second[row]) * SAMPLE_RATE_HZ) for second in (share.cuts.starts, share.cuts.ends))
-    if end > samples:
-        raise UnreadableAudio(f"{path}: a cut ends at sample {end}, but the file has {samples}")
-    if end <= start:
-        raise UnreadableAudio(f"{path}: a cut from {start} to {end} has no samples")
-    return start, end
+    seconds = None if share.cuts is None else (float(share.cuts.starts[row]), float(share.cuts.ends[row]))
+    try:
+        return sound.samples_of_cut(seconds, SAMPLE_RATE_HZ, samples)
+    except UnreadableAudio as fault:
+        raise UnreadableAudio(f"{path}: {fault}") from None

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, logs
-from sslsv_tk.data import arks, decoding, in_place, parts, vad
+from sslsv_tk.data import arks, decoding, in_place, parts, sound, vad
 from sslsv_tk.data.decoding import Source, Tally, UnreadableAudio
 from sslsv_tk.data.directories import DataDirectory
 from sslsv_tk.data.joining import is_complete
@@ -37,7 +37,10 @@ def pack_part(data: Path, part: Part, wanted: Wanted = _DEFAULT, tolerance: floa
     if not force and is_complete(data, part.out, wanted.samples):
         log.info("%s is complete; nothing to do", part.out)
         return
-    share = parts.take(DataDirectory.load(data), part)
+    whole = DataDirectory.load(data)
+    if whole.table != "wav.scp":
+        raise ValueError(f"{data}: features without audio (no wav.scp): there is nothing to pack. See keep_features.")
+    share = parts.take(whole, part)
     found, inputs = part.record(), parts.digest(share)
     allowed, made_so = tolerance * len(share.keys), (part.num_jobs, inputs, wanted.samples)
     if not force and found and (found.num_jobs, found.inputs, found.samples) == made_so and found.rejected <= allowed:
@@ -59,7 +62,7 @@ def pack_part(data: Path, part: Part, wanted: Wanted = _DEFAULT, tolerance: floa
 def _check(share: DataDirectory, wanted: Wanted) -> None:
     """What stops the job before any work: commands that are not allowed, a program that is missing."""
     if not wanted.allow_pipes and len(share.keys):
-        commands = np.char.endswith(share.values, b"|")
+        commands = sound.are_commands(share.values)
         if commands.any():
             row = int(commands.argmax())
             raise ValueError(

@@ -74,9 +74,12 @@ def locate(stream: BinaryIO) -> Samples | None:
 def missing_bytes(stream: BinaryIO) -> int:
     """How many bytes of the data chunk are not there; libsndfile reads such a file as a shorter one."""
     found = locate(stream)
-    if found is None or found.announced is None:
-        return 0
-    return max(0, found.offset + found.announced - stream.seek(0, io.SEEK_END))
+    return 0 if found is None else missing_of(found, stream.seek(0, io.SEEK_END))
+
+
+def missing_of(found: Samples, size: int) -> int:
+    """How many of the bytes that a file of `size` bytes announces are not there."""
+    return 0 if found.announced is None else max(0, found.offset + found.announced - size)
 
 
 def fault_of_stretch(stream: BinaryIO, begin: int, end: int) -> str:

@@ -1,14 +1,21 @@
 """What a file of sound is: opening it, its kind by its first bytes, its header, the error where it is unusable."""
 
 import io
+import math
 import os
 import re
 import stat
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from sslsv_tk.data.tables import Words
+
 Kind = Literal["mp4", "adts", "other"]
 _TOP_ATOMS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")
+_PIPE = "|"
 _ARK_ENTRY = re.compile(r"(.+\.ark):(\d+)")
 
 
@@ -44,6 +51,16 @@ class _FromByte(io.FileIO):
     def tell(self) -> int:
         """Places count from the first byte."""
         return super().tell() - self._first
+
+
+def is_command(path: str) -> bool:
+    """Is a value of wav.scp a command, whose output is the audio?"""
+    return path.rstrip().endswith(_PIPE)
+
+
+def are_commands(values: Words) -> NDArray[np.bool_]:
+    """(N,) the same for a column."""
+    return np.char.endswith(np.char.rstrip(values), _PIPE.encode())
 
 
 def ark_entry(path: str) -> tuple[str, int] | None:
@@ -90,3 +107,19 @@ def bytes_at(stream: BinaryIO, place: int, count: int) -> bytes:
     """Up to `count` bytes from `place` on."""
     stream.seek(place)
     return stream.read(count)
+
+
+def samples_of_cut(seconds: tuple[float, float] | None, rate_hz: int, samples: int) -> tuple[int, int]:
+    """First and last sample (exclusive) of a cut of a file of so many samples; an infinite end is that of the file.
+
+    UnreadableAudio where it is not inside the file, or empty.
+    """
+    if seconds is None:
+        return 0, samples
+    start = round(seconds[0] * rate_hz)
+    end = samples if math.isinf(seconds[1]) else round(seconds[1] * rate_hz)
+    if end > samples:
+        raise UnreadableAudio(f"a cut ends at sample {end}, but the file has {samples}")
+    if end <= start:
+        raise UnreadableAudio(f"a cut from {start} to {end} has no samples")
+    return start, end

@@ -9,12 +9,11 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from sslsv_tk.data import headers, resampling, riff
+from sslsv_tk.data import headers, resampling, riff, sound
 from sslsv_tk.data.resampling import Channel, Samples
 from sslsv_tk.data.sound import Header, UnreadableAudio
 
 _BLOCK = 2**20  # samples that are mixed at a time
-_COMMAND = "|"
 Stretch = tuple[float, float] | None
 
 
@@ -31,7 +30,7 @@ class Source:
 
     @property
     def is_command(self) -> bool:
-        return self.path.endswith(_COMMAND)
+        return sound.is_command(self.path)
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,11 @@ class Waveform:
 
 
 def bounds(source: Source, header: Header) -> tuple[int, int]:
-    """First and last sample (exclusive) of the stretch; UnreadableAudio where it ends after the file."""
-    if source.seconds is None:
-        return 0, header.samples
-    start, end = (round(second * header.rate_hz) for second in source.seconds)
-    if end > header.samples:
-        raise UnreadableAudio(f"{source.path}: a cut ends at sample {end}, but the file has {header.samples}")
-    return start, end
+    """First and last sample (exclusive) of the stretch; UnreadableAudio where that is not in the file."""
+    try:
+        return sound.samples_of_cut(source.seconds, header.rate_hz, header.samples)
+    except UnreadableAudio as fault:
+        raise UnreadableAudio(f"{source.path}: {fault}") from None
 
 
 def of_decoded(source: Source, samples: NDArray[np.float32], rate_hz: int) -> Waveform:
@@ -68,7 +65,7 @@ def of_file(source: Source) -> Waveform:
 def of_command(source: Source) -> Waveform:
     """What a command writes to its standard output; UnreadableAudio with its words where it fails."""
     done = subprocess.run(
-        ["sh", "-c", source.path.removesuffix(_COMMAND)], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        ["sh", "-c", source.path.rstrip().removesuffix("|")], stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
     said = " ".join(done.stderr.decode(errors="replace").split())[-200:]
     if done.returncode != 0:

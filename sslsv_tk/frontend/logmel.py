@@ -21,6 +21,7 @@ class LogMelConfig:
 
     feats_type: Literal["raw", "fbank"] = "raw"  # raw: frames of 16-bit audio, augmented anew at every step;
     # fbank: frames that stage 3 computed of the clean set and of offline copies, normalised after the cut
+    frames: Literal["computed", "kept"] = "computed"  # fbank: by stage 3, or as they came in feats.scp of a directory
     bands: int = 40  # mel bands; the papers use 40, the authors' DINO configurations 80
     window: Literal["hamming", "hann"] = "hamming"
     window_seconds: float = 0.025
@@ -39,6 +40,8 @@ class LogMelConfig:
             )
         if round(self.shift_seconds * SAMPLE_RATE_HZ) < 1:
             raise ValueError(f"A shift of {self.shift_seconds} s is less than a sample.")
+        if self.frames == "kept" and self.feats_type == "raw":
+            raise ValueError("frontend.frames kept needs frontend.feats_type fbank: raw is audio.")
 
     @property
     def shift(self) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from sslsv_tk.data import features
+from sslsv_tk.data import features, kept_features
 from sslsv_tk.data.arks import AudioArchive
 from sslsv_tk.data.augmentation import AUGMENTATION_SETS, Augmentation
 from sslsv_tk.data.datasets import TrainingAudio, TrainingFeatures, TrainingSegments
@@ -23,6 +23,7 @@ def open_archive(config: LogMelConfig, folder: Path) -> Archive:
     features.refuse_other_kind(config.feats_type, folder)
     if config.feats_type == "raw":
         return AudioArchive(folder)
+    kept_features.check_maker(folder, config.frames)
     archive = FeatureArchive(folder)
     features.check_settings(archive, config.of_frames())
     return archive

@@ -101,6 +101,8 @@ def _claim(config: SystemConfig, options: RunOptions, first: dict[str, Any] | No
         del described["training"][name]
     if config.frontend.feats_type == "raw":  # what made runs of before there was a choice
         del described["frontend"]["feats_type"], described["augmentation"]["copies"]
+    if config.frontend.frames == "computed":
+        del described["frontend"]["frames"]
     folders = material.folders(config, options.train_set, options.augmentation)
     lists = [material.list_of(config, folder) for folder in folders]
     inputs = {f"{path.name} of {path.parent}": artifacts.fingerprint(path) for path in lists if path.exists()}

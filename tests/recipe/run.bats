@@ -49,7 +49,7 @@ called() { # called COUNT WORD: how many calls contain WORD
 
 @test "mistakes in the call end with status 2 and one line" {
     for words in "--stge 3" "--stage" "--stage x" "--mini yes" "stray" "--stage 3 stray" "--stage 0" "--stop-stage 8" "--stage 5 --stop-stage 4" \
-        "--channel left" "--train-part train" "--pack-audio no" "--ngpu 2" "--ngpu some" "--num-threads 0" "--nj 0" "--feats-type mfcc" "--compress zip" "--conf nowhere"; do
+        "--channel left" "--train-part train" "--pack-audio no" "--ngpu 2" "--ngpu some" "--num-threads 0" "--nj 0" "--feats-type mfcc" "--features some" "--features keep" "--compress zip" "--conf nowhere"; do
         # shellcheck disable=SC2086 # several words
         run bash -c './run.sh "$@" 2>&1 >/dev/null' - $words
         [ "$status" -eq 2 ] && [ "${#lines[@]}" -eq 1 ] || { echo "$words: status $status, $output" && return 1; }
@@ -133,12 +133,12 @@ called() { # called COUNT WORD: how many calls contain WORD
 @test "fbank: offline copies in stage 2, features of every set and copy in stage 3, then training and extraction on them" {
     corpus
     prepared voxceleb2_train voxceleb1_test voxceleb2_train_{noise,music,babble,reverb}
-    mkdir -p dump/fbank/voxceleb1_test && cp dump/raw/voxceleb1_test/wav.scp dump/fbank/voxceleb1_test
+    mkdir -p dump/fbank/voxceleb1_test && cp dump/raw/voxceleb1_test/wav.scp dump/fbank/voxceleb1_test/feats.scp
     run ./run.sh --feats-type fbank --nj 2 --compress cm2 --copies-seed 3 --stage 2 --systems one
     expect 0 "Successfully finished."
     called 1 "prepare_copies --data data/voxceleb2_train --clips data --seed 3 --force false"
     called 6 "finish_packing --data data/.* --out dump/raw/"
-    called 1 "check_disk_space --data data/voxceleb2_train data/voxceleb1_test data/voxceleb2_train_noise .* --out dump/fbank --feats-type fbank --bands 0 --compress cm2"
+    called 1 "check_disk_space --data data/voxceleb2_train data/voxceleb1_test data/musan_noise .* --feature-data data/voxceleb2_train data/voxceleb1_test data/voxceleb2_train_noise .* --feature-out dump/fbank --bands 0 --compress cm2 --out dump/raw"
     called 6 "JOB=1:2 dump/log/features_.*compute_features --config conf/simclr_fast_resnet34.yaml conf/fbank.yaml .*--compress cm2 --num-jobs 2 --force false --job JOB"
     called 1 "finish_features .*--audio dump/raw/voxceleb1_test --clips dump/raw --out dump/fbank/voxceleb1_test --compress"
     for kind in noise music babble reverb; do
@@ -147,6 +147,64 @@ called() { # called COUNT WORD: how many calls contain WORD
     called 1 "bin.train --config conf/simclr_fast_resnet34.yaml conf/fbank.yaml --set training.seed=0 --train-set dump/fbank/voxceleb2_train --augmentation dump/fbank --out exp/simclr_fast_resnet34 --force"
     called 1 "finish_extraction --system exp/one --checkpoint averaged --data dump/fbank/voxceleb1_test"
     called 1 "score_trials --system exp/one --checkpoint averaged --data dump/fbank/voxceleb1_test"
+}
+
+features_alone() { # features_alone FOLDER ...: data directories without audio
+    local folder
+    for folder in "$@"; do
+        mkdir -p "$folder" && printf 'a x.ark:2\nb x.ark:9\n' >"$folder/feats.scp" && echo "a b target" >"$folder/trials"
+    done
+}
+
+@test "features without audio are kept: no packing, no noises, clean features alone, said once" {
+    features_alone k/train k/test data/train data/test dump/fbank/train dump/fbank/test
+    mkdir -p exp && echo "the table" >exp/RESULTS.md
+    run ./run.sh --feats-type fbank --train-audio k/train --test-audio k/test --nj 2
+    expect 0 "Successfully finished."
+    expect 0 "they are made of audio, and k/test has no wav.scp"
+    [ "$(grep -c 'without copies with noise' <<<"$output")" -eq 1 ]
+    called 1 "prepare_corpus --source k/train --out data/train .*--features keep"
+    called 1 "prepare_corpus --source k/test --out data/test .*--features keep"
+    called 1 "keep_features --config conf/simclr_fast_resnet34.yaml conf/kept_features.yaml --data data/train --out dump/fbank/train --training true"
+    called 1 "keep_features --config .* --data data/test --out dump/fbank/test --training false"
+    called 2 "bin.train --config conf/simclr_fast_resnet34.yaml conf/kept_features.yaml --set"
+    called 2 "JOB=1:2 .*extract_embeddings"
+    for word in pack_audio prepare_noises prepare_responses prepare_copies check_disk_space compute_features; do called 0 "$word"; done
+    : >"$calls"
+    rm -r k
+    run ./run.sh --feats-type fbank --stage 3 --stop-stage 4 --train-audio k/train --test-audio k/test
+    expect 0 "Stage 3: features as they came"
+    called 2 keep_features
+}
+
+@test "features of two makers are not mixed: one line before any work" {
+    features_alone k/train k/test
+    mkdir w && echo "1 x y" >w/trials
+    run ./run.sh --feats-type fbank --train-audio k/train --test-audio "k/test w"
+    expect 1 "w has no feats.scp, but other sets keep the features that they came with, and frames of two makers cannot be mixed"
+    run ./run.sh --feats-type fbank --features keep --train-audio w --test-audio k/test
+    expect 1 "w has no feats.scp"
+    called 0 .
+}
+
+@test "where wav.scp is there too, features are computed unless --features keep" {
+    features_alone k/train k/test
+    printf 'a a.wav\nb b.wav\n' | tee k/train/wav.scp >k/test/wav.scp
+    mkdir m r
+    run ./run.sh --feats-type fbank --train-audio k/train --test-audio k/test --musan m --rirs r --stop-stage 1
+    expect 0 "Successfully finished."
+    called 2 "prepare_corpus .*--features compute"
+    : >"$calls"
+    run ./run.sh --feats-type fbank --features keep --train-audio k/train --test-audio k/test --stop-stage 2
+    expect 0 "they would be computed by our front end"
+    called 2 "prepare_corpus .*--features keep"
+    called 0 prepare_noises
+    rm k/test/wav.scp
+    run ./run.sh --feats-type fbank --features compute --train-audio k/train --test-audio k/test --stop-stage 1
+    expect 0 "Successfully finished."
+    : >"$calls"
+    run ./run.sh --train-audio k/train --test-audio k/test --stop-stage 1
+    called 2 "prepare_corpus .*--features compute"
 }
 
 @test "stage 5 goes on from stage 4, once for each name in --positives" {
@@ -177,8 +235,8 @@ called() { # called COUNT WORD: how many calls contain WORD
     prepared train test
     run ./run.sh --train-audio a --test-audio b --trials "one.txt two.list" --musan m --rirs r --labels false --tolerance 0.01
     expect 0 "Successfully finished."
-    called 1 "prepare_corpus --source a --out data/train --labels false --part dev --tolerance 0.01"
-    called 1 "prepare_corpus --source b --out data/test --labels auto --only one.txt two.list --tolerance"
+    called 1 "prepare_corpus --source a --out data/train --labels false --part dev --features compute --tolerance 0.01"
+    called 1 "prepare_corpus --source b --out data/test --labels auto --only one.txt two.list --features compute --tolerance"
     called 1 "prepare_trials --source two.list --data data/test --out data/test/trials_two"
     called 4 "score_trials"
 }
@@ -187,7 +245,7 @@ called() { # called COUNT WORD: how many calls contain WORD
     mkdir -p t data/test dump/raw/test dump/fbank/test exp
     echo "1 x y" >t/trials
     echo "the table" >exp/RESULTS.md
-    printf 'a x\nb x\n' | tee data/test/wav.scp dump/raw/test/wav.scp >dump/fbank/test/wav.scp
+    printf 'a x\nb x\n' | tee data/test/wav.scp dump/raw/test/wav.scp >dump/fbank/test/feats.scp
     run ./run.sh --train-audio none --test-audio t --systems old
     expect 0 "Successfully finished."
     called 1 prepare_corpus
@@ -200,7 +258,7 @@ called() { # called COUNT WORD: how many calls contain WORD
     run ./run.sh --train-audio none --test-audio t --systems old --feats-type fbank --pack-audio false
     expect 0 "Successfully finished."
     called 1 finish_features
-    called 0 "check_disk_space.*in-place"
+    called 1 "check_disk_space --data --in-place data/test --feature-data data/test --feature-out"
     for words in "--stage 2 --stop-stage 2" "--stage 4 --stop-stage 5"; do
         # shellcheck disable=SC2086 # several words
         run ./run.sh --train-audio none --test-audio t $words

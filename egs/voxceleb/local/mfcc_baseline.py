@@ -77,8 +77,8 @@ def read_file(data: DataDirectory, row: int) -> Floats:
             if data.cuts is None:
                 return stream.read(dtype="float64")
             stream.seek(round(data.cuts.starts[row] * SAMPLE_RATE_HZ))
-            seconds = data.cuts.ends[row] - data.cuts.starts[row]
-            return stream.read(round(seconds * SAMPLE_RATE_HZ), dtype="float64")
+            seconds = data.cuts.ends[row] - data.cuts.starts[row]  # infinite: to the end of the file
+            return stream.read(round(seconds * SAMPLE_RATE_HZ) if np.isfinite(seconds) else -1, dtype="float64")
     except soundfile.LibsndfileError as error:
         raise ValueError(f"{path} ({text(data.keys[row])}): cannot be read: {error}") from None
 

@@ -1,0 +1,41 @@
+"""Stage 3 for --features keep: one set whose features are used as they came, in DIR of dump/fbank."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sslsv_tk import config, logs
+from sslsv_tk.data import kept_features
+from sslsv_tk.training.configuration import SystemConfig
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--config", nargs="+", required=True, metavar="FILE", help="as for training; later ones win")
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="overrides, such as frontend.bands=80"
+    )
+    parser.add_argument("--data", type=Path, required=True, help="data directory with feats.scp of stage 1, data/SET")
+    parser.add_argument("--out", type=Path, required=True, help="folder of features, dump/fbank/SET")
+    parser.add_argument(
+        "--training",
+        choices=["true", "false"],
+        default="false",
+        help="true: a training set, of which frames must be readable without the whole utterance",
+    )
+    parser.add_argument("--force", choices=["true", "false"], default="false", help="make anew what is there")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, check, write the tables."""
+    options = get_parser().parse_args(arguments)
+    front_end = config.load(SystemConfig, *options.config, overrides=options.set).frontend
+    settings, training = front_end.of_frames(), options.training == "true"
+    kept_features.take(options.data, options.out, settings, training, force=options.force == "true")
+
+
+if __name__ == "__main__":
+    sys.exit(logs.run_command(main))
