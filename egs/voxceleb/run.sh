@@ -18,7 +18,9 @@ system=simclr_fast_resnet34  # stage 4: conf/<system>.yaml, trained into exp/<sy
 config=                # one more YAML file, whose values win over those of the system
 positives=             # stage 5: names of conf/positives/*.yaml, separated by spaces; empty: ssps_kmeans
 systems=               # stages 6-7: names of folders in exp; empty: those of stages 4 and 5
-checkpoint=averaged    # what is evaluated: averaged (last 10 epochs), latest, or the number of an epoch
+checkpoint=averaged    # what is evaluated: averaged (last 10 epochs), latest, the number of an epoch, or best (of --validation)
+validation=            # a list of the test sets by its name in the results: its EER is logged every training.validation_epochs
+                       # epochs of stages 4 and 5, and the best checkpoint kept; not of the speakers that you report on
 seed=0                 # of everything drawn in training
 # Which audio: VoxCeleb as db.sh has it, or any corpus (folders of wav, flac, ogg, mp3, m4a ..., or data directories of Kaldi)
 train_audio=           # in place of VOXCELEB2: folders separated by spaces, VoxCeleb's or <speaker>/<recording>/<utterance>.wav
@@ -158,6 +160,16 @@ jobs_for() { # jobs_for FILE MAKER: nj, but no more than FILE has lines
     echo $((nj < lines ? nj : lines))
 }
 
+find_validation() { # fills `validate`, the options of training about the list that --validation names
+    local index names="${list_name[*]}"
+    validate=()
+    for index in "${!lists[@]}"; do
+        [ "${list_name[index]}" != "$validation" ] ||
+            validate=(--validation-data "$dump/${list_set[index]}" --validation-trials "$datadir/${list_set[index]}/trials_$validation")
+    done
+    [ -z "$validation" ] || [ ${#validate[@]} -gt 0 ] || fail "--validation $validation: there is no such list; there are: $names" 2
+}
+
 train() { # train NAME OPTION ...: the system exp/NAME, then the mean of its last epochs
     local out=$expdir/$1 logs=$expdir/log/$1
     hold "$logs/lock"
@@ -170,6 +182,7 @@ train() { # train NAME OPTION ...: the system exp/NAME, then the mean of its las
         --augmentation "$dump" \
         --out "$out" \
         --force "$force" \
+        "${validate[@]}" \
         "${@:2}"
     $train_cmd "$logs/average.log" \
         python3 -m sslsv_tk.bin.average_checkpoints \
@@ -177,6 +190,7 @@ train() { # train NAME OPTION ...: the system exp/NAME, then the mean of its las
     release
 }
 
+find_validation
 if "$generated" && within 1 2; then
     hold "$datadir/log/lock"
     log "generating a corpus in $datadir/corpus"

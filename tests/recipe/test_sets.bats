@@ -114,3 +114,16 @@ called() { # called COUNT WORD: how many calls contain WORD
     expect 1 "another run (process $first) is at work here and holds data/log/lock. Wait for it or stop it."
     wait "$first" || true
 }
+
+@test "the EER of one list is followed while training goes on" {
+    mkdir -p dump/raw/train && printf 'a x\n' >dump/raw/train/wav.scp
+    run ./run.sh --stage 4 --stop-stage 5 --test-audio "$VOXCELEB1 cn" --validation cn --system simclr_fast_resnet34
+    expect 0 "Successfully finished."
+    called 2 "bin.train.*--validation-data dump/raw/cn --validation-trials data/cn/trials_cn"
+    run ./run.sh --stage 4 --stop-stage 4 --test-audio "$VOXCELEB1 cn" --validation core
+    expect 2 "--validation core: there is no such list; there are: veri_test2 cn"
+    rm "$calls"
+    run ./run.sh --stage 4 --stop-stage 4
+    expect 0 "Successfully finished."
+    called 0 "--validation"
+}
