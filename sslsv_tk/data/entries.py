@@ -1,9 +1,7 @@
 """Entries of Kaldi arks by row of a scp, and exact stretches of their bytes: what readers of all kinds share."""
 
-import functools
 import io
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -56,7 +54,14 @@ class Entries(Generic[T]):
 
     def read_looped(self, row: int, start: int, count: int) -> NDArray[T]:
         """(count, ...) from sample or frame `start` (modulo the length) of the utterance repeated without end."""
-        return _looped(functools.partial(self.read, row), int(self.lengths[row]), start, count)
+        length = int(self.lengths[row])
+        start %= length
+        if start + count <= length:
+            return self.read(row, start, count)
+        if count <= length:
+            head = self.read(row, 0, count - (length - start))
+            return np.concatenate([self.read(row, start, length - start), head])
+        return self.read(row, 0, length)[(start + np.arange(count)) % length]
 
     def require_inside(self, row: int, start: int, count: int) -> None:
         """ValueError unless [start, start + count) is a part of the utterance."""
@@ -129,14 +134,3 @@ class Entries(Generic[T]):
             if len(self._open_files) > _MOST_OPEN_FILES:
                 del self._open_files[next(iter(self._open_files))]
         return file
-
-
-def _looped(read: Callable[[int, int], NDArray[T]], length: int, start: int, count: int) -> NDArray[T]:
-    """`count` rows from `start` (modulo the length) of what is repeated without end; `read` takes start and count."""
-    start %= length
-    if start + count <= length:
-        return read(start, count)
-    if count <= length:
-        head = read(0, count - (length - start))
-        return np.concatenate([read(start, length - start), head])
-    return read(0, length)[(start + np.arange(count)) % length]

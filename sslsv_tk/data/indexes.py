@@ -127,13 +127,8 @@ def load(folder: Path, kind: Kind, opened: bytes = b"") -> Index:
     `opened` is the head of what another process has: the same rows, or a ValueError. A file of it is known by its
     first line, and not hashed once more.
     """
-    if opened.endswith(b"\n"):
-        found = _mapped_as(folder, kind, opened)
-    else:
-        found = _open(folder, kind)
-        if opened and _tables_of(found.head) != _tables_of(opened):
-            found = None
-    if found is None:
+    found = _mapped_as(folder, kind, opened) if opened.endswith(b"\n") else _open(folder, kind)
+    if found is None or (opened and _tables_of(found.head) != _tables_of(opened)):
         raise ValueError(f"{folder}: {kind.name} or its tables were changed while in use. Start this step again.")
     return found
 
