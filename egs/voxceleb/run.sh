@@ -14,9 +14,10 @@ ngpu=auto              # 1: train and extract on a GPU; 0: on the CPU; auto: 1 w
 num_threads=auto       # threads of training on the CPU; auto: all cores
 force=false            # true: make anew what is there but was made with other options or from other inputs
 # Which system
-system=simclr_fast_resnet34  # stage 4: conf/<system>.yaml, trained into exp/<system>
+system=simclr_fast_resnet34  # stage 4: conf/<system>.yaml, trained into exp/<system>; <system>+<variant>: with the values of
+                       # conf/variants/<variant>.yaml over it, as in dino_ecapa+no_augmentation; README.md has the table
 config=                # one more YAML file, whose values win over those of the system
-positives=             # stage 5: names of conf/positives/*.yaml, separated by spaces; empty: ssps_kmeans
+positives=             # stage 5: names of conf/positives/*.yaml, separated by spaces; empty: ssps_kmeans; none: no stage 5
 systems=               # stages 6-7: names of folders in exp; empty: those of stages 4 and 5
 checkpoint=averaged    # what is evaluated: averaged (last 10 epochs), latest, the number of an epoch, or best (of --validation)
 validation=            # a list of the test sets by its name in the results: its EER is logged every training.validation_epochs
@@ -80,7 +81,12 @@ done
 cd "$recipe"
 
 export PYTHON=$python
-configs=("conf/$system.yaml")
+IFS=+ read -ra variants <<<"$system"
+configs=("conf/${variants[0]-}.yaml")
+for name in "${variants[@]:1}"; do configs+=("conf/variants/$name.yaml"); done
+for file in "${configs[@]}"; do
+    [ -f "$file" ] || fail "--system $system: there is no $file here" 2
+done
 suffix=
 generated=false
 if "$mini" || "$tiny"; then
@@ -129,6 +135,10 @@ fi
 musan=${musan:-$MUSAN} rirs=${rirs:-$RIRS}
 read -ra preferred <<<"${prefer:+--prefer $prefer}"
 read -ra positive_names <<<"${positives:-ssps_kmeans}"
+[ "$positives" != none ] || positive_names=()
+for name in "${positive_names[@]}"; do
+    [ -f "conf/positives/$name.yaml" ] || fail "--positives $positives: there is no conf/positives/$name.yaml here" 2
+done
 read -ra system_names <<<"${systems:-$system ${positive_names[*]/#/${system}_}}"
 [ "$nj" != auto ] || nj=$(nproc)
 [ "$num_threads" != auto ] || num_threads=$(nproc)

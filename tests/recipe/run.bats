@@ -345,3 +345,31 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
         expect 0 "Successfully finished."
     done
 }
+
+@test "--system names a row of the tables, with variants over it" {
+    corpus && prepared voxceleb2_train voxceleb1_test
+    run ./run.sh --stage 4 --stop-stage 5 --system dino_ecapa+no_augmentation+ecapa_bands_80 --positives "ssps_25k_1 same_utterance"
+    expect 0 "Successfully finished"
+    files="conf/dino_ecapa.yaml conf/variants/no_augmentation.yaml conf/variants/ecapa_bands_80.yaml"
+    called 3 "bin.train --config $files --set training.seed=0"
+    called 1 "bin.train .*--out exp/dino_ecapa+no_augmentation+ecapa_bands_80 --force"
+    called 1 "bin.train .*--out exp/dino_ecapa+no_augmentation+ecapa_bands_80_ssps_25k_1 --force .*--positives conf/positives/ssps_25k_1.yaml"
+}
+
+@test "--positives none leaves stage 5 out" {
+    corpus && prepared voxceleb2_train voxceleb1_test
+    run ./run.sh --stage 4 --system supervised_ecapa --positives none
+    expect 0 "Successfully finished"
+    called 1 "bin.train "
+    called 1 "write_results"
+    called 0 "supervised_ecapa_"
+}
+
+@test "a system, a variant or positives without a file stop before any work" {
+    for words in "--system simclr_resnet" "--system +no_augmentation" "--system simclr_ecapa+none" "--positives ssps_7k_1"; do
+        # shellcheck disable=SC2086 # several words
+        run ./run.sh $words
+        expect 2 "there is no conf/"
+    done
+    [ ! -e "$calls" ] || called 0 "bin.train"
+}
