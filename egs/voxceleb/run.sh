@@ -368,7 +368,6 @@ if within 3 3 && [ "$features" = keep ]; then
             --config "${configs[@]}" \
             --data "$datadir/$set" \
             --out "$dump/$set" \
-            --training "$([ "$set" = "$train_set" ] && echo true || echo false)" \
             --force "$force"
     done
     release

@@ -19,12 +19,6 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", type=Path, required=True, help="data directory with feats.scp of stage 1, data/SET")
     parser.add_argument("--out", type=Path, required=True, help="folder of features, dump/fbank/SET")
-    parser.add_argument(
-        "--training",
-        choices=["true", "false"],
-        default="false",
-        help="true: a training set, of which frames must be readable without the whole utterance",
-    )
     parser.add_argument("--force", choices=["true", "false"], default="false", help="make anew what is there")
     return parser
 
@@ -33,8 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, check, write the tables."""
     options = get_parser().parse_args(arguments)
     front_end = config.load(SystemConfig, *options.config, overrides=options.set).frontend
-    settings, training = front_end.of_frames(), options.training == "true"
-    kept_features.take(options.data, options.out, settings, training, force=options.force == "true")
+    kept_features.take(options.data, options.out, front_end.of_frames(), force=options.force == "true")
 
 
 if __name__ == "__main__":

@@ -77,26 +77,13 @@ class FeatureArchive(Entries[np.float32]):
         return self.lengths
 
     def read(self, row: int, start: int, count: int) -> NDArray[np.float32]:
-        """Frames [start, start + count) of an utterance, (count, bands); of a column-major matrix all or none."""
+        """Frames [start, start + count) of an utterance, (count, bands)."""
         self.require_inside(row, start, count)
         header = self._verified(row)
         if header.kind == matrices.COLUMN_MAJOR:
-            if count != header.rows:
-                raise ValueError(self._column_major(row))
-            return matrices.decode_whole(self.stretch(row, 0, header.size))
+            return matrices.decode_columns(header, self.stretch(row, 0, header.size), start, count)
         begin = header.place_of_row(start)
         return matrices.decode_rows(header, self.stretch(row, begin, header.place_of_row(start + count) - begin))
-
-    def require_rows(self) -> None:
-        """ValueError where frames cannot be read without the whole utterance (the kind of the first row decides)."""
-        if self.first_kind == matrices.COLUMN_MAJOR:
-            raise ValueError(self._column_major(0))
-
-    def _column_major(self, row: int) -> str:
-        return (
-            f"{self.place(row)}: a matrix of the column-major kind CM, of which frames cannot be read by themselves."
-            " For training write it anew: copy-feats --compress=true --compression-method=3, or without compression."
-        )
 
     def _verified(self, row: int) -> MatrixHeader:
         """The header of a row; at the first read from the ark, then from memory."""
@@ -169,7 +156,6 @@ class CopiedFeatures:
     """
 
     def __init__(self, clean: FeatureArchive, copies: Sequence[str]) -> None:
-        clean.require_rows()
         self.clean, self.names = clean, tuple(copies)
         self._archives: list[FeatureArchive] = []
         self._rows: list[NDArray[np.int32]] = []
@@ -188,7 +174,6 @@ class CopiedFeatures:
                 " or leave it out of augmentation.copies."
             )
         archive = FeatureArchive(folder)
-        archive.require_rows()
         if archive.bands != self.clean.bands:
             raise ValueError(f"{folder} has {archive.bands} bands, {self.clean.folder} {self.clean.bands}.")
         return archive

@@ -38,11 +38,8 @@ def complete(data: Path) -> DataDirectory:
     return found
 
 
-def take(data: Path, out: Path, settings: Mapping[str, Any], training: bool, force: bool = False) -> None:
-    """Write `out` (dump/fbank/SET) of data/SET after checks against the front end's `settings`, by name.
-
-    `training`: frames must be readable without the whole utterance.
-    """
+def take(data: Path, out: Path, settings: Mapping[str, Any], force: bool = False) -> None:
+    """Write `out` (dump/fbank/SET) of data/SET after checks against the front end's `settings`, by name."""
     found = DataDirectory.load(data)
     if found.table != FEATURES:
         raise ValueError(f"{data}: expected feats.scp without wav.scp, found audio. Run stage 1 with --features keep.")
@@ -55,8 +52,6 @@ def take(data: Path, out: Path, settings: Mapping[str, Any], training: bool, for
         return
     archive = FeatureArchive(data)
     _check(archive, found, settings, first_rows.values())
-    if training:
-        archive.require_rows()
     (out / artifacts.RECORD).unlink(missing_ok=True)
     if out.is_dir():
         directories.remove_temporaries(out)

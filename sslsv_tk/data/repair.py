@@ -7,23 +7,22 @@ import numpy as np
 
 from sslsv_tk import artifacts
 from sslsv_tk.data import tables
-from sslsv_tk.data.directories import find_rows, spk2utt_lines
+from sslsv_tk.data.directories import find_rows, spk2utt_lines, table_of
 from sslsv_tk.data.table_sets import BY_UTTERANCE, KNOWN, Table, TableSet
 from sslsv_tk.data.tables import Words, text
 
 
 def fix(path: str | Path) -> tuple[int, int]:
-    """Sort every table and keep the utterances that all of them have; returns (kept, total in wav.scp or segments).
+    """Sort every table and keep the utterances that all of them have; returns how many are kept, of how many.
 
     Tables that change are first copied to .backup below the directory. Lines that stand twice are kept once; a key
     with two different values is an error, and so is an outcome without utterances.
     """
     folder = Path(path)
     present = [name for name in KNOWN if (folder / name).is_file()]
-    if "wav.scp" not in present:
-        raise ValueError(f"{folder}: no wav.scp, so not a data directory. Stages 1 and 2 make them.")
+    listing = table_of(folder)
     found = {name: _sorted_once(folder / name) for name in present}
-    keys = found["segments" if "segments" in found else "wav.scp"][0]
+    keys = found["segments" if "segments" in found and listing == "wav.scp" else listing][0]
     keep = _in_all(folder, TableSet(keys, found))
     if len(keep) == 0:
         raise ValueError(
@@ -36,7 +35,7 @@ def fix(path: str | Path) -> tuple[int, int]:
 def _in_all(folder: Path, found: TableSet) -> Words:
     """The utterances that all tables have and that last longer than 0 s."""
     keep = found.keys
-    if found.has_segments:
+    if found.has_segments and "wav.scp" in found.tables:
         keep = keep[find_rows(found.tables["wav.scp"][0], found.files()) >= 0]
     for name in BY_UTTERANCE:
         if name in found.tables:

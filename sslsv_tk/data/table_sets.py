@@ -31,7 +31,7 @@ KNOWN = (*BY_UTTERANCE, *BY_FILE, *BY_SPEAKER)
 
 @dataclass(frozen=True)
 class TableSet:
-    """Utterances (N,) and tables by name, each with sorted keys and their values; wav.scp is always there."""
+    """Utterances (N,) and tables by name, each with sorted keys and values; wav.scp or feats.scp is there."""
 
     keys: Words
     tables: dict[str, Table]

@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from sslsv_tk import artifacts
+from sslsv_tk.data import joining, packing
+from sslsv_tk.data.arks import AudioArchive
 from sslsv_tk.data.corpora import Corpus, prepare
 from sslsv_tk.data.directories import validate
+from sslsv_tk.data.parts import Part, Wanted
 
 
 @pytest.fixture
@@ -106,6 +111,50 @@ def test_segments_bring_durations_and_recordings(tmp_path, kaldi):
     assert table(out, "utt2dur") == {"a-1": "0.050000", "a-2": "0.100000", "b-1": "0.300000"}
     assert table(out, "utt2rec") == {"a-1": "call1", "a-2": "call1", "b-1": "call2"}
     assert found.cuts is not None and found.values.tolist()[2] == f"{kaldi}/download/2.wav".encode()
+
+
+def test_a_segment_that_ends_at_minus_one_lasts_to_the_end_of_its_file(tmp_path, kaldi):
+    source = lay_out(
+        kaldi / "data" / "seg",
+        wav_scp="call1 download/1.wav\ncall2 download/2.wav\n",
+        segments="a-1 call1 0.00 0.05\na-2 call1 0.05 -1\nb-1 call2 0.25 -1.00\n",
+    )
+    out = adopt(tmp_path, source, labels=None)
+    assert table(out, "utt2dur") == {"a-1": "0.050000", "a-2": "0.150000", "b-1": "0.050000"}
+    assert table(out, "segments")["a-2"] == "call1 0.050000 -1"
+    packing.pack_part(out, Part(tmp_path / "raw", 1, 1))
+    joining.finish(out, tmp_path / "raw", 1)
+    archive = AudioArchive(tmp_path / "raw")
+    whole = soundfile.read(kaldi / "download/1.wav", dtype="int16")[0]
+    assert archive.samples.tolist() == [800, 2400, 800]
+    np.testing.assert_array_equal(archive.read(1, 0, 2400), whole[800:])
+
+
+def test_a_segment_that_begins_after_the_end_of_its_file_is_left_out_as_bad_files_are(tmp_path, kaldi):
+    source = lay_out(
+        kaldi / "data" / "seg",
+        wav_scp="call1 download/1.wav\ngone /nowhere.wav\n",
+        segments="a-1 call1 0.00 -1\na-2 call1 0.2 -1\na-3 gone 0 -1\n",
+    )
+    with pytest.raises(ValueError, match=r"2 of 3 .*1\.wav: a cut begins at 0\.2 s, where the file of 0\.2 s ended"):
+        adopt(tmp_path, source, labels=None)
+    out = adopt(tmp_path, source, labels=None, tolerance=0.7)
+    assert list(table(out, "utt2dur")) == ["a-1"] and "No such file" in table(out, "rejected")["a-3"]
+
+
+def test_segments_of_pipes_to_the_end_have_no_duration_until_they_are_packed(tmp_path, kaldi):
+    source = lay_out(
+        kaldi / "data" / "seg",
+        wav_scp=f"call1 cat {kaldi}/download/1.wav | \n",
+        segments="a-1 call1 0.00 0.05\na-2 call1 0.05 -1\n",
+    )
+    out = adopt(tmp_path, source, labels=None)
+    assert not (out / "utt2dur").exists()
+    with pytest.raises(ValueError, match="is a command; only audio files are read"):
+        packing.pack_part(out, Part(tmp_path / "raw", 1, 1))
+    packing.pack_part(out, Part(tmp_path / "raw", 1, 1), Wanted(allow_pipes=True))
+    joining.finish(out, tmp_path / "raw", 1)
+    assert AudioArchive(tmp_path / "raw").samples.tolist() == [800, 2400]
 
 
 def test_vad_goes_along_with_absolute_paths(tmp_path, kaldi):

@@ -66,6 +66,61 @@ def test_cuts_are_written_as_segments_and_read_back(tmp_path):
     assert found.channels is not None and found.channels.tolist() == [1, 1, 2]
 
 
+def test_a_cut_to_the_end_of_its_file_is_minus_one_on_disk_and_infinite_in_memory(tmp_path):
+    cuts = with_cuts()
+    assert cuts.cuts is not None
+    cuts.cuts.ends[1] = np.inf
+    cuts.write(tmp_path)
+    assert (tmp_path / "segments").read_text().splitlines()[1] == "f-1 f 10.000000 -1"
+    found = validate(tmp_path).cuts
+    assert found is not None and found.ends.tolist() == [10.0, np.inf, 3.0]
+    for end in ("-1.0", "-1.00"):
+        (tmp_path / "segments").write_text(f"f-0 f 0 10\nf-1 f 10 {end}\ng-0 g 0 3\n")
+        assert np.isinf(DataDirectory.load(tmp_path).cuts.ends[1])
+    for wrong in ("-2", "-0.5", "nan"):
+        (tmp_path / "segments").write_text(f"f-0 f 0 10\nf-1 f 10 {wrong}\ng-0 g 0 3\n")
+        with pytest.raises(ValueError, match=r"segments:2: "):
+            DataDirectory.load(tmp_path)
+
+
+def features_alone() -> DataDirectory:
+    frames = np.array([7, 9])
+    return DataDirectory(as_words(["a", "b"]), as_words(["x.ark:2", "x.ark:99"]), frames=frames, table="feats.scp")
+
+
+def test_features_stand_in_place_of_audio(tmp_path):
+    lay_out(tmp_path)
+    features_alone().write(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["feats.scp", "utt2num_frames"]
+    found = validate(tmp_path)
+    assert (found.table, found.values.tolist()) == ("feats.scp", [b"x.ark:2", b"x.ark:99"])
+    assert found.frames is not None and found.frames.tolist() == [7, 9]
+    assert found.select(np.array([1])).table == "feats.scp"
+    (tmp_path / "utt2num_frames").write_text("a 7\n")
+    with pytest.raises(ValueError, match=r"utt2num_frames does not list the utterances of feats\.scp: lacks 1 \(b\)"):
+        DataDirectory.load(tmp_path)
+
+
+def test_audio_goes_before_features_unless_they_are_asked_for(tmp_path):
+    lay_out(tmp_path)
+    with pytest.raises(ValueError, match=r"no feats\.scp, so no features to keep"):
+        DataDirectory.load(tmp_path, features=True)
+    lines = "".join(f"{key} x.ark:{row}\n" for row, key in enumerate(KEYS))
+    (tmp_path / "feats.scp").write_text(lines)
+    assert DataDirectory.load(tmp_path).table == "wav.scp"
+    assert DataDirectory.load(tmp_path, features=True).values.tolist() == [b"x.ark:0", b"x.ark:1", b"x.ark:2"]
+    assert directories.fingerprints(tmp_path, True).keys() - directories.fingerprints(tmp_path).keys() == {"feats.scp"}
+
+
+def test_fix_sorts_a_directory_of_features(tmp_path):
+    features_alone().write(tmp_path)
+    (tmp_path / "feats.scp").write_text("b x.ark:99\na x.ark:2\nc x.ark:7\n")
+    with pytest.raises(ValueError, match=r"feats\.scp:2: a follows b: .*utils/fix_data_dir\.sh sorts it"):
+        DataDirectory.load(tmp_path)
+    assert fix(tmp_path) == (2, 3)
+    assert validate(tmp_path).keys.tolist() == [b"a", b"b"]
+
+
 def test_writing_removes_tables_of_an_earlier_content(tmp_path):
     lay_out(tmp_path)
     with_cuts().write(tmp_path)

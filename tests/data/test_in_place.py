@@ -53,6 +53,20 @@ def test_the_tables_alone_give_the_same_as_the_index(tmp_path, data):
         np.testing.assert_array_equal(getattr(mapped, name), getattr(read, name))
 
 
+def test_a_segment_may_end_with_its_file(tmp_path, write_audio):
+    waveform = write_audio(tmp_path / "x.wav", 3000)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "wav.scp").write_text(f"x {tmp_path}/x.wav\n")
+    (tmp_path / "data" / "segments").write_text("x-0 x 0 0.1\nx-1 x 0.1 -1\n")
+    index(tmp_path / "data", tmp_path / "out", num_jobs=1)
+    archive = AudioArchive(tmp_path / "out")
+    np.testing.assert_array_equal(archive.read(1, 0, 1400), waveform[1600:])
+    assert (tmp_path / "out" / "segments").read_text().splitlines()[1] == "x-1 x 0.100000 -1"
+    (tmp_path / "data" / "segments").write_text("x-0 x 0 0.1\nx-1 x 1 -1\n")
+    with pytest.raises(ValueError, match=r"x\.wav: a cut from 16000 to 3000 has no samples"):
+        index(tmp_path / "data", tmp_path / "other", num_jobs=1)
+
+
 def test_segments_are_offsets_in_the_files(tmp_path, write_audio):
     waveforms = {name: write_audio(tmp_path / "musan" / name / "x.wav", 50_000) for name in noises.CATEGORIES}
     noises.prepare_noises(str(tmp_path / "musan"), tmp_path / "data", cut_seconds=1.0)

@@ -165,8 +165,8 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
     [ "$(grep -c 'without copies with noise' <<<"$output")" -eq 1 ]
     called 1 "prepare_corpus --source k/train --out data/train .*--features keep"
     called 1 "prepare_corpus --source k/test --out data/test .*--features keep"
-    called 1 "keep_features --config conf/simclr_fast_resnet34.yaml conf/kept_features.yaml --data data/train --out dump/fbank/train --training true"
-    called 1 "keep_features --config .* --data data/test --out dump/fbank/test --training false"
+    called 1 "keep_features --config conf/simclr_fast_resnet34.yaml conf/kept_features.yaml --data data/train --out dump/fbank/train --force false"
+    called 1 "keep_features --config .* --data data/test --out dump/fbank/test --force false"
     called 2 "bin.train --config conf/simclr_fast_resnet34.yaml conf/kept_features.yaml --set"
     called 2 "JOB=1:2 .*extract_embeddings"
     for word in pack_audio prepare_noises prepare_responses prepare_copies check_disk_space compute_features; do called 0 "$word"; done
