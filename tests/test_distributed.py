@@ -1,0 +1,200 @@
+"""Two processes that each hold half of the rows do what one process does with all of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from sslsv_tk import distributed
+from sslsv_tk.encoders.base import Encoder
+from sslsv_tk.methods.moco import MoCo, MoCoConfig
+from sslsv_tk.methods.simclr import SimCLR, SimCLRConfig, nt_xent_loss
+from sslsv_tk.methods.swav import SwAV, SwAVConfig
+from sslsv_tk.nn.sinkhorn import sinkhorn
+from sslsv_tk.schedules import Progress
+
+PROCESSES, ROWS, WIDTH = 2, 6, 4
+SHARE = ROWS // PROCESSES
+
+
+class Means(Encoder):
+    """Mean of the frames of each band through a linear layer; without batch norm, which sees a process's rows."""
+
+    dimension = WIDTH
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, WIDTH)
+
+    def forward(self, input_BFL: Tensor) -> Tensor:
+        return self.linear(input_BFL.mean(2))
+
+
+def numbers(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def own(rows: Tensor, rank: int | None, dimension: int = 0) -> Tensor:
+    """The rows of a process; all of them where there is but one."""
+    return rows if rank is None else rows.narrow(dimension, rank * SHARE, SHARE)
+
+
+def gathered(rank: int | None) -> dict[str, Any]:
+    rows = own(numbers(0, ROWS, WIDTH), rank).clone().requires_grad_()
+    everyone = distributed.gather(rows)
+    weights = numbers(1, ROWS, WIDTH)
+    (everyone * weights).sum().backward()
+    return {"rows": everyone.detach(), "gradient": rows.grad}
+
+
+def totalled(rank: int | None) -> dict[str, Any]:
+    rows = own(numbers(0, ROWS, WIDTH), rank).clone().requires_grad_()
+    total = distributed.total(rows.sum(0))
+    total.square().sum().backward()
+    return {"total": total.detach(), "gradient": rows.grad, "largest": distributed.largest(rows.detach().amax(0))}
+
+
+def shared_out(rank: int | None) -> dict[str, Any]:
+    return {"share": distributed.own_share(torch.arange(7)), "processes": distributed.processes()}
+
+
+def balanced(rank: int | None) -> dict[str, Any]:
+    scores = own(numbers(2, ROWS, 5) * torch.tensor([1.0, 9.0, 1.0, 1.0, 20.0, 1.0]).double()[:, None], rank)
+    return {"assignments": sinkhorn(scores, 3, 0.05)}
+
+
+def contrasted(rank: int | None) -> dict[str, Any]:
+    """The gradient that the processes get together, as their mean."""
+    encoder = Means()
+    with torch.no_grad():
+        encoder.linear.weight.copy_(numbers(3, WIDTH, 3))
+        encoder.linear.bias.zero_()
+    method = SimCLR(encoder, SimCLRConfig(temperature=0.3, margin=0.1))
+    loss = method.loss(*method.project([own(numbers(seed, ROWS, 3, 5), rank).float() for seed in (4, 5)]))
+    loss.backward()
+    return {"loss": loss.detach(), "parameter": encoder.linear.weight.grad}
+
+
+def stepped(make: Callable[[], Any], rank: int | None) -> dict[str, Any]:
+    """Three steps with the mean of the processes' gradients; the weights and queues that they lead to."""
+    torch.manual_seed(0)
+    method = make()
+    optimiser = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], 0.5)
+    progress, losses = Progress(5.0, span=20), []
+    for step in range(3):
+        method.before_step(progress)
+        views = [own(numbers(10 * step + view, ROWS, 3, 5), rank).float() for view in range(2)]
+        loss = method.loss(*method.project(views))
+        optimiser.zero_grad()
+        loss.backward()
+        for parameter in method.parameters():
+            if parameter.grad is not None:
+                parameter.grad = distributed.total(parameter.grad) / distributed.processes()
+        method.after_backward(progress)
+        optimiser.step()
+        method.after_step(progress)
+        losses.append((distributed.total(loss.detach()) / distributed.processes()).item())
+    return {"losses": torch.tensor(losses), **method.state_dict()}
+
+
+def make_moco() -> MoCo:
+    return MoCo(Means(), MoCoConfig(queue_size=8, temperature=0.3, momentum=0.5))
+
+
+def make_swav() -> SwAV:
+    return SwAV(Means(), SwAVConfig(hidden=(), projection=5, prototypes=7, queue_size=9, queue_epoch=0.0))
+
+
+def everything(rank: int | None) -> dict[str, dict[str, Any]]:
+    return {
+        "gather": gathered(rank),
+        "total": totalled(rank),
+        "share": shared_out(rank),
+        "sinkhorn": balanced(rank),
+        "simclr": contrasted(rank),
+        "moco": stepped(make_moco, rank),
+        "swav": stepped(make_swav, rank),
+    }
+
+
+def work(rank: int, folder: str) -> None:
+    """What each of the two processes does."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=PROCESSES
+    )
+    torch.save(everything(rank), Path(folder) / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Any]]]:
+    """What each of two processes found."""
+    folder = tmp_path_factory.mktemp("processes")
+    torch.multiprocessing.spawn(work, (str(folder),), nprocs=PROCESSES)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
+
+
+@pytest.fixture(scope="module")
+def one() -> dict[str, dict[str, Any]]:
+    return everything(None)
+
+
+def test_every_process_gathers_all_rows_in_the_order_of_their_ranks(one, two) -> None:
+    for found in two:
+        assert torch.equal(found["gather"]["rows"], one["gather"]["rows"])
+
+
+def test_the_gradient_goes_back_to_the_process_of_each_row(one, two) -> None:
+    """Every process makes the same loss of the gathered rows, so a row's gradient comes from each of them."""
+    found = torch.cat([part["gather"]["gradient"] for part in two]) / PROCESSES
+    assert torch.allclose(found, one["gather"]["gradient"])
+
+
+def test_a_total_is_that_of_all_processes_with_its_gradient(one, two) -> None:
+    for found in two:
+        assert torch.allclose(found["total"]["total"], one["total"]["total"])
+        assert torch.equal(found["total"]["largest"], one["total"]["largest"])
+    gradient = torch.cat([part["total"]["gradient"] for part in two]) / PROCESSES
+    assert torch.allclose(gradient, one["total"]["gradient"])
+
+
+def test_every_row_is_the_share_of_one_process(one, two) -> None:
+    assert [found["share"]["processes"] for found in two] == [2, 2] and one["share"]["processes"] == 1
+    assert one["share"]["share"].tolist() == list(range(7))
+    assert [found["share"]["share"].tolist() for found in two] == [[0, 2, 4, 6], [1, 3, 5]]
+
+
+def test_in_one_process_all_are_the_identity() -> None:
+    rows = numbers(0, 3, 2)
+    for function in (distributed.gather, distributed.total, distributed.largest, distributed.own_share):
+        assert function(rows) is rows
+
+
+def test_assignments_are_balanced_over_the_rows_of_all_processes(one, two) -> None:
+    found = torch.cat([part["sinkhorn"]["assignments"] for part in two])
+    assert torch.allclose(found, one["sinkhorn"]["assignments"], atol=1e-12)
+    apart = torch.cat([sinkhorn(rows, 3, 0.05) for rows in numbers(2, ROWS, 5).split(SHARE)])
+    assert not torch.allclose(found, apart, atol=1e-3)
+
+
+def test_simclr_has_the_negatives_and_the_gradient_of_all_processes(one, two) -> None:
+    for found in two:
+        assert torch.allclose(found["simclr"]["loss"], one["simclr"]["loss"])
+    mean = sum(found["simclr"]["parameter"] for found in two) / PROCESSES
+    assert torch.allclose(mean, one["simclr"]["parameter"], atol=1e-6)
+    z = [normalize(numbers(seed, ROWS, 3, 5).mean(2) @ numbers(3, WIDTH, 3).T, dim=1) for seed in (4, 5)]
+    assert torch.allclose(one["simclr"]["loss"].double(), nt_xent_loss(*z, 0.3, margin=0.1), atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["moco", "swav"])
+def test_steps_of_two_processes_lead_to_the_state_of_one(one, two, method: str) -> None:
+    """Weights, teachers and queues, with a queue that has wrapped and been used."""
+    for found in two:
+        assert found[method].keys() == one[method].keys()
+        for name, tensor in one[method].items():
+            assert torch.allclose(found[method][name].double(), tensor.double(), atol=1e-5), name
