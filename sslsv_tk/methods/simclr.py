@@ -54,7 +54,7 @@ def nt_xent_loss(
     else:
         cosines, positive = z1_BP @ z2_BP.T, own
     if margin:
-        cosines = cosines - margin * functional.one_hot(positive, cosines.shape[1])
+        cosines = cosines - margin * functional.one_hot(positive, cosines.shape[1]).to(cosines.dtype)
     return functional.cross_entropy(cosines / temperature, positive)
 
 

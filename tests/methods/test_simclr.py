@@ -38,22 +38,24 @@ def cosine(a: Tensor, b: Tensor) -> float:
     return float(a @ b) / math.sqrt(float(a @ a) * float(b @ b))
 
 
-def naive_one_direction(z1: Tensor, z2: Tensor, temperature: float) -> float:
-    """Equation (1) of the paper, term by term."""
+def naive_one_direction(z1: Tensor, z2: Tensor, temperature: float, margin: float = 0.0) -> float:
+    """Equation (1) of the paper, term by term; the margin is taken from the cosine of the pair, above and below."""
     total = 0.0
     for i in range(len(z1)):
-        below = sum(math.exp(cosine(z1[i], z2[j]) / temperature) for j in range(len(z2)))
-        total -= math.log(math.exp(cosine(z1[i], z2[i]) / temperature) / below)
+        own = math.exp((cosine(z1[i], z2[i]) - margin) / temperature)
+        below = own + sum(math.exp(cosine(z1[i], z2[j]) / temperature) for j in range(len(z2)) if j != i)
+        total -= math.log(own / below)
     return total / len(z1)
 
 
-def naive_symmetric(z1: Tensor, z2: Tensor, temperature: float) -> float:
+def naive_symmetric(z1: Tensor, z2: Tensor, temperature: float, margin: float = 0.0) -> float:
     """Every row of either view against all the other rows."""
     rows, total = [*z1, *z2], 0.0
     for i in range(len(rows)):
         positive = (i + len(z1)) % len(rows)
-        below = sum(math.exp(cosine(rows[i], rows[j]) / temperature) for j in range(len(rows)) if j != i)
-        total -= math.log(math.exp(cosine(rows[i], rows[positive]) / temperature) / below)
+        own = math.exp((cosine(rows[i], rows[positive]) - margin) / temperature)
+        others = [j for j in range(len(rows)) if j not in (i, positive)]
+        total -= math.log(own / (own + sum(math.exp(cosine(rows[i], rows[j]) / temperature) for j in others)))
     return total / len(rows)
 
 
@@ -90,14 +92,37 @@ def test_loss_and_gradients_are_those_of_the_authors(shared: Path) -> None:
         assert np.abs(tensor.grad.numpy() - reference[name]).max() <= 1e-5 * np.abs(reference[name]).max()
 
 
+@pytest.mark.parametrize("margin", [0.0, 0.1, 1.5])
 @pytest.mark.parametrize("temperature", [0.03, 0.5])
 @pytest.mark.parametrize("batch", [1, 2, 5])
-def test_the_loss_is_that_of_loops_over_the_equation(batch: int, temperature: float) -> None:
+def test_the_loss_is_that_of_loops_over_the_equation(batch: int, temperature: float, margin: float) -> None:
     z1, z2 = pair(batch)
-    one = naive_one_direction(z1, z2, temperature)
-    both = naive_symmetric(z1, z2, temperature)
-    assert nt_xent_loss(z1, z2, temperature, symmetric=False).item() == pytest.approx(one, abs=1e-9)
-    assert nt_xent_loss(z1, z2, temperature, symmetric=True).item() == pytest.approx(both, abs=1e-9)
+    one = naive_one_direction(z1, z2, temperature, margin)
+    both = naive_symmetric(z1, z2, temperature, margin)
+    assert nt_xent_loss(z1, z2, temperature, symmetric=False, margin=margin).item() == pytest.approx(one, abs=1e-9)
+    assert nt_xent_loss(z1, z2, temperature, symmetric=True, margin=margin).item() == pytest.approx(both, abs=1e-9)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_a_margin_asks_for_a_lead_of_the_positive(symmetric: bool) -> None:
+    """Orthogonal pairs: cosine 1 with the positive, 0 with each of the others, so a margin of 1 makes all alike."""
+    z = torch.eye(4, dtype=torch.float64)
+    losses = [nt_xent_loss(z, z, 0.1, symmetric, margin).item() for margin in (0.0, 0.3, 0.6, 1.0)]
+    assert losses == sorted(losses) and losses[0] < 1e-3
+    assert losses[-1] == pytest.approx(math.log(7 if symmetric else 4))
+
+
+def test_the_margin_of_the_settings_reaches_the_loss() -> None:
+    z1, z2 = pair()
+    method = SimCLR(Means(), SimCLRConfig(temperature=0.2, margin=0.3))
+    assert method.loss(z1[None], z2[None]).item() == pytest.approx(naive_symmetric(z1, z2, 0.2, 0.3), abs=1e-9)
+    assert method.loss(z1[None], z2[None]).item() > naive_symmetric(z1, z2, 0.2)
+
+
+@pytest.mark.parametrize("margin", [-0.1, 2.0])
+def test_a_margin_that_no_cosine_can_have_is_refused(margin: float) -> None:
+    with pytest.raises(ValueError, match=f"expected from 0 to below 2; found {margin}"):
+        SimCLRConfig(margin=margin)
 
 
 def test_equal_rows_give_the_logarithm_of_the_candidates() -> None:
