@@ -13,7 +13,12 @@ FIGURES = {
     "decoding": ["| 16000 Hz | ", "| 44100 Hz | "],
     "extraction": ["| ours | ", "| straightforward | "],
     "feature_reading": ["| float32 (FM) | ", "| 16-bit (CM2) | ", "| packed audio | "],
-    "full_size": ["| data directory read | ", "| features and four copies opened ", "| 4 loader workers, ", "| trials scored, EER, minDCF and interval "],
+    "full_size": [
+        "| data directory read | ",
+        "| features and four copies opened ",
+        "| 4 loader workers, ",
+        "| trials scored, EER, minDCF and interval ",
+    ],
     "front_end": ["| 1 | ", "| 2 | "],
     "kmeans": ["| ours, fp32 | ", "| straightforward, fp32 | "],
     "loading": ["| load + reverb + noise | ", "| load | "],
