@@ -11,6 +11,7 @@ SHARED = {"machine", "corpus"}
 PRODUCTS = ("product, TFLOP/s", "4096 x 4096 product, fp32", "4096 x 4096 fp32 product")
 FIGURES = {
     "decoding": ["| 16000 Hz | ", "| 44100 Hz | "],
+    "dino_step": ["| ours | ", "| straightforward | "],
     "extraction": ["| ours | ", "| straightforward | "],
     "feature_reading": ["| float32 (FM) | ", "| 16-bit (CM2) | ", "| packed audio | "],
     "full_size": [
