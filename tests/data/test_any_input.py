@@ -5,10 +5,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sslsv_tk.data import arks, directories, indexes, matrices, repair, shares, table_sets, tables, trials
+from sslsv_tk.data import (
+    arks,
+    directories,
+    indexes,
+    kept_features,
+    matrices,
+    repair,
+    shares,
+    table_sets,
+    tables,
+    trials,
+)
 from sslsv_tk.data.corpora import Corpus, prepare
 from sslsv_tk.data.features import FeatureArchive
 from sslsv_tk.data.tables import as_words
@@ -99,6 +110,29 @@ def test_any_tables_taken_over_as_a_corpus(tmp_path_factory, contents):
     for name, text in {"wav.scp": b"a /a.wav\na-b /b.wav\nb /b.wav\n", **contents}.items():
         (folder / name).write_bytes(text)
     read_or_one_line(lambda: prepare(Corpus([str(folder)], labels=None, tolerance=0.9), folder / "out"))
+
+
+WHOLE = b"a a.ark:2\nb a.ark:43\n"
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(contents={}, listed=WHOLE)
+@given(contents=tables_of_a_directory, listed=st.sampled_from([WHOLE, b"a a.ark:2\nb a.ark:3\n", b""]))
+def test_any_tables_with_features_alone(tmp_path_factory, contents, listed):
+    folder = tmp_path_factory.mktemp("data")
+    entries = [key + b" " + matrices.encode(np.ones((2, 3), dtype="f4")) for key in (b"a", b"b")]
+    (folder / "a.ark").write_bytes(b"".join(entries))
+    for name, text in {"feats.scp": listed, **contents}.items():
+        (folder / name).write_bytes(text)
+    (folder / "wav.scp").unlink(missing_ok=True)
+    read_or_one_line(lambda: repair.fix(folder))
+    read_or_one_line(lambda: prepare(Corpus([str(folder)], labels=None), folder / "out"))
+    settings = {"bands": 3, "shift_seconds": 0.01}
+    read_or_one_line(lambda: kept_features.take(folder / "out", folder / "dump", settings))
+    assert (folder / "dump" / "made.json").exists() or contents or listed != WHOLE
+    if (folder / "dump" / "made.json").exists():
+        found = FeatureArchive(folder / "dump")
+        read_or_one_line(lambda: [found.read(row, 0, int(found.frames[row])) for row in range(len(found))])
 
 
 @anything
