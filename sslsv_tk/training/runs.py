@@ -184,6 +184,11 @@ def _make_validation(config: SystemConfig, options: RunOptions) -> Validation | 
 def _make_sampler(config: SystemConfig, archive: Archive, method: Method, device: torch.device) -> PositiveSampler:
     """The sampler; true labels are handed over to those alone that say they need them."""
     cls = assembly.sampler_class(config)
+    if method.slots == 0 and config.positives.name != "same_utterance":
+        raise ValueError(
+            f"The method {config.method.name} has no positives, so {config.positives.name} has nothing to choose. "
+            "Leave stage 5 out (run.sh --positives none), or go on with same_utterance."
+        )
     labels = {}
     if cls.needs_labels:
         labels = {"speakers": archive.read_codes("utt2spk"), "recordings": archive.read_codes("utt2rec")}

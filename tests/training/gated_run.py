@@ -29,6 +29,7 @@ def _work(arguments: Sequence[str], gate: Connection | None) -> None:
         _stop_before(TrainingSegments, "__getitem__", gate)
         _stop_before(RunRecords, "write", gate)
         _stop_before(torch.optim.Adam, "step", gate)
+        _stop_before(torch.optim.SGD, "step", gate)
     status = logs.run_command(train.main, arguments)
     if gate is not None:
         gate.send("end")

@@ -1,12 +1,16 @@
 """A run that is killed and started again is the run that was never killed, bit for bit."""
 
+import json
 import os
 import random
 import shutil
 
 import gated_run
 import pytest
+from small_methods import SMALL_METHODS, small_optimisation
 from train_options import options
+
+from sslsv_tk import registry
 
 POSITIVES = ("ssps_kmeans", "ssps_live", "same_speaker", "same_utterance")
 
@@ -40,6 +44,29 @@ def test_stage_5_killed_at_random(place, stage4, outcome, assert_same, positives
     kills = train_with_kills(words, random.Random(positives), kills=5, most_events=24)
     assert len(kills) >= 3
     assert_same(outcome(place.systems / "killed"), outcome(place.systems / "whole"))
+
+
+def method_settings(name):
+    """The words after --set that make the small system one of this method."""
+    return [f"method={json.dumps({'name': name, **SMALL_METHODS[name]})}", *small_optimisation(name)]
+
+
+def test_every_method_is_among_them():
+    assert SMALL_METHODS.keys() == set(registry.names("sslsv_tk.methods"))
+
+
+@pytest.mark.parametrize("method", sorted(SMALL_METHODS.keys() - {"simclr"}))
+def test_every_method_killed_at_random(place, outcome, assert_same, method):
+    """Queues, centres, prototypes, teachers and schedules go on as if nothing had happened, also in stage 5."""
+    settings, chance = method_settings(method), random.Random(method)
+    assert gated_run.train(place.options("ssl", *settings)) == 0
+    assert len(train_with_kills(place.options("killed", *settings), chance, kills=2, most_events=24)) == 2
+    assert_same(outcome(place.systems / "killed"), outcome(place.systems / "ssl"))
+    if method in ("dino", "moco", "swav"):  # positives that are replaced enter what they keep
+        stage_5 = {"positives": "ssps_kmeans", "base": place.systems / "ssl"}
+        assert gated_run.train(place.options("continued", *settings, **stage_5)) == 0
+        assert len(train_with_kills(place.options("killed 5", *settings, **stage_5), chance, 1, 34)) == 1
+        assert_same(outcome(place.systems / "killed 5"), outcome(place.systems / "continued"))
 
 
 def test_checkpoints_between_steps(place, stage4, outcome, assert_same):

@@ -158,6 +158,11 @@ def test_the_oracle_needs_labels(place):
 # -- the average of the last epochs --------------------------------------------------------------------------------
 
 
+def test_a_method_without_positives_takes_no_sampler_of_them(place):
+    with pytest.raises(ValueError, match="supervised has no positives, so ssps_kmeans has nothing to choose"):
+        train.main(place.options("ssl", "method.name=supervised", positives="ssps_kmeans"))
+
+
 def test_the_average_is_of_the_last_epochs_and_is_made_once(ssl):
     average_checkpoints.main(["--system", str(ssl)])
     path = ssl / "checkpoints" / "averaged.pt"
