@@ -89,6 +89,11 @@ def prepare_copies(
 
 
 def _write_copy(clean: DataDirectory, clips: DataDirectory, kind: Kind, config: CopyConfig, out: Path) -> None:
+    if clean.table != "wav.scp":
+        raise ValueError(
+            "copies are made of audio, and the data directory has features alone (no wav.scp). Train on the clean ones:"
+            " augmentation.copies=[clean]."
+        )
     keys = copy_keys(clean.keys, kind)
     order = np.argsort(keys, kind="stable")
     copies = replace(clean.select(order), keys=keys[order])

@@ -96,6 +96,15 @@ def test_unknown_speakers_stay_unknown(data):
     assert found.speakers is not None and (found.speakers == found.keys).all()
 
 
+def test_features_without_audio_have_no_copies(data):
+    keys = as_words(["a", "b"])
+    features = DataDirectory(keys, as_words(["x.ark:2", "x.ark:9"]), table="feats.scp")
+    features.write(data / "train")
+    with pytest.raises(ValueError, match=r"has features alone \(no wav\.scp\)\. .*augmentation\.copies=\[clean\]"):
+        prepare_copies(data / "train", data, CopyConfig())
+    assert not (data / "train_noise" / "wav.scp").exists()
+
+
 def test_cuts_are_kept(data):
     keys, files = as_words(["s-a", "s-b"]), as_words(["f", "f"])
     cuts = Cuts(files, np.array([0.0, 1.0]), np.array([1.0, 2.5]))

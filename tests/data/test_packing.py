@@ -134,6 +134,12 @@ def test_repaired_audio_leaves_no_list_of_the_rejected(tmp_path, data, write_aud
     assert len(AudioArchive("out")) == 8 and not list(Path("out").rglob("rejected*"))
 
 
+def test_features_without_audio_cannot_be_packed(tmp_path):
+    DataDirectory(as_words(["a"]), as_words(["x.ark:2"]), table="feats.scp").write(tmp_path / "data")
+    with pytest.raises(ValueError, match=r"features without audio \(no wav\.scp\): there is nothing to pack"):
+        packing.pack_part(tmp_path / "data", Part(tmp_path / "out", 1, 1))
+
+
 def test_a_command_in_wav_scp_is_never_run(tmp_path):
     DataDirectory(as_words(["a"]), as_words([f"touch {tmp_path}/ran |"])).write(tmp_path / "data")
     with pytest.raises(ValueError, match=r"a: 'touch .* in wav\.scp is a command"):
