@@ -193,8 +193,8 @@ def test_the_prototypes_stand_still_at_first_also_with_momentum_and_decay(epochs
     optimiser = torch.optim.SGD(trained, 0.1, momentum=0.9, weight_decay=0.1)
     for step in range(2):
         train_step(method, optimiser, views(step), epochs)
-    method.before_step(Progress(epochs, span=20))
-    assert torch.allclose(method.prototypes.weight, before, atol=1e-6) != moves
+        assert torch.allclose(method.prototypes.weight, before, atol=1e-6) != moves
+        assert (method.prototypes.weight.grad is None) != moves
 
 
 def test_prototypes_are_unit_rows_at_every_step() -> None:
