@@ -1,0 +1,281 @@
+"""Every configuration of the recipe: its sizes, its settings, two steps of it, and its line in the README."""
+
+import dataclasses
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from small_corpus import pack_all
+from small_methods import SMALL_METHODS
+
+from sslsv_tk import config
+from sslsv_tk.bin import train
+from sslsv_tk.methods.base import Method
+from sslsv_tk.training import assembly, checkpoints
+from sslsv_tk.training.configuration import SystemConfig
+
+CONF = Path(__file__).resolve().parents[2] / "egs" / "voxceleb" / "conf"
+UTTERANCES, SPEAKERS = 1_092_009, 5_994  # of VoxCeleb2
+
+FAST, STATISTICS, ECAPA = 1_437_078, 1_485_974, 22_529_152
+
+
+def mlp(*widths: int) -> int:
+    """Parameters of linear layers with a batch norm after all but the last."""
+    linear = sum(a * b + b for a, b in itertools.pairwise(widths))
+    return linear + sum(2 * width for width in widths[1:-1])
+
+
+PROJECTOR = mlp(512, 2048, 2048, 512)
+DINO_HEAD = mlp(512, 2048, 2048, 256) + 65_536 * 256
+SIMSIAM = mlp(512, 512, 512, 512) - 512 + mlp(512, 128, 512)  # the projector's last layer has no bias
+
+# System: parameters of the encoder, trained parameters of heads, parameters of the teacher.
+SYSTEMS = {
+    "simclr_fast_resnet34": (FAST, 0, 0),
+    "simclr_margin_fast_resnet34": (FAST, 0, 0),
+    "moco_fast_resnet34": (FAST, 0, FAST),
+    "swav_fast_resnet34": (FAST, PROJECTOR + 6_000 * 512, 0),
+    "vicreg_fast_resnet34": (FAST, PROJECTOR, 0),
+    "dino_fast_resnet34": (STATISTICS, DINO_HEAD, STATISTICS + DINO_HEAD),
+    "supervised_fast_resnet34": (FAST, SPEAKERS * 512, 0),
+    "byol_fast_resnet34": (FAST, mlp(512, 1024, 256) + mlp(256, 1024, 256), FAST + mlp(512, 1024, 256)),
+    "barlow_twins_fast_resnet34": (FAST, mlp(512, 2048, 2048, 2048), 0),
+    "simsiam_fast_resnet34": (FAST, SIMSIAM, 0),
+    "simclr_ecapa": (ECAPA, 0, 0),
+    "moco_ecapa": (ECAPA, 0, ECAPA),
+    "swav_ecapa": (ECAPA, PROJECTOR + 6_000 * 512, 0),
+    "vicreg_ecapa": (ECAPA, PROJECTOR, 0),
+    "dino_ecapa": (ECAPA, DINO_HEAD, ECAPA + DINO_HEAD),
+    "supervised_ecapa": (ECAPA, SPEAKERS * 512, 0),
+}
+# Variant: a system that it is for, and what it sets.
+VARIANTS = {
+    "no_augmentation": ("simclr_ecapa", "augmentation.kinds", ["none"]),
+    "bands_80": ("dino_fast_resnet34", "frontend.bands", 80),
+    "ecapa_bands_80": ("dino_ecapa", "encoder.bands", 80),
+    "continued_10_epochs": ("simclr_fast_resnet34", "training.continued_epochs", 10),
+    "simclr_one_direction": ("simclr_fast_resnet34", "method.symmetric", False),
+    "moco_queue_65536": ("moco_fast_resnet34", "method.queue_size", 65_536),
+    "swav_prototypes_3000": ("swav_fast_resnet34", "method.prototypes", 3_000),
+    "swav_own_rows": ("swav_fast_resnet34", "method.queue_rows", "own"),
+    "vicreg_covariance_0.04": ("vicreg_fast_resnet34", "method.covariance", 0.04),
+    "dino_sum_of_pairs": ("dino_ecapa", "method.average_pairs", False),
+    "dino_outputs_in_queue": ("dino_ecapa", "method.queue_outputs", True),
+    "dino_partner_globals": ("dino_ecapa", "method.partner_views", "global"),
+    "supervised_sub_centers": ("supervised_ecapa", "method.sub_centers", 3),
+    "supervised_inter_top_k": ("supervised_ecapa", "method.inter_top_k", 5),
+}
+OVERLAYS = {  # a system that each is for
+    "dino_testbed": "dino_fast_resnet34",
+    "fbank": "simclr_fast_resnet34",
+    "kept_features": "simclr_fast_resnet34",
+    "mini": "simclr_fast_resnet34",
+    "testbed": "vicreg_fast_resnet34",
+    "testbed_moco": "moco_fast_resnet34",
+    "testbed_swav": "swav_fast_resnet34",
+    "tiny": "simclr_fast_resnet34",
+}
+TABLE_2 = {  # K and M of the paper's second table
+    "ssps_6k_0": (6_000, 0),
+    "ssps_10k_0": (10_000, 0),
+    "ssps_25k_0": (25_000, 0),
+    "ssps_25k_1": (25_000, 1),
+    "ssps_25k_2": (25_000, 2),
+    "ssps_150k_0": (150_000, 0),
+    "ssps_150k_1": (150_000, 1),
+    "ssps_150k_2": (150_000, 2),
+}
+SMALL_ENCODERS = {
+    "fast_resnet34": {"widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "dimension": 12},
+    "ecapa_tdnn": {"channels": 16, "excitation": 4, "attention": 4, "dimension": 12},
+}
+SMALL_VARIANTS = {"supervised_inter_top_k": {"inter_top_k": 1}}  # of three speakers
+
+
+def names(folder: str) -> set[str]:
+    return {path.stem for path in (CONF / folder).glob("*.yaml")}
+
+
+def loaded(*files: str) -> SystemConfig:
+    """The configuration with every setting written out."""
+    return assembly.resolve(config.load(SystemConfig, *(CONF / f"{name}.yaml" for name in files)))
+
+
+def built(system: SystemConfig) -> Method:
+    """At full size, without memory."""
+    classes = SPEAKERS if assembly.method_class(system).needs_labels else None
+    with torch.device("meta"):
+        return assembly.build_method(dataclasses.replace(system, classes=classes))
+
+
+def count(parameters: list[torch.nn.Parameter]) -> int:
+    return sum(parameter.numel() for parameter in parameters)
+
+
+# -- which there are -----------------------------------------------------------------------------------------------
+
+
+def test_every_file_has_its_row_here() -> None:
+    assert names("") == SYSTEMS.keys() | OVERLAYS.keys()
+    assert names("variants") == VARIANTS.keys()
+    assert names("positives") >= TABLE_2.keys() | {"ssps_kmeans", "same_speaker", "same_utterance"}
+
+
+def test_systems_are_put_together_from_pieces_and_use_all_of_them() -> None:
+    used = set()
+    for name in SYSTEMS:
+        contents = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+        assert list(contents) == ["include"], name
+        used.update(contents["include"])
+    for piece in list(used):
+        contents = yaml.safe_load((CONF / piece).read_text())
+        used.update(f"{Path(piece).parent}/{file}" for file in contents.get("include", []))
+    folders = ("encoder", "method", "augmentation", "optimisation")
+    assert used == {f"{folder}/{name}.yaml" for folder in folders for name in names(folder)}
+
+
+def test_every_file_says_in_its_first_line_what_it_is() -> None:
+    for path in CONF.rglob("*.yaml"):
+        assert path.read_text().startswith("# "), path
+    for name in SYSTEMS:
+        assert re.search(r"\d % EER|No figure is published", (CONF / f"{name}.yaml").read_text()), name
+
+
+def test_the_readme_has_every_system_variant_and_row_of_the_second_table() -> None:
+    text = (CONF.parent / "README.md").read_text()
+    missing = [name for name in (*SYSTEMS, *VARIANTS, *TABLE_2) if f"`{name}`" not in text]
+    assert missing == []
+
+
+# -- full size -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_system_has_the_sizes_of_the_papers(name: str) -> None:
+    encoder, heads, teacher = SYSTEMS[name]
+    system = loaded(name)
+    method = built(system)
+    assert count(list(method.encoder.parameters())) == encoder
+    assert count([p for p in method.parameters() if p.requires_grad]) == encoder + heads
+    assert count(list(method.parameters())) == encoder + heads + teacher
+    assert method.encoder.dimension == 512 and system.frontend.bands == 40
+    assert getattr(method.encoder, "bands", 40) == 40
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_system_is_trained_as_in_the_papers(name: str) -> None:
+    system = loaded(name)
+    how, length = system.optimisation, system.training
+    if name.startswith("dino"):
+        assert (how.optimiser, how.learning_rate, how.momentum, how.weight_decay) == ("sgd", 0.2, 0.9, 5e-5)
+        assert (how.schedule, how.warm_up_epochs, how.final_learning_rate) == ("cosine", 10, 1e-5)
+        assert (how.gradient_clip, length.batch_size) == (3.0, 128)
+        assert (length.epochs, length.continued_epochs, length.span) == (80, 20, 100)
+        assert system.augmentation.kinds == ("none", "reverb", "noise", "both")
+        seconds = [segment.seconds for segment in built(system).segments]
+        assert seconds == [4.0, 4.0, 2.0, 2.0, 2.0, 2.0]
+    else:
+        assert (how.optimiser, how.learning_rate, how.schedule) == ("adam", 1e-3, "stepwise")
+        assert (how.decay, how.decay_epochs, how.weight_decay, how.gradient_clip) == (0.95, 5, 0.0, None)
+        assert (length.batch_size, length.epochs, length.continued_epochs) == (256, 100, 20)
+        assert system.augmentation.kinds == ("both",)
+        assert {segment.seconds for segment in built(system).segments} == {2.0}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_changes_what_it_says_and_can_be_built(name: str) -> None:
+    base, place, value = VARIANTS[name]
+    section, key = place.split(".")
+    before, after = config.to_dict(loaded(base)), config.to_dict(loaded(base, f"variants/{name}"))
+    assert before[section][key] != value and after[section][key] == value
+    changed = {(s, k) for s in before if s != "classes" for k in before[s] if before[s][k] != after[s][k]}
+    assert changed <= {(section, key), ("frontend", "bands"), ("method", "inter_margin")}
+    built(loaded(base, f"variants/{name}"))
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_system_goes_without_augmentation(name: str) -> None:
+    before, after = loaded(name), loaded(name, "variants/no_augmentation")
+    assert after.augmentation.is_off and not before.augmentation.is_off
+    assert dataclasses.replace(after, augmentation=before.augmentation) == before
+
+
+def test_fewer_continued_epochs_leave_the_span_of_dino() -> None:
+    assert loaded("dino_fast_resnet34", "variants/continued_10_epochs").training.span == 100
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_an_overlay_fits_its_system(name: str) -> None:
+    system = loaded(OVERLAYS[name], name)
+    assert system != loaded(OVERLAYS[name])
+    built(system)
+
+
+# -- positives -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(names("positives")))
+def test_positives_resolve(name: str) -> None:
+    system = loaded("simclr_fast_resnet34", f"positives/{name}")
+    sampler = assembly.sampler_class(system)
+    settings = system.positives.build(sampler.Config)
+    if name in TABLE_2:
+        assert system.positives.name == "ssps_kmeans"
+        assert (settings.clusters, settings.neighbours) == TABLE_2[name]
+        assert settings.queue_size is None, "as many queued as there are clusters"
+        assert settings.clusters_of(UTTERANCES) == settings.clusters
+
+
+def test_the_default_positives_are_the_choice_of_the_paper() -> None:
+    default, chosen = (loaded("simclr_ecapa", f"positives/{name}") for name in ("ssps_kmeans", "ssps_25k_1"))
+    assert default.positives == chosen.positives
+
+
+# -- two steps -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pack_all(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def small(system: SystemConfig, variant: str | None) -> dict[str, object]:
+    """The overlay that makes a system trainable on 18 utterances, two steps to an epoch."""
+    method = {**SMALL_METHODS[system.method.name], **SMALL_VARIANTS.get(variant or "", {})}
+    return {
+        "encoder": SMALL_ENCODERS[system.encoder.name],
+        "method": method,
+        "training": {"batch_size": 9, "epochs": 1, "loader_workers": 0},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [*((name, None) for name in SYSTEMS), *((base, name) for name, (base, _, _) in VARIANTS.items())],
+)
+def test_two_steps(inputs: Path, tmp_path: Path, name: str, variant: str | None) -> None:
+    files = [name] if variant is None else [name, f"variants/{variant}"]
+    overlay = tmp_path / "small.yaml"
+    overlay.write_text(yaml.safe_dump(small(loaded(*files), variant)))
+    words = ["--config", *(str(CONF / f"{file}.yaml") for file in files), str(overlay)]
+    words += ["--train-set", str(inputs / "train"), "--augmentation", str(inputs), "--device", "cpu"]
+    train.main([*words, "--out", str(tmp_path / "system")])
+    folder = tmp_path / "system" / "checkpoints"
+    untrained, trained = (checkpoints.read(folder / f"{epoch}epoch.pt")["model"] for epoch in (0, 1))
+    assert checkpoints.read(folder / "latest.pt")["step"] == 2
+    assert all(tensor.isfinite().all() for tensor in trained.values() if tensor.is_floating_point())
+    weights = {key for key in trained if key.startswith("encoder.") and key.endswith(".weight")}
+    resting = {key for key in weights if torch.equal(trained[key], untrained[key])}
+    assert weights and all(".gate." in key for key in resting), "a gate's one hidden unit may lie below its ReLU"
