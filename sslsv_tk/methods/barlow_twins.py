@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sslsv_tk.distributed import gather
 from sslsv_tk.encoders.base import Encoder
-from sslsv_tk.methods.base import Method, check_rows
+from sslsv_tk.methods.base import Method, check_rows, projection_measures
 from sslsv_tk.nn.heads import mlp
 from sslsv_tk.segments import Segment
 
@@ -61,6 +61,7 @@ class BarlowTwins(Method):
 
     Config = BarlowTwinsConfig
     config: BarlowTwinsConfig
+    collapse_remedies = "where few directions are left, a larger method.redundancy or method.output"
 
     def __init__(self, encoder: Encoder, config: BarlowTwinsConfig, classes: int | None = None) -> None:
         super().__init__(encoder, config)
@@ -87,4 +88,5 @@ class BarlowTwins(Method):
         invariance, redundancy = barlow_twins_terms(z1_BP, z2_BP)
         width = self.projection_dimension
         self.measure(invariance=invariance / width, redundancy=redundancy / max(width * (width - 1), 1))
+        self.measure(**projection_measures(z1_BP))
         return invariance + self.config.redundancy * redundancy

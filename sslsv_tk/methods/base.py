@@ -31,6 +31,8 @@ class Method(nn.Module):
     """Does a schedule of the method end with the span of the run?"""
     training_only: ClassVar[tuple[str, ...]] = ()
     """First words of the names of state that only further training reads (queues): epoch files do without it."""
+    collapse_remedies: ClassVar[str] = ""
+    """What of the method's own settings may help when all embeddings become alike."""
     segments: SegmentPlan
     slots: int = 1  # S
     projection_dimension: int
@@ -133,6 +135,12 @@ def spread_measures(embeddings_BD: Tensor) -> dict[str, Tensor]:
         "embedding_deviation": variance_D.sqrt().mean() * rows_BD.shape[1] ** 0.5,
         "effective_rank": len(rows_BD) ** 2 / gram.square().sum().clamp(min=1e-12),
     }
+
+
+def projection_measures(rows_BP: Tensor) -> dict[str, Tensor]:
+    """`spread_measures` of projections, as `projection_deviation` and `projection_rank`."""
+    spread = spread_measures(rows_BP.detach())
+    return {"projection_deviation": spread["embedding_deviation"], "projection_rank": spread["effective_rank"]}
 
 
 @contextlib.contextmanager

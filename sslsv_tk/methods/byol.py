@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sslsv_tk.encoders.base import Encoder
-from sslsv_tk.methods.base import Method, encode, spread_measures
+from sslsv_tk.methods.base import Method, encode, projection_measures
 from sslsv_tk.nn.heads import mlp
 from sslsv_tk.nn.momentum import follow, frozen_copy
 from sslsv_tk.schedules import Progress, cosine
@@ -53,6 +53,7 @@ class BYOL(Method):
 
     Config = BYOLConfig
     config: BYOLConfig
+    collapse_remedies = "a larger method.momentum, so that the target follows more slowly"
     follows_span = True
     training_only = ("target_encoder.", "target_projector.")
     slots = 2
@@ -83,8 +84,7 @@ class BYOL(Method):
         labels_B: Tensor | None = None,
         cluster_B: Tensor | None = None,
     ) -> Tensor:
-        spread = spread_measures(positives_SBP.detach().flatten(0, 1))
-        self.measure(projection_deviation=spread["embedding_deviation"], projection_rank=spread["effective_rank"])
+        self.measure(**projection_measures(positives_SBP.flatten(0, 1)))
         return byol_loss(anchors_ABP, positives_SBP)
 
     def target_momentum(self, progress: Progress) -> float:

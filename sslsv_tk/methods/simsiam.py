@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sslsv_tk.encoders.base import Encoder
-from sslsv_tk.methods.base import Method, encode, spread_measures
+from sslsv_tk.methods.base import Method, encode, projection_measures
 from sslsv_tk.nn.heads import mlp
 from sslsv_tk.segments import Segment
 
@@ -49,6 +49,9 @@ class SimSiam(Method):
 
     Config = SimSiamConfig
     config: SimSiamConfig
+    collapse_remedies = (
+        "a narrower method.bottleneck, a larger encoder (small ones collapse in part), or byol, which has a teacher"
+    )
     slots = 2
 
     def __init__(self, encoder: Encoder, config: SimSiamConfig, classes: int | None = None) -> None:
@@ -77,8 +80,7 @@ class SimSiam(Method):
         labels_B: Tensor | None = None,
         cluster_B: Tensor | None = None,
     ) -> Tensor:
-        spread = spread_measures(positives_SBP.detach().flatten(0, 1))
-        self.measure(projection_deviation=spread["embedding_deviation"], projection_rank=spread["effective_rank"])
+        self.measure(**projection_measures(positives_SBP.flatten(0, 1)))
         return simsiam_loss(anchors_ABP, positives_SBP)
 
 

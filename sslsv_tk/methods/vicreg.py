@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from sslsv_tk.distributed import gather
 from sslsv_tk.encoders.base import Encoder
-from sslsv_tk.methods.base import Method, check_rows
+from sslsv_tk.methods.base import Method, check_rows, projection_measures
 from sslsv_tk.nn.heads import mlp
 from sslsv_tk.segments import Segment
 
@@ -67,8 +67,14 @@ def vicreg_loss(z1_BP: Tensor, z2_BP: Tensor, invariance: float, variance: float
 
 
 def term_measures(z1_BP: Tensor, z2_BP: Tensor) -> dict[str, Tensor]:
-    """The three terms without their weights; `variance` is near 2 when projections are constant, 0 at best."""
+    """The three terms without their weights, and what tells a collapse of projections.
+
+    `variance` is near 2 when projections are constant, 0 at best; `projection_scale` is the mean standard deviation
+    of their values, near 0 when they are constant.
+    """
     return {
+        "projection_scale": z1_BP.std(0).mean(),
+        **projection_measures(z1_BP),
         "invariance": invariance_term(z1_BP, z2_BP),
         "variance": variance_term(z1_BP) + variance_term(z2_BP),
         "covariance": covariance_term(z1_BP) + covariance_term(z2_BP),
@@ -80,6 +86,9 @@ class VICReg(Method):
 
     Config = VICRegConfig
     config: VICRegConfig
+    collapse_remedies = (
+        "a larger method.variance against method.invariance; where few directions are left, a larger method.covariance"
+    )
 
     def __init__(self, encoder: Encoder, config: VICRegConfig, classes: int | None = None) -> None:
         super().__init__(encoder, config)

@@ -18,6 +18,7 @@ from sslsv_tk.schedules import Progress
 from sslsv_tk.training.checkpoints import CheckpointFolder
 from sslsv_tk.training.configuration import SystemConfig
 from sslsv_tk.training.diagnostics import PositiveDiagnostics
+from sslsv_tk.training.health import Health
 from sslsv_tk.training.inputs import Inputs
 from sslsv_tk.training.optimisation import clip_gradients, learning_rate, make_optimiser, set_learning_rate
 from sslsv_tk.training.records import RunningMeans, RunRecords, line
@@ -66,6 +67,7 @@ class Trainer:
         self.checkpoints = CheckpointFolder(system, config.training.keep_epochs, config.training.keep_every)
         self.place = Place()
         self.window, self.whole_epoch = RunningMeans(device), RunningMeans(device)
+        self.health = Health(self.method.collapse_remedies)
         self._waited = self._worked = 0.0
         self._saved_at = time.monotonic()
 
@@ -105,6 +107,7 @@ class Trainer:
         self.window.load_state_dict(state["window"])
         self.whole_epoch.load_state_dict(state["whole_epoch"])
         self.parts.diagnostics.load_state_dict(state["diagnostics"])
+        self.health.load_state_dict(state.get("health", {}))
         _log.info(
             "going on from step %d (epoch %d, step %d in it)",
             self.place.step,
@@ -122,6 +125,7 @@ class Trainer:
             "window": self.window.state_dict(),
             "whole_epoch": self.whole_epoch.state_dict(),
             "diagnostics": self.parts.diagnostics.state_dict(),
+            "health": self.health.state_dict(),
             "metrics_bytes": self.records.bytes_written(),
         }
         self.checkpoints.save(state, self.sampler.state_dict())
@@ -206,6 +210,7 @@ class Trainer:
         self.optimiser.step()
         method.after_step(progress)
         numbers = {"loss": loss, **method.measures()}
+        self.health.begin(numbers)
         self.window.add(numbers)
         self.whole_epoch.add(numbers)
         self.parts.diagnostics.count(utterance_B, chosen_B)
@@ -224,6 +229,8 @@ class Trainer:
             "learning_rate": self.optimiser.param_groups[0]["lr"],
             "seconds": time.monotonic() - self._epoch_started,
         }
+        self._warn_of_collapse(numbers, whole_epoch=True)
+        numbers["collapsed"] = float(self.health.warned_epoch == place.epoch)
         self._record("epoch", numbers)
         self.whole_epoch.clear()
         self.checkpoints.save_epoch(place.epoch, self.method.weights())
@@ -243,10 +250,17 @@ class Trainer:
         numbers = {**self.window.means(), "learning_rate": self.optimiser.param_groups[0]["lr"]}
         numbers.update(data_seconds=self._waited / count, device_seconds=self._worked / count)
         self._record("step", numbers)
+        self._warn_of_collapse(numbers)
         if self._waited > self._worked:
             _log.info("reading audio is slower than training: raise training.loader_workers or use a faster disk")
         self.window.clear()
         self._waited = self._worked = 0.0
+
+    def _warn_of_collapse(self, numbers: dict[str, float], whole_epoch: bool = False) -> None:
+        epoch = self.place.epoch if whole_epoch else self.place.epoch + 1
+        warning = self.health.look(numbers, epoch, self.place.step, whole_epoch)
+        if warning is not None:
+            _log.warning("%s", warning)
 
     def _record(self, kind: str, numbers: dict[str, float]) -> None:
         place = self.place

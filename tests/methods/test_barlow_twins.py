@@ -90,7 +90,7 @@ def test_the_method_s_loss_is_the_function_s_and_its_measures_are_means() -> Non
     loss = method.loss(anchors, positives)
     assert loss.item() == pytest.approx(barlow_twins_loss(anchors[0], positives[0], 0.02).item(), rel=1e-6)
     found = method.measures()
-    assert {"embedding_deviation", "effective_rank"} < found.keys()
+    assert {"embedding_deviation", "effective_rank", "projection_deviation", "projection_rank"} < found.keys()
     assert not any(number.requires_grad for number in found.values())
     summed = 10 * found["invariance"] + 0.02 * 90 * found["redundancy"]
     assert loss.item() == pytest.approx(summed.item(), rel=1e-5)

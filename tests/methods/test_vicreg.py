@@ -116,7 +116,7 @@ def test_the_loss_leaves_its_terms_for_the_log() -> None:
     found = method.measures()
     for name, expected in term_measures(anchors[0], positives[0]).items():
         torch.testing.assert_close(found[name], expected.detach())
-    assert {"embedding_deviation", "effective_rank"} < found.keys()
+    assert {"embedding_deviation", "effective_rank", "projection_deviation", "projection_rank"} < found.keys()
     assert not any(number.requires_grad for number in found.values())
     weighted = 2 * found["invariance"] + 3 * found["variance"] + 0.5 * found["covariance"]
     assert loss.item() == pytest.approx(weighted.item(), rel=1e-5)

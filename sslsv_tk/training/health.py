@@ -1,0 +1,123 @@
+"""Has training collapsed? Judged from what a method measures, without labels, at log lines and ends of epochs.
+
+A deviation and a rank say how embeddings, or projections, are spread over the batch (`methods.base.spread_measures`).
+What is healthy depends on the encoder, so most limits are relative to the best that a run has shown. Measured over
+2 s segments of real speech: an untrained Fast ResNet-34 begins with a deviation of .05 to .10 and a rank of 1.01 to
+1.04, since all its embeddings share a large mean; SimCLR, VICReg and SimSiam leave that upwards at once, while pairs
+that only attract each other bring a deviation of .10 to .06 in 5 steps and to .03 in 25. Behind a last batch norm a
+projection begins with a deviation of 1 and a rank of 20; in a SimSiam whose gradient is not stopped the rank falls
+below 2 within 60 steps, and stays above 2.5 where it is.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+EQUAL = 0.02  # a deviation below: pairs of rows have a mean cosine above .9996
+LOW, FALLEN = 0.3, 0.5  # a deviation below LOW (mean cosine above .9) that was 1/FALLEN times as large before
+FEW, MANY = 2.0, 4.0  # a rank below FEW that was above MANY times as large before
+SHRUNK = 0.25  # of the best scale of projections: VICReg starts at .33 and rises; without its hinge .08 in 25 steps
+UNINFORMATIVE, INFORMATIVE = 0.01, 0.1  # nats that a teacher's target tells of its utterance: nothing; something
+LATE = 200  # steps, in whole epochs, after which a teacher's targets must tell something
+
+_SPREADS = {
+    "embeddings": ("embedding_deviation", "effective_rank"),
+    "projections": ("projection_deviation", "projection_rank"),
+}
+_ANY = "a lower optimisation.learning_rate, a larger training.batch_size, stronger augmentation"
+
+
+def find_collapse(numbers: Mapping[str, float], best: Mapping[str, float], late: bool) -> str | None:
+    """What has collapsed, with its numbers, or None; `best` holds the largest value of each number so far.
+
+    `late`: training is far enough for a teacher to tell utterances apart.
+    """
+    for what, (deviation, rank) in _SPREADS.items():
+        found = _equal(what, deviation, numbers, best) or _few_directions(what, rank, numbers, best)
+        if found:
+            return found
+    return _shrunk(numbers, best) or _empty_targets(numbers, best, late)
+
+
+def _equal(what: str, name: str, numbers: Mapping[str, float], best: Mapping[str, float]) -> str | None:
+    """Do all rows point one way?"""
+    value, before = numbers.get(name, math.inf), best.get(name, 0.0)
+    if value < EQUAL or (value < LOW and value < FALLEN * before):
+        return f"all {what} are becoming equal ({name} {value:.3g}, at best {before:.3g})"
+    return None
+
+
+def _shrunk(numbers: Mapping[str, float], best: Mapping[str, float]) -> str | None:
+    """Have projections whose length counts become constant, though the rest may still point anywhere?"""
+    name = "projection_scale"
+    value, before = numbers.get(name, math.inf), best.get(name, 0.0)
+    if value < SHRUNK * before:
+        return f"projections are becoming constant ({name} {value:.3g}, at best {before:.3g})"
+    return None
+
+
+def _few_directions(what: str, name: str, numbers: Mapping[str, float], best: Mapping[str, float]) -> str | None:
+    """Have many directions become one or two?"""
+    value, before = numbers.get(name, math.inf), best.get(name, 0.0)
+    if value < FEW and value < before / MANY:
+        return f"{what} fill hardly more than one direction ({name} {value:.3g}, at best {before:.3g})"
+    return None
+
+
+def _empty_targets(numbers: Mapping[str, float], best: Mapping[str, float], late: bool) -> str | None:
+    """Does a teacher say the same of all utterances, after it did not or when it should have learnt not to?"""
+    name = "teacher_information"
+    told, entropy = numbers.get(name, math.inf), numbers.get("teacher_entropy", math.inf)
+    if told >= UNINFORMATIVE or not (late or best.get(name, 0.0) >= INFORMATIVE):
+        return None
+    way = "one class takes all" if entropy < 1 else "classes share all alike"
+    return f"the teacher says the same of every utterance: {way} ({name} {told:.3g}, teacher_entropy {entropy:.3g})"
+
+
+class Health:
+    """Keeps the best numbers of a run and warns once per epoch."""
+
+    def __init__(self, remedies: str = "") -> None:
+        """`remedies`: what the method itself says may help against a collapse."""
+        self.remedies = f"{_ANY}; {remedies}" if remedies else _ANY
+        self.best: dict[str, float] = {}
+        self.warned_epoch = 0
+        self._first: dict[str, Tensor] | None = None
+
+    def begin(self, numbers: Mapping[str, Tensor]) -> None:
+        """Remember the numbers of the first step, without waiting for the device."""
+        if self._first is None and not self.best:
+            self._first = {name: number.detach() for name, number in numbers.items()}
+
+    def look(self, numbers: Mapping[str, float], epoch: int, step: int, whole_epoch: bool = False) -> str | None:
+        """Judge means of a log line or of an epoch (from 1); a warning, unless the epoch has had its one."""
+        self._settle()
+        found = find_collapse(numbers, self.best, whole_epoch and step >= LATE)
+        self._raise_best(numbers)
+        if found is None or self.warned_epoch == epoch:
+            return None
+        self.warned_epoch = epoch
+        return f"collapse in epoch {epoch}, by step {step}: {found}. What may help: {self.remedies}"
+
+    def _settle(self) -> None:
+        if self._first is not None:
+            self._raise_best({name: float(number) for name, number in self._first.items()})
+            self._first = None
+
+    def _raise_best(self, numbers: Mapping[str, float]) -> None:
+        names = [*(name for pair in _SPREADS.values() for name in pair), "projection_scale", "teacher_information"]
+        for name in names:
+            if name in numbers:
+                self.best[name] = max(self.best.get(name, -math.inf), numbers[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        self._settle()
+        return {"best": dict(self.best), "warned_epoch": self.warned_epoch}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on judging; a checkpoint of before there was a judgement has nothing to say."""
+        self.best = dict(state.get("best", {}))
+        self.warned_epoch = state.get("warned_epoch", 0)
