@@ -14,6 +14,7 @@ from sslsv_tk import config as configuration
 from sslsv_tk.data import directories
 from sslsv_tk.data.batches import EpochBatches
 from sslsv_tk.data.features import Archive
+from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.methods.base import Method
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
@@ -160,7 +161,9 @@ def make_parts(config: SystemConfig, options: RunOptions, device: torch.device) 
     speakers_N = archive.read_codes("utt2spk")
     diagnostics = PositiveDiagnostics(device, speakers_N, archive.read_codes("utt2rec"))
     if training.compile:
-        method.encoder.compile()
+        for part in method.modules():  # a teacher's encoder as well
+            if isinstance(part, Encoder):
+                part.compile()
     return Parts(
         TrainingStep(method, sampler, training.precision),
         EpochBatches(len(archive), training.batch_size, training.seed),
