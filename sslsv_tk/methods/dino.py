@@ -152,6 +152,10 @@ class DINO(Method):
     """The student predicts, from each view, what the teacher says of the other global views."""
 
     Config = DINOConfig
+    collapse_remedies: ClassVar[str] = (
+        "where classes share all alike, a lower method.teacher_temperature or fewer method.prototypes; where one class "
+        "takes all, a higher method.teacher_temperature or a lower method.centre_momentum; optimisation.warm_up_epochs"
+    )
     follows_span: ClassVar[bool] = True
     training_only: ClassVar[tuple[str, ...]] = ("head.", "teacher_head.", "centre_K")
     config: DINOConfig
