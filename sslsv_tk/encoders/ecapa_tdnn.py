@@ -55,6 +55,8 @@ class FrameLayer(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int = 1, dilation: int = 1) -> None:
         super().__init__()
         padding = dilation * (kernel - 1) // 2
+        # One-dimensional on purpose: a training step with channels-last images or with linear layers over frames is
+        # no faster on a CPU in fp32 (within 10 %), and 8 to 150 % slower in bf16.
         self.conv = nn.Conv1d(
             inputs, outputs, kernel, padding=padding, dilation=dilation, padding_mode="reflect" if padding else "zeros"
         )
