@@ -158,10 +158,6 @@ class DINO(Method):
     )
     follows_span: ClassVar[bool] = True
     training_only: ClassVar[tuple[str, ...]] = ("head.", "teacher_head.", "centre_K")
-    collapse_remedies: ClassVar[str] = (
-        "where classes share all alike, a lower method.teacher_temperature; where one class takes all, a lower "
-        "method.centre_momentum or more method.frozen_epochs; a smaller optimisation.gradient_clip"
-    )
     config: DINOConfig
     centre_K: Tensor
 
