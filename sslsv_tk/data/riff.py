@@ -60,6 +60,7 @@ def locate(stream: BinaryIO) -> Samples | None:
         name, length = struct.unpack("<4sI", chunk)
         if name == b"data":
             return Samples(stream.tell(), None if length >= _UNKNOWN_LENGTH else length, found, wanted)
+        place = stream.tell()
         body = stream.read(40 if name == b"fmt " else 0)[:length]
         if len(body) >= _FORMAT.size:
             kind, channels, rate, _, _, bits = _FORMAT.unpack_from(body)
@@ -67,7 +68,7 @@ def locate(stream: BinaryIO) -> Samples | None:
                 kind = _PCM
             found = _words(kind, channels, rate, bits)
             wanted = (kind, channels, rate, bits) == (_PCM, 1, SAMPLE_RATE_HZ, 16)
-        stream.seek(length + length % 2 - (40 if name == b"fmt " else 0), io.SEEK_CUR)
+        stream.seek(place + length + length % 2)
     return None
 
 
