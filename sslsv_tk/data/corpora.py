@@ -92,6 +92,7 @@ def prepare(corpus: Corpus, out: str | Path, force: bool = False) -> None:
 
     Where features are kept, feats.scp and utt2num_frames stand in place of wav.scp.
     """
+    _refuse_own_source(corpus, Path(out))
     holding = [any((Path(source) / name).is_file() for name in ("wav.scp", "feats.scp")) for source in corpus.sources]
     if corpus.features == "keep" and not all(holding):
         source = corpus.sources[holding.index(False)]
@@ -100,6 +101,14 @@ def prepare(corpus: Corpus, out: str | Path, force: bool = False) -> None:
         _prepare_tables(corpus, Path(out), force)
     else:
         _prepare_tree(corpus, Path(out), force)
+
+
+def _refuse_own_source(corpus: Corpus, out: Path) -> None:
+    """ValueError where the data directory would be written over what it is made of, such as a data/train of Kaldi."""
+    if out.resolve() in [Path(source).resolve() for source in corpus.sources]:
+        raise ValueError(
+            f"{out} is the folder to read, and would be written over. Write to another folder (run.sh: --datadir DIR)."
+        )
 
 
 def _prepare_tree(corpus: Corpus, out: Path, force: bool) -> None:

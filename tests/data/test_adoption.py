@@ -217,6 +217,16 @@ def test_several_directories_are_to_be_combined_first(tmp_path, kaldi):
         prepare(Corpus([str(kaldi)], "kaldi"), tmp_path / "out")
 
 
+def test_a_directory_is_not_written_over_by_what_is_made_of_it(tmp_path, kaldi, monkeypatch):
+    source = kaldi / "data" / "train"
+    before = {path: path.read_bytes() for path in source.iterdir()}
+    monkeypatch.chdir(kaldi)
+    for name in (source, Path("data/../data/train")):
+        with pytest.raises(ValueError, match=r"would be written over.*--datadir DIR"):
+            prepare(Corpus(["data/train"]), name, force=True)
+    assert {path: path.read_bytes() for path in source.iterdir()} == before
+
+
 def test_a_table_that_changes_makes_the_directory_stale(tmp_path, kaldi):
     adopt(tmp_path, kaldi / "data" / "train")
     lay_out(kaldi / "data" / "train", utt2dur="spk0-u0 1\nspk0-u1 1\nspk1-u2 1\n")
