@@ -19,7 +19,10 @@ def get_parser() -> argparse.ArgumentParser:
     for what, name in (("utt", "utterance"), ("spk", "speaker")):
         for place, where in (("prefix", "before"), ("suffix", "after")):
             parser.add_argument(
-                f"--{what}-{place}", default="", metavar="TEXT", help=f"put {where} each {name} id, as in sp0.9-"
+                f"--{what}-{place}",
+                default="",
+                metavar="TEXT",
+                help=f"put {where} each {name} id, as in sp0.9- (what begins with - after =: --{what}-{place}=-b)",
             )
     parser.add_argument(
         "--force", choices=["true", "false"], default="false", help="replace the data directory that is there"

@@ -12,7 +12,9 @@ utt2channel   the channel to take of a file with several, counted from 1
 vad.scp       which 10 ms frames of an utterance are speech, as Kaldi's compute-vad writes it (see data/vad.py)
 """
 
+import contextlib
 import itertools
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -275,7 +277,12 @@ def fingerprints(path: str | Path, features: bool = False) -> dict[str, str]:
     return {file.name: artifacts.file_digest(file) for file in files if file.is_file()}
 
 
-def remove_temporaries(folder: str | Path, of: str = "*") -> None:
-    """Remove what a killed process left under temporary names; `of`: those of this file alone."""
+def remove_temporaries(folder: str | Path, of: str = "*", older_than: float = 0.0) -> None:
+    """Remove what a killed process left under temporary names; `of`: those of this file alone.
+
+    `older_than` seconds spares those of a process that may be at work.
+    """
     for stray in Path(folder).glob(f".{of}.*.tmp"):
-        stray.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if not older_than or time.time() - stray.stat().st_mtime > older_than:
+                stray.unlink()

@@ -29,6 +29,7 @@ class Entries(Generic[T]):
         self.keys, self.lengths, self.offsets = index.keys, index.lengths, index.offsets
         self.files, self.file_of_row = index.files, index.file_of_row
         self._open_files: dict[int, io.FileIO] = {}
+        self._renamed: dict[int, set[tuple[bytes, bytes]]] = {}  # by file: prefixes and suffixes that it may be by
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -81,18 +82,49 @@ class Entries(Generic[T]):
 
     def head(self, row: int, count: int) -> bytes:
         """At most `count` bytes from the offset of a row, after a check that its key stands before them."""
-        label = self.keys[row] + b" "
-        begin = int(self.offsets[row]) - len(label)
-        found = self._pread(row, begin, len(label) + count) if begin >= 0 else bytes(len(label))
-        if len(found) < len(label):
-            raise self.cut_short(row, begin, len(label) + count, len(found))
-        if found[: len(label)] != label:
+        key, offset = self.keys[row], int(self.offsets[row])
+        begin = max(0, offset - len(key) - 1)
+        found = self._pread(row, begin, offset - begin + count)
+        if len(found) < offset - begin:
+            raise self.cut_short(row, begin, offset - begin + count, len(found))
+        before = found[: offset - begin]
+        if before != key + b" " and not self._is_renamed(row, before, is_whole=begin == 0):
             raise ValueError(
-                f"{self.path(row)}: expected the key {text(self.keys[row])} before offset {self.offsets[row]}, found"
-                f" {text(found[: len(label)])!r}: {self.folder}/{self.kind.scp} is not of this ark."
-                f" Run {self.kind.stage} with --force true."
+                f"{self.path(row)}: expected the key {text(key)} before offset {offset}, found {text(before)!r}:"
+                f" {self.folder}/{self.kind.scp} is not of this ark. {self.remedy}"
             )
-        return found[len(label) :]
+        return found[offset - begin :]
+
+    def _is_renamed(self, row: int, before: bytes, is_whole: bool) -> bool:
+        """May the utterance of a row have had the key at the end of `before` (or all of it, `is_whole`) earlier?
+
+        Who renames a data directory by a prefix and a suffix (copy_data_dir) leaves arks of others as they are: of all
+        renamed rows of a file it must be the same prefix and the same suffix.
+        """
+        if not before.endswith(b" ") or not self.kind.is_of_others(self.folder):
+            return False
+        key, number, name = self.keys[row], int(self.file_of_row[row]), before[:-1]
+        known = self._renamed.get(number)
+        if known is None:
+            ends = [end for end in range(1, len(key) + 1) if key[end - 1 : end] == name[-1:]]
+            known = {(key[:start], key[end:]) for end in ends for start in range(end)}
+        fitting = {
+            (prefix, suffix)
+            for prefix, suffix in known
+            if (old := key[len(prefix) : len(key) - len(suffix)])
+            and prefix + old + suffix == key
+            and (name == old or (not is_whole and name.endswith(old)))
+        }
+        if fitting:
+            self._renamed[number] = fitting
+        return bool(fitting)
+
+    @property
+    def remedy(self) -> str:
+        """What to do about arks that are not what the tables say, for messages."""
+        if self.kind.is_of_others(self.folder):
+            return f"The ark was made elsewhere: take {self.kind.scp} and its arks anew from there."
+        return f"Run {self.kind.stage} {'and' if ' with ' in self.kind.stage else 'with'} --force true."
 
     def stretch(self, row: int, begin: int, count: int) -> bytes:
         """Exactly `count` bytes from `begin` bytes after the offset of a row."""
@@ -106,7 +138,7 @@ class Entries(Generic[T]):
         """The error for bytes from `begin` on that are not there."""
         return ValueError(
             f"{self.path(row)}: cut short: expected {expected} bytes at offset {begin} for {text(self.keys[row])},"
-            f" found {found}. Run {self.kind.stage} with --force true."
+            f" found {found}. {self.remedy}"
         )
 
     def _pread(self, row: int, begin: int, count: int) -> bytes:
@@ -128,7 +160,7 @@ class Entries(Generic[T]):
             except FileNotFoundError:
                 raise ValueError(
                     f"{self.folder}/{self.kind.scp} points to {self.path(row)}, which does not exist. Relative paths"
-                    f" start at the folder where {self.kind.stage} ran; else run it again."
+                    f" start at the folder where {self.kind.stage} ran. Else: {self.remedy}"
                 ) from None
             self._open_files[number] = file
             if len(self._open_files) > _MOST_OPEN_FILES:

@@ -7,7 +7,7 @@ with which settings the frames were computed. Kaldi's own folders are read as we
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from sslsv_tk.data.indexes import Index, Kind
 from sslsv_tk.data.matrices import MatrixHeader
 from sslsv_tk.data.tables import text
 
+Maker = Literal["computed", "kept"]
 STAGE = "stage 3 with --feats-type fbank"
 log = logs.logger("features")
 
@@ -46,12 +47,23 @@ def _header(entries: Entries[np.float32], row: int) -> MatrixHeader:
     if header is None:
         raise ValueError(
             f"{entries.place(row)}: expected a binary Kaldi matrix ({', '.join(matrices.KINDS)}), found"
-            f" {found[:16]!r}. Run {STAGE} and --force true."
+            f" {found[:16]!r}. {entries.remedy}"
         )
     return header
 
 
-FEATURES = Kind("features.index", "feats.scp", "utt2num_frames", (), "features", "frames", STAGE, of_tables)
+def maker(folder: Path) -> Maker | None:
+    """Who made the frames of a folder: stage 3 computed them, or they were kept; None: no made.json tells."""
+    record = artifacts.read_record(folder)
+    if record is None:
+        return None
+    return "kept" if record["options"].get("features") == "kept" else "computed"
+
+
+FEATURES = Kind(
+    *("features.index", "feats.scp", "utt2num_frames", (), "features", "frames", STAGE, of_tables),
+    is_of_others=lambda folder: maker(folder) != "computed",
+)
 
 
 class FeatureArchive(Entries[np.float32]):
@@ -94,7 +106,7 @@ class FeatureArchive(Entries[np.float32]):
         if (header.rows, header.columns) != (self.frames[row], self.bands):
             raise ValueError(
                 f"{self.place(row)}: expected {self.frames[row]} frames of {self.bands} bands, found {header.rows} of"
-                f" {header.columns}. Run {STAGE} and --force true."
+                f" {header.columns}. {self.remedy}"
             )
         self._minima[row], self._ranges[row] = header.minimum, header.range
         self._kinds[row] = 1 + matrices.KINDS.index(header.kind)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, logs
-from sslsv_tk.data import tables
+from sslsv_tk.data import directories, tables
 from sslsv_tk.data.tables import Words, text
 
 log = logs.logger("indexes")
@@ -31,6 +31,7 @@ _VERSION = "sslsv_tk index 2"
 _ALIGNMENT = 64
 _MOST_BYTES_OF_HEAD = 2**16
 _CHUNK_BYTES = 2**20
+_SECONDS_OF_A_WRITER = 3600.0  # a temporary file that is older was left by a killed process
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,10 @@ _COLUMNS = [field.name for field in fields(Index) if field.name != "head"]
 
 @dataclass(frozen=True)
 class Kind:
-    """What a folder holds, and the tables that say where: `read` makes the index of a folder out of them."""
+    """What a folder holds, and the tables that say where: `read` makes the index of a folder out of them.
+
+    `is_of_others` says whether the arks of a folder were made elsewhere (or nobody knows where).
+    """
 
     name: str  # of the index
     scp: str
@@ -64,6 +68,7 @@ class Kind:
     unit: str
     stage: str
     read: Callable[[Path], Index]
+    is_of_others: Callable[[Path], bool] = lambda folder: False
 
     def require(self, folder: Path, name: str) -> Path:
         """The path of a table that has to be there."""
@@ -164,6 +169,7 @@ def _open(folder: Path, kind: Kind) -> Index:
         return found
     found = _of_tables(folder, kind)
     try:
+        directories.remove_temporaries(folder, kind.name, _SECONDS_OF_A_WRITER)
         head = _write(folder, kind, found)
     except OSError as error:
         log.info("%s: its tables are read, since %s cannot be written (%s)", folder, kind.name, error)

@@ -11,17 +11,16 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from sslsv_tk import artifacts, logs
-from sslsv_tk.data import directories, tables
+from sslsv_tk.data import directories, features, tables
 from sslsv_tk.data.directories import FEATURES, FRAMES, DataDirectory
-from sslsv_tk.data.features import FeatureArchive
+from sslsv_tk.data.features import FeatureArchive, Maker
 from sslsv_tk.data.tables import Words, text
 
-Maker = Literal["computed", "kept"]
 _SECONDS_PER_FRAME = 0.01  # of Kaldi, ESPnet and WeSpeaker, unless their configuration says otherwise
 _LEAST_RATIO, _MOST_RATIO = 0.9, 1.05
 log = logs.logger("kept_features")
@@ -113,11 +112,8 @@ def check_maker(folder: Path, wanted: Maker) -> None:
 
     Of a folder without made.json the maker is not known.
     """
-    record = artifacts.read_record(folder)
-    if record is None:
-        return
-    found: Maker = "kept" if record["options"].get("features") == "kept" else "computed"
-    if found != wanted:
+    found = features.maker(folder)
+    if found not in (None, wanted):
         option = {"kept": "keep", "computed": "compute"}[wanted]
         raise ValueError(
             f"{folder} holds frames that were {found}; the system reads frames that were {wanted} (frontend.frames)."

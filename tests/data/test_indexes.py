@@ -294,6 +294,17 @@ def test_one_killed_half_way_leaves_no_index_and_the_next_makes_it(folder, kind)
     assert indexes.mapped(folder, KINDS[kind]) is not None
 
 
+def test_what_a_killed_one_left_is_removed_once_it_cannot_be_of_one_at_work(folder, kind):
+    left, at_work = (folder / f".{KINDS[kind].name}.{process}.tmp" for process in (1, 2))
+    other = folder / ".wav.scp.1.tmp"
+    for path in (left, at_work, other):
+        path.write_bytes(b"half")
+    for path in (left, other):
+        os.utime(path, (0, 0))
+    indexes.load(folder, KINDS[kind])
+    assert (left.exists(), at_work.exists(), other.exists()) == (False, True, True)
+
+
 # loader workers
 
 

@@ -10,7 +10,7 @@ import pytest
 from small_corpus import write_configuration
 
 from sslsv_tk import artifacts, logs
-from sslsv_tk.bin import keep_features, prepare_corpus
+from sslsv_tk.bin import copy_data_dir, keep_features, prepare_corpus
 from sslsv_tk.data import kept_features
 from sslsv_tk.data.adoption import Features
 from sslsv_tk.data.corpora import Corpus, prepare
@@ -188,6 +188,38 @@ def test_damaged_arks_stop_before_anything_is_written(tmp_path, data):
     with pytest.raises(ValueError, match=r"raw\.1\.ark.*cut short"):
         kept_features.take(data, tmp_path / "dump", SETTINGS)
     assert not (tmp_path / "dump").exists()
+
+
+@pytest.mark.parametrize(("prefix", "suffix"), [("cn-", ""), ("", "-b"), ("ann-", "@A-1"), ("1", "1")])
+def test_a_renamed_directory_keeps_its_arks_with_the_old_keys(tmp_path, data, prefix, suffix):
+    renamed, out = tmp_path / "renamed", tmp_path / "dump"
+    options = [f"--utt-prefix={prefix}", f"--spk-prefix={prefix}", f"--utt-suffix={suffix}"]
+    assert logs.run_command(copy_data_dir.main, [str(data), str(renamed), *options]) == 0
+    (renamed / "utt2num_frames").unlink()
+    kept_features.take(adopt(tmp_path, renamed, name="again"), out, SETTINGS)
+    archive, expected = FeatureArchive(out), frames_of()
+    assert archive.keys.tolist() == [f"{prefix}{key}{suffix}".encode() for key in KEYS]
+    for row, key in enumerate(KEYS):
+        np.testing.assert_array_equal(archive.read(row, 0, 20 + row), expected[key])
+
+
+def test_renamed_keys_are_renamed_alike_in_all_of_an_ark(tmp_path):
+    source = lay_out(tmp_path / "kaldi", frames_of())
+    lines = (source / "feats.scp").read_text().split("\n")
+    places = [line.split(" ")[1] for line in lines[:2]]
+    (source / "feats.scp").write_text(f"x-ann-1 {places[0]}\ny-ann-2 {places[1]}\n")
+    for name in ("utt2spk", "spk2utt"):
+        (source / name).unlink()
+    message = r"raw\.0\.ark: expected the key y-ann-2 before offset \d+, found .*made elsewhere: take feats\.scp"
+    with pytest.raises(ValueError, match=message):
+        adopt(tmp_path, source)
+
+
+def test_arks_of_other_utterances_are_noticed_with_a_remedy_that_fits(tmp_path, data):
+    fbank = tmp_path / "kaldi" / "fbank"
+    os.replace(fbank / "raw.1.ark", fbank / "raw.0.ark")
+    with pytest.raises(ValueError, match=r"expected the key ann-1 before .*'bob-1 '.*made elsewhere: take feats\.scp"):
+        FeatureArchive(data)
 
 
 def test_values_that_are_not_finite_are_named(tmp_path):
