@@ -16,7 +16,7 @@ def get_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument(
-        "--source", type=Path, required=True, help="lines `1|0 a b` (VoxCeleb) or `enrol test target|nontarget`"
+        "--source", type=Path, required=True, help="lines `1|0 a b` (VoxCeleb), `a b 1|0` or `a b target|nontarget`"
     )
     parser.add_argument(
         "--data", type=Path, required=True, help="data directory of the test set; all utterances named must be there"

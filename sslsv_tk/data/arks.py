@@ -17,10 +17,9 @@ from sslsv_tk import artifacts
 from sslsv_tk.data import indexes, riff, tables
 from sslsv_tk.data.directories import DataDirectory
 from sslsv_tk.data.entries import Entries
-from sslsv_tk.data.indexes import Index, Kind, read_scp
+from sslsv_tk.data.indexes import Index, Kind
 from sslsv_tk.data.tables import Words, text
 
-__all__ = ["AUDIO", "OFFSETS", "AudioArchive", "is_in_place", "of_tables", "read_scp", "write_pcm_ark"]
 OFFSETS = "utt2offset"  # only where audio lies in files of its own: the byte of the first sample
 
 
@@ -75,7 +74,7 @@ def of_tables(folder: Path) -> Index:
         keys, paths = directory.keys, directory.values
         offsets = tables.integers(AUDIO.column(folder, OFFSETS, keys), folder / OFFSETS)
     else:
-        keys, paths, offsets = read_scp(folder / "wav.scp")
+        keys, paths, offsets = indexes.read_scp(folder / "wav.scp")
     samples = tables.integers(AUDIO.column(folder, "utt2samples", keys), path)
     wrong = (samples < 1) | (samples > riff.MOST_SAMPLES)
     if wrong.any():

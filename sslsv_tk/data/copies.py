@@ -33,7 +33,6 @@ SLOTS: dict[str, int] = {"noise": 1, "music": 1, "babble": 7, "reverb": 0}
 FEWEST_TALKERS = 3  # of babble; Kaldi's VoxCeleb recipe draws 3 to 7
 TABLE = "augmentation"
 NOTHING = b"-"
-_BLOCK = 65536  # utterances written at a time
 log = logs.logger("copies")
 
 
@@ -121,8 +120,7 @@ def _write_table(
         raise ValueError(f"{CLIPS[kind]} has no utt2dur, from which first samples are drawn. Run stage 2 again.")
     samples = np.maximum((clips.durations * SAMPLE_RATE_HZ).astype(np.int64), 1)
     with artifacts.replacing(path, "wb") as stream:
-        for begin in range(0, len(keys), _BLOCK):
-            block = slice(begin, begin + _BLOCK)
+        for block in tables.blocks(len(keys)):
             drawn = _draw(utterance_numbers(utterances[block]), kind, clips.keys, samples, config)
             rows = zip(*(column.tolist() for column in (keys[block], *drawn)), strict=True)
             stream.write(b"".join(b" ".join(row) + b"\n" for row in rows))

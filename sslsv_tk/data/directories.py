@@ -27,8 +27,6 @@ from sslsv_tk import artifacts
 from sslsv_tk.data import tables
 from sslsv_tk.data.tables import Words, read_table, text, write_table
 
-__all__ = ["Cuts", "DataDirectory", "fingerprints", "read_table", "validate", "write_table"]
-
 _COLUMNS = {
     "speakers": "utt2spk",
     "recordings": "utt2rec",

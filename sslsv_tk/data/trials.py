@@ -87,7 +87,7 @@ def read_columns(path: str | Path) -> tuple[Words, Words, NDArray[np.bool_]]:
         enrol, test, labels, yes, no = first, second, third, b"1", b"0"
     else:
         line = " ".join(text(word) for word in (first[0], second[0], third[0]))
-        raise ValueError(f"{path}:1: expected `1|0 enrol test` or `enrol test target|nontarget`, found {line!r}.")
+        raise ValueError(f"{path}:1: expected `1|0 a b`, `a b 1|0` or `a b target|nontarget`, found {line!r}.")
     target = labels == yes
     wrong = ~target & (labels != no)
     if wrong.any():

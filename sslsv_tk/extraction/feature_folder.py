@@ -179,7 +179,8 @@ class FeatureFolder:
                 (part / name).unlink(missing_ok=True)
             return
         keys = self.source.keys[starts[0] : starts[0] + len(places)]
-        tables.write_table(part / "feats.scp", keys, [f"{part / 'feats.ark'}:{place}" for place in places])
+        ark = str(part / "feats.ark").encode()
+        tables.write_table(part / "feats.scp", keys, tables.joined(ark, b":", tables.as_words(np.array(places))))
         tables.write_table(part / "utt2num_frames", keys, np.array(lengths))
 
     def join(self) -> None:
@@ -200,7 +201,7 @@ class FeatureFolder:
         self.source.tables().write(self.out)
         indexes.load(self.out, FEATURES)  # makes features.index
         for stray in (self.out / "parts").iterdir():
-            if not stray.name.isdigit() or int(stray.name) > self.jobs:
+            if stray.is_dir() and (not stray.name.isdigit() or int(stray.name) > self.jobs):
                 shutil.rmtree(stray)
         artifacts.record(self.out, self.options, {**self.inputs, _ARKS: self._sizes()})
         log.info("%s: %d utterances, %d frames", self.out, len(keys), int(lengths.sum()))

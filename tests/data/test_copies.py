@@ -150,7 +150,7 @@ def test_numbers_of_ids_depend_on_their_bytes_alone():
 def test_blocks_of_writing_do_not_show(data, monkeypatch):
     prepare_copies(data / "train", data, CopyConfig(), ["babble"])
     whole = (data / "train_babble" / "augmentation").read_bytes()
-    monkeypatch.setattr(copies, "_BLOCK", 7)
+    monkeypatch.setattr("sslsv_tk.data.tables._BLOCK_ROWS", 7)
     prepare_copies(data / "train", data, CopyConfig(), ["babble"], force=True)
     assert (data / "train_babble" / "augmentation").read_bytes() == whole
 

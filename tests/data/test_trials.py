@@ -59,7 +59,7 @@ def test_what_is_written_is_read_again(tmp_path):
     [
         ((), "empty"),
         (("1 id1-v1-00001",), "list:1: expected 3 words, found 2"),
-        (("2 id1-v1-00001 id1-v2-00001",), "list:1: expected `1|0 enrol test`"),
+        (("2 id1-v1-00001 id1-v2-00001",), "list:1: expected `1|0 a b`, `a b 1|0` or"),
         (
             ("1 id1-v1-00001 id1-v2-00001", "id1-v1-00001 id1-v2-00001 target"),
             "list:2: expected 1 or 0 as on the first",
