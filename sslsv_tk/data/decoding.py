@@ -44,6 +44,11 @@ class Tally:
         if channel == "mix" and channels > 1:
             self.mixed[channels] += 1
 
+    def add(self, rates_hz: Mapping[str, int], mixed: Mapping[str, int]) -> None:
+        """Take in the counts of another tally, as JSON has them."""
+        self.rates_hz.update({int(rate): int(count) for rate, count in rates_hz.items()})
+        self.mixed.update({int(channels): int(count) for channels, count in mixed.items()})
+
     def say(self) -> None:
         """Log what was resampled and mixed; nothing where nothing was."""
         rates = {rate: count for rate, count in sorted(self.rates_hz.items()) if rate != SAMPLE_RATE_HZ}

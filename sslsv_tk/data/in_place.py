@@ -7,7 +7,7 @@ import numpy as np
 
 from sslsv_tk.data import headers, riff, sound, tables
 from sslsv_tk.data.directories import DataDirectory
-from sslsv_tk.data.parts import Part, Wanted
+from sslsv_tk.data.parts import Part
 from sslsv_tk.data.preparation import check_rejected
 from sslsv_tk.data.riff import Samples
 from sslsv_tk.data.sound import UnreadableAudio
@@ -15,7 +15,7 @@ from sslsv_tk.data.tables import text
 from sslsv_tk.segments import SAMPLE_RATE_HZ
 
 
-def index(share: DataDirectory, part: Part, wanted: Wanted, tolerance: float) -> tuple[int, int]:
+def index(share: DataDirectory, part: Part, tolerance: float) -> tuple[int, int]:
     """Write wav.J.scp, utt2samples.J and utt2offset.J of a part; how many utterances it has, how many were rejected.
 
     ValueError where audio is of another kind, or where vad.scp leaves samples out: both need a copy.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sslsv_tk import artifacts, logs
 from sslsv_tk.data import directories, indexes, parts, riff, tables
 from sslsv_tk.data.arks import AUDIO, OFFSETS
+from sslsv_tk.data.decoding import Tally
 from sslsv_tk.data.directories import DataDirectory
 from sslsv_tk.data.parts import Part, PartRecord
 from sslsv_tk.data.tables import Words
@@ -72,6 +73,10 @@ def finish(data: Path, out: Path, num_jobs: int, force: bool = False) -> None:
     _write(out, whole, found)
     _remove_strays(out, num_jobs)
     artifacts.record(out, parts.made_as(samples), directories.fingerprints(data))
+    tally = Tally()
+    for record in records:
+        tally.add(record.rates_hz, record.mixed)
+    tally.say()
     hours = found.samples.sum() / SAMPLE_RATE_HZ / 3600
     log.info("%s: %d utterances in %d parts, %.1f h", out, len(found.keys), len(filled), hours)
 

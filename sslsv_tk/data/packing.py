@@ -53,10 +53,15 @@ def pack_part(data: Path, part: Part, wanted: Wanted = _DEFAULT, tolerance: floa
         stray.unlink(missing_ok=True)
     if len(share.keys) == 0:
         log.warning("part %d of %d is empty: fewer utterances than jobs", part.job, part.num_jobs)
-    utterances, rejected = (_pack if wanted.copy else in_place.index)(share, part, wanted, tolerance)
+    tally = Tally()
+    if wanted.copy:
+        utterances, rejected = _pack(share, part, wanted, tolerance, tally)
+    else:
+        utterances, rejected = in_place.index(share, part, tolerance)
     size = part.file("wav.J.ark").stat().st_size if utterances and wanted.copy else 0
     with artifacts.replacing(part.file("part.J.json")) as stream:
-        json.dump(asdict(PartRecord(part.num_jobs, inputs, utterances, rejected, size, wanted.samples)), stream)
+        made = PartRecord(part.num_jobs, inputs, utterances, rejected, size, wanted.samples)
+        json.dump({**asdict(made), "rates_hz": tally.rates_hz, "mixed": tally.mixed}, stream)
 
 
 def _check(share: DataDirectory, wanted: Wanted) -> None:
@@ -73,14 +78,14 @@ def _check(share: DataDirectory, wanted: Wanted) -> None:
         decoding.check_programs(share.values)
 
 
-def _pack(share: DataDirectory, part: Part, wanted: Wanted, tolerance: float) -> tuple[int, int]:
+def _pack(share: DataDirectory, part: Part, wanted: Wanted, tolerance: float, tally: Tally) -> tuple[int, int]:
     """Write the ark of a part; how many utterances it has and how many were rejected."""
     if len(share.keys) == 0:
         return 0, 0
     rejected: dict[str, str] = {}
 
     def usable() -> Iterator[tuple[str, NDArray[np.int16]]]:
-        yield from _decode(share, wanted, rejected)
+        yield from _decode(share, wanted, rejected, tally)
         # Still inside the temporary file of the ark: raising here leaves no ark behind.
         check_rejected(rejected, len(share.keys), tolerance, part.file("rejected.J"))
 
@@ -88,10 +93,11 @@ def _pack(share: DataDirectory, part: Part, wanted: Wanted, tolerance: float) ->
     return count, len(rejected)
 
 
-def _decode(share: DataDirectory, wanted: Wanted, rejected: dict[str, str]) -> Iterator[tuple[str, NDArray[np.int16]]]:
+def _decode(
+    share: DataDirectory, wanted: Wanted, rejected: dict[str, str], tally: Tally
+) -> Iterator[tuple[str, NDArray[np.int16]]]:
     """The key and the samples of every usable utterance; the others go to `rejected` with the reason."""
     began = said = time.monotonic()
-    tally = Tally()
     for row, found in decoding.decode(_sources(share, wanted), tally):
         key = text(share.keys[row])
         if not isinstance(found, UnreadableAudio):
@@ -103,7 +109,6 @@ def _decode(share: DataDirectory, wanted: Wanted, rejected: dict[str, str]) -> I
         if time.monotonic() - said > _SECONDS_BETWEEN_LINES:
             said = time.monotonic()
             log.info("%d of %d utterances, %.0f per second", row + 1, len(share.keys), (row + 1) / (said - began))
-    tally.say()
 
 
 def _sources(share: DataDirectory, wanted: Wanted) -> Iterator[Source]:

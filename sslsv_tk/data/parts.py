@@ -6,13 +6,14 @@ OUT/split/rejected.J, part.J.json                  what was left out; what made 
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from sslsv_tk import artifacts
 from sslsv_tk.data import resampling
+from sslsv_tk.data.decoding import Tally
 from sslsv_tk.data.directories import DataDirectory
 from sslsv_tk.data.resampling import Channel
 
@@ -54,7 +55,10 @@ def is_in_place(samples: str) -> bool:
 
 @dataclass(frozen=True)
 class PartRecord:
-    """What made a part, and what came out: enough to see whether it is whole and still wanted."""
+    """What made a part, and what came out: enough to see whether it is whole and still wanted.
+
+    `rates_hz` and `mixed` are the counts of decoding.Tally.
+    """
 
     num_jobs: int
     inputs: str
@@ -62,6 +66,8 @@ class PartRecord:
     rejected: int
     ark_bytes: int
     samples: str = _SAMPLES
+    rates_hz: dict[str, int] = field(default_factory=dict)
+    mixed: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,12 +94,13 @@ class Part:
         """The record of the part on disk; None unless it is there with all its files, the ark as long as it was."""
         try:
             found = PartRecord(**artifacts.from_json(self.file("part.J.json").read_text()))
+            Tally().add(found.rates_hz, found.mixed)
             names = ["wav.J.scp", "utt2samples.J", *(["utt2offset.J"] if is_in_place(found.samples) else [])]
             whole = found.utterances == 0 or (
                 all(self.file(name).is_file() for name in names)
                 and (is_in_place(found.samples) or self.file("wav.J.ark").stat().st_size == found.ark_bytes)
             )
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (OSError, ValueError, TypeError, AttributeError, OverflowError):
             return None
         return found if whole else None
 

@@ -79,8 +79,7 @@ def test_other_rates_and_channels_become_16_khz_mono_and_are_said_once(tmp_path,
     write_audio(tmp_path / "corpus" / "anna" / "r1" / "u2.wav", 4410, rate=44100)
     stereo = write_audio(tmp_path / "corpus" / "bert" / "r1" / "u1.wav", 500, channels=2)
     with caplog.at_level(logging.INFO):
-        packing.pack_part(data, Part(Path("out"), 1, 1))
-    joining.finish(data, Path("out"), 1)
+        pack(data, Path("out"))
     archive = AudioArchive("out")
     assert archive.samples[:2].tolist() == [1600, 1600]
     np.testing.assert_array_equal(archive.read(4, 0, 500), np.rint(stereo.mean(axis=1)))
@@ -255,7 +254,9 @@ def test_strays_of_killed_runs_are_removed_and_other_files_left(data):
 
 def test_a_record_that_is_no_record_is_a_missing_part(data):
     packing.pack_part(data, Part(Path("out"), 1, 1))
-    for nonsense in ("", "[1]", json.dumps({"num_jobs": 1})):
+    record = json.loads(Path("out/split/part.1.json").read_text())
+    damaged = [{**record, "rates_hz": value} for value in ([1], {"x": 1}, {"8000": None}, {"8000": float("inf")})]
+    for nonsense in ("", "[1]", json.dumps({"num_jobs": 1}), *map(json.dumps, damaged)):
         Path("out/split/part.1.json").write_text(nonsense)
         assert Part(Path("out"), 1, 1).record() is None
 
