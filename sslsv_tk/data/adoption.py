@@ -146,17 +146,16 @@ def seconds_of_cuts(found: DataDirectory) -> tuple[NDArray[np.float64], dict[str
     starts, ends = found.cuts.starts, found.cuts.ends.copy()
     rows = np.flatnonzero(np.isinf(ends))
     paths, path_of_row = np.unique(found.values[rows], return_inverse=True)
-    headers = list(decoding.read_headers(paths))
-    rejected: dict[str, str] = {}
-    for row, path in zip(rows.tolist(), path_of_row.tolist(), strict=True):
-        header = headers[path]
+    lengths, faults = np.full(len(paths), np.nan), {}
+    for number, header in enumerate(decoding.read_headers(paths)):
         if isinstance(header, UnreadableAudio):
-            rejected[text(found.keys[row])], ends[row] = str(header), np.nan
-        elif header.seconds <= starts[row]:
-            reason = (
-                f"{text(paths[path])}: a cut begins at {starts[row]:g} s, where the file of {header.seconds:g} s ended"
-            )
-            rejected[text(found.keys[row])], ends[row] = reason, np.nan
+            faults[number] = str(header)
         else:
-            ends[row] = header.seconds
+            lengths[number] = header.seconds
+    ends[rows] = lengths[path_of_row]
+    rejected: dict[str, str] = {}
+    for place in np.flatnonzero(~(ends[rows] > starts[rows])).tolist():
+        row, path = rows[place], int(path_of_row[place])
+        late = f"{text(paths[path])}: a cut begins at {starts[row]:g} s, where the file of {lengths[path]:g} s ended"
+        rejected[text(found.keys[row])], ends[row] = faults.get(path, late), np.nan
     return ends - starts, rejected

@@ -13,6 +13,7 @@ from sslsv_tk.data import adoption, audio_files, corpus_trees, directories, kept
 from sslsv_tk.data.adoption import Features
 from sslsv_tk.data.corpus_trees import TREES, Part, Utterances
 from sslsv_tk.data.directories import DataDirectory
+from sslsv_tk.data.features import FEATURES
 from sslsv_tk.data.tables import Words
 
 log = logs.logger("corpora")
@@ -125,6 +126,7 @@ def _prepare_tree(corpus: Corpus, out: Path, force: bool) -> None:
     def make() -> None:
         rows, headers = preparation.read_headers(utterances.keys, utterances.paths, corpus.tolerance, out / "rejected")
         _write_tree(utterances.select(rows), tree, labels, headers.seconds, out)
+        _remove_features(out)
 
     preparation.make_once(out, corpus.options(tree, labels), inputs, force, make)
 
@@ -165,9 +167,17 @@ def _prepare_tables(corpus: Corpus, out: Path, force: bool) -> None:
         replace(made, speakers=made.keys if known is None else known).write(out)
         if kept:
             made = kept_features.complete(out)
+        else:
+            _remove_features(out)
         _describe(out, len(made.keys), made.durations, {"recording": made.recordings, "speaker": known})
 
     preparation.make_once(out, options, inputs, force, make)
+
+
+def _remove_features(out: Path) -> None:
+    """Those of an earlier content: what reads all tables would take them for features of the audio."""
+    for name in (directories.FEATURES, directories.FRAMES, FEATURES.name):
+        (out / name).unlink(missing_ok=True)
 
 
 def _describe(out: Path, utterances: int, seconds: NDArray[np.float64] | None, kinds: dict[str, Words | None]) -> None:

@@ -123,6 +123,13 @@ def test_auto_computes_where_there_is_audio_and_keep_keeps(tmp_path, write_audio
         adopt(tmp_path, source, "compute", "none")
 
 
+def test_audio_in_place_of_features_leaves_none_of_them(tmp_path, data, corpus):
+    assert (data / "feats.scp").is_file() and (data / "features.index").is_file()
+    prepare(Corpus([str(corpus)]), data, force=True)
+    assert not [path.name for path in data.iterdir() if path.name.startswith("feat") or "frames" in path.name]
+    assert DataDirectory.load(data).table == "wav.scp"
+
+
 def test_speech_decisions_are_not_applied_and_that_is_said(tmp_path, caplog):
     source = lay_out(tmp_path / "kaldi", frames_of(), vad_scp="ann-1 v.ark:6\nann-2 v.ark:9\nbob-1 v.ark:12\n")
     data = adopt(tmp_path, source)
