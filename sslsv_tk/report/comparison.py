@@ -66,16 +66,22 @@ def scores_of_list(path: Path, listed: TrialList) -> Floats:
 
 def last_epoch(system: Path) -> dict[str, float]:
     """The numbers of the last epoch in metrics.jsonl; none for a system that was not trained."""
+    epochs = epochs_of(system)
+    return epochs[-1] if epochs else {}
+
+
+def epochs_of(system: Path) -> list[dict[str, float]]:
+    """The numbers of each epoch in metrics.jsonl; none for a system that was not trained."""
     path = system / "metrics.jsonl"
     if not path.exists():
-        return {}
-    last: dict[str, float] = {}
+        return []
     with open(path, "rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            record = _record(line, f"{path}:{number}")
-            if record.get("kind") == "epoch":
-                last = {name: value for name, value in record.items() if isinstance(value, (int, float))}
-    return last
+        records = [_record(line, f"{path}:{number}") for number, line in enumerate(stream, start=1)]
+    return [
+        {name: value for name, value in record.items() if isinstance(value, (int, float))}
+        for record in records
+        if record.get("kind") == "epoch"
+    ]
 
 
 def _record(line: bytes, place: str) -> dict[str, Any]:

@@ -70,7 +70,7 @@ VARIANTS = {
     "supervised_inter_top_k": ("supervised_ecapa", "method.inter_top_k", 5),
 }
 OVERLAYS = {  # a system that each is for
-    "dino_testbed": "dino_fast_resnet34",
+    "testbed_dino": "dino_fast_resnet34",
     "fbank": "simclr_fast_resnet34",
     "kept_features": "simclr_fast_resnet34",
     "mini": "simclr_fast_resnet34",
@@ -78,6 +78,8 @@ OVERLAYS = {  # a system that each is for
     "testbed_moco": "moco_fast_resnet34",
     "testbed_swav": "swav_fast_resnet34",
     "tiny": "simclr_fast_resnet34",
+    "gpu_testbed": "simclr_ecapa",
+    "gpu_testbed_dino": "dino_ecapa",
 }
 TABLE_2 = {  # K and M of the paper's second table
     "ssps_6k_0": (6_000, 0),
