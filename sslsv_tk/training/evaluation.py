@@ -63,7 +63,7 @@ def load_extractor(options: ExtractionOptions, device: str) -> tuple[Extractor, 
     from sslsv_tk.training import assembly, material
 
     system, method, path = assembly.load_system(options.system, options.checkpoint)
-    material.open_archive(system.frontend, options.data)  # refuses features of other settings
+    material.open_checked(system.frontend, options.data)  # refuses features of other settings
     state = checkpoints.read(path)
     encoder = method.scoring_encoder()
     extractor = Extractor(encoder, FrontEnd(system.frontend, encoder.input), devices.choose(device))

@@ -18,7 +18,7 @@ from sslsv_tk.training.configuration import SystemConfig
 from sslsv_tk.training.inputs import Inputs, keep_on_device
 
 
-def open_archive(config: LogMelConfig, folder: Path) -> Archive:
+def open_checked(config: LogMelConfig, folder: Path) -> Archive:
     """Audio for feats_type raw, features for fbank; ValueError where the folder holds the other or other settings."""
     features.refuse_other_kind(config.feats_type, folder)
     if config.feats_type == "raw":

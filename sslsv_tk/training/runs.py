@@ -75,7 +75,7 @@ def _with_classes(config: SystemConfig, options: RunOptions) -> SystemConfig:
     """The configuration with the number of speakers where the method is trained on them."""
     if not assembly.method_class(config).needs_labels:
         return config
-    labels_N = material.open_archive(config.frontend, options.train_set).read_codes("utt2spk")
+    labels_N = material.open_checked(config.frontend, options.train_set).read_codes("utt2spk")
     if labels_N is None:
         raise ValueError(
             f"The method {config.method.name} is trained on true speakers, and {options.train_set} has none: its "
@@ -152,7 +152,7 @@ def _complete(config: SystemConfig, system: Path, last_epoch: int) -> bool:
 def make_parts(config: SystemConfig, options: RunOptions, device: torch.device) -> Parts:
     """Data, front end, model and sampler of a run."""
     training = config.training
-    archive = material.open_archive(config.frontend, options.train_set)
+    archive = material.open_checked(config.frontend, options.train_set)
     method = assembly.build_method(config).to(device)
     sampler = _make_sampler(config, archive, method, device)
     reference = REFERENCE if sampler.needs_reference else None
@@ -180,7 +180,7 @@ def _make_validation(config: SystemConfig, options: RunOptions) -> Validation | 
     if options.validation_data is None or options.validation_trials is None:
         return None
     listed = ValidationList(options.validation_data, options.validation_trials, config.training.validation_epochs)
-    archive = material.open_archive(config.frontend, listed.data)
+    archive = material.open_checked(config.frontend, listed.data)
     return Validation(listed, archive, FrontEnd(config.frontend, assembly.encoder_class(config).input), options.system)
 
 

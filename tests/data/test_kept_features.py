@@ -262,12 +262,12 @@ def test_a_system_reads_frames_of_one_maker(tmp_path, data):
     for_kept = LogMelConfig(feats_type="fbank", frames="kept")
     for_computed = LogMelConfig(feats_type="fbank")
     for config, folder in ((for_kept, kept), (for_kept, unknown), (for_computed, computed), (for_computed, unknown)):
-        assert len(material.open_archive(config, folder)) == 3
+        assert len(material.open_checked(config, folder)) == 3
     with pytest.raises(
         ValueError, match=r"kept holds frames that were kept; the system reads .* computed.*--features compute"
     ):
-        material.open_archive(for_computed, kept)
+        material.open_checked(for_computed, kept)
     with pytest.raises(ValueError, match=r"computed holds frames that were computed; .* kept .*--features keep"):
-        material.open_archive(for_kept, computed)
+        material.open_checked(for_kept, computed)
     with pytest.raises(ValueError, match=r"frontend\.frames kept needs frontend\.feats_type fbank"):
         LogMelConfig(frames="kept")
