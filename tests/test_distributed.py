@@ -11,9 +11,13 @@ from torch.nn.functional import normalize
 
 from sslsv_tk import distributed
 from sslsv_tk.encoders.base import Encoder
+from sslsv_tk.methods.barlow_twins import BarlowTwins, BarlowTwinsConfig
+from sslsv_tk.methods.base import Method
+from sslsv_tk.methods.dino import DINO, DINOConfig
 from sslsv_tk.methods.moco import MoCo, MoCoConfig
 from sslsv_tk.methods.simclr import SimCLR, SimCLRConfig, nt_xent_loss
 from sslsv_tk.methods.swav import SwAV, SwAVConfig
+from sslsv_tk.methods.vicreg import VICReg, VICRegConfig
 from sslsv_tk.nn.sinkhorn import sinkhorn
 from sslsv_tk.schedules import Progress
 
@@ -101,12 +105,43 @@ def stepped(make: Callable[[], Any], rank: int | None) -> dict[str, Any]:
     return {"losses": torch.tensor(losses), **method.state_dict()}
 
 
+def without_norms(method: Method) -> Method:
+    """A batch norm looks at the rows of its own process."""
+    for module in list(method.modules()):
+        for name, part in module.named_children():
+            if isinstance(part, nn.BatchNorm1d):
+                setattr(module, name, nn.Identity())
+    return method
+
+
+def make_vicreg() -> Method:
+    return without_norms(VICReg(Means(), VICRegConfig(hidden=6, output=5)))
+
+
+def make_barlow_twins() -> Method:
+    return without_norms(BarlowTwins(Means(), BarlowTwinsConfig(hidden=6, output=5)))
+
+
+def make_dino() -> Method:
+    settings = DINOConfig(local_views=0, hidden=6, bottleneck=5, prototypes=9, teacher_momentum=0.5)
+    return without_norms(DINO(Means(), settings))
+
+
 def make_moco() -> MoCo:
     return MoCo(Means(), MoCoConfig(queue_size=8, temperature=0.3, momentum=0.5))
 
 
 def make_swav() -> SwAV:
     return SwAV(Means(), SwAVConfig(hidden=(), projection=5, prototypes=7, queue_size=9, queue_epoch=0.0))
+
+
+METHODS: dict[str, Callable[[], Method]] = {
+    "barlow_twins": make_barlow_twins,
+    "dino": make_dino,
+    "moco": make_moco,
+    "swav": make_swav,
+    "vicreg": make_vicreg,
+}
 
 
 def everything(rank: int | None) -> dict[str, dict[str, Any]]:
@@ -116,8 +151,7 @@ def everything(rank: int | None) -> dict[str, dict[str, Any]]:
         "share": shared_out(rank),
         "sinkhorn": balanced(rank),
         "simclr": contrasted(rank),
-        "moco": stepped(make_moco, rank),
-        "swav": stepped(make_swav, rank),
+        **{name: stepped(make, rank) for name, make in METHODS.items()},
     }
 
 
@@ -191,9 +225,9 @@ def test_simclr_has_the_negatives_and_the_gradient_of_all_processes(one, two) ->
     assert torch.allclose(one["simclr"]["loss"].double(), nt_xent_loss(*z, 0.3, margin=0.1), atol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["moco", "swav"])
+@pytest.mark.parametrize("method", METHODS)
 def test_steps_of_two_processes_lead_to_the_state_of_one(one, two, method: str) -> None:
-    """Weights, teachers and queues, with a queue that has wrapped and been used."""
+    """Weights, teachers, centres and queues, with a queue that has wrapped and been used."""
     for found in two:
         assert found[method].keys() == one[method].keys()
         for name, tensor in one[method].items():

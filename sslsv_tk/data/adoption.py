@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import logs
-from sslsv_tk.data import decoding, directories, preparation, sound, tables
+from sslsv_tk.data import directories, headers, preparation, sound, tables
 from sslsv_tk.data.directories import FEATURES, DataDirectory
 from sslsv_tk.data.sound import UnreadableAudio
 from sslsv_tk.data.tables import Words, text
@@ -147,7 +147,7 @@ def seconds_of_cuts(found: DataDirectory) -> tuple[NDArray[np.float64], dict[str
     rows = np.flatnonzero(np.isinf(ends))
     paths, path_of_row = np.unique(found.values[rows], return_inverse=True)
     lengths, faults = np.full(len(paths), np.nan), {}
-    for number, header in enumerate(decoding.read_headers(paths)):
+    for number, header in enumerate(headers.read_headers(paths)):
         if isinstance(header, UnreadableAudio):
             faults[number] = str(header)
         else:

@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 from sslsv_tk import logs
 from sslsv_tk.data import ffmpeg, headers, resampling, waveforms
 from sslsv_tk.data.ffmpeg import Decoded
-from sslsv_tk.data.headers import UnknownFormat, read_header, read_headers
+from sslsv_tk.data.headers import UnknownFormat
 from sslsv_tk.data.resampling import Channel
 from sslsv_tk.data.sound import Header, UnreadableAudio, ark_entry
 from sslsv_tk.data.tables import Words, text
 from sslsv_tk.data.waveforms import Source
 from sslsv_tk.segments import SAMPLE_RATE_HZ
-
-__all__ = ["Channel", "Header", "Source", "Tally", "UnreadableAudio", "decode", "read_header", "read_headers"]
 
 log = logs.logger("decoding")
 _MOST_SOURCES = 1024  # of a batch

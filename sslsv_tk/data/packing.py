@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, logs
 from sslsv_tk.data import arks, decoding, in_place, parts, sound, vad
-from sslsv_tk.data.decoding import Source, Tally, UnreadableAudio
+from sslsv_tk.data.decoding import Tally
 from sslsv_tk.data.directories import DataDirectory
 from sslsv_tk.data.joining import is_complete
 from sslsv_tk.data.parts import Part, PartRecord, Wanted
 from sslsv_tk.data.preparation import check_rejected, check_tolerance
+from sslsv_tk.data.sound import UnreadableAudio
 from sslsv_tk.data.tables import text
+from sslsv_tk.data.waveforms import Source
 
 log = logs.logger("packing")
 _SECONDS_BETWEEN_LINES = 60.0

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, logs
-from sslsv_tk.data import decoding, directories, tables
-from sslsv_tk.data.decoding import UnreadableAudio
+from sslsv_tk.data import directories, headers, tables
+from sslsv_tk.data.sound import UnreadableAudio
 from sslsv_tk.data.tables import Words, text
 
 log = logs.logger("preparation")
@@ -58,7 +58,7 @@ def read_headers(keys: Words, paths: Words, tolerance: float, listed_in: Path) -
     """The rows of the usable files and what their headers say; see check_rejected for the others."""
     rates_hz, channels, samples = np.zeros((3, len(paths)), dtype=np.int64)
     rejected: dict[str, str] = {}
-    for row, found in enumerate(decoding.read_headers(paths)):
+    for row, found in enumerate(headers.read_headers(paths)):
         if isinstance(found, UnreadableAudio):
             rejected[text(keys[row])] = str(found)
         else:

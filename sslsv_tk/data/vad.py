@@ -11,7 +11,7 @@ import kaldiio.matio
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk.data.decoding import UnreadableAudio
+from sslsv_tk.data.sound import UnreadableAudio
 from sslsv_tk.data.tables import text
 
 FRAME_SAMPLES = 160

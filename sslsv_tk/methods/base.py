@@ -31,6 +31,8 @@ class Method(nn.Module):
     """Does a schedule of the method end with the span of the run?"""
     training_only: ClassVar[tuple[str, ...]] = ()
     """First words of the names of state that only further training reads (queues): epoch files do without it."""
+    projects_embeddings: ClassVar[bool] = False
+    """Are projections the embeddings themselves, so that a centroid of embeddings can stand for one?"""
     collapse_remedies: ClassVar[str] = ""
     """What of the method's own settings may help when all embeddings become alike."""
     segments: SegmentPlan
@@ -111,7 +113,7 @@ def encode(encoder: Encoder, views: Sequence[Tensor]) -> Tensor:
 
 
 def check_rows(name: str, rows_BP: Tensor) -> None:
-    """Refuse a batch of one utterance, for methods whose loss looks at statistics over the batch."""
+    """Refuse a batch of one utterance, for methods whose loss looks at other rows of the batch."""
     if len(rows_BP) < 2:
         raise ValueError(
             f"The method {name} compares the utterances of a batch, over all processes, and needs at least 2; found "

@@ -39,9 +39,7 @@ class DINOConfig:
     teacher_temperature_start: float | None = None  # before its warm-up, a straight line; null: no warm-up
     teacher_temperature_epochs: float = 0.0  # of that warm-up; 0 where there is none
     centre_momentum: float = 0.9  # share of the old centre that a step keeps
-    teacher_momentum: float = (
-        0.996  # share of the old teacher that a step keeps, at first; 1 at the span's end (cosine)
-    )
+    teacher_momentum: float = 0.996  # share of the old teacher that a step keeps, at first; a cosine to 1 over the span
     average_statistics: bool = False  # also average batch-norm statistics; false: the teacher's own passes make them
     frozen_epochs: float = 1.0  # the prototypes do not change for so long
     average_pairs: bool = True  # mean over the pairs of views (authors' code); false: their sum, equation (2)
@@ -83,9 +81,13 @@ def _check_numbers(config: DINOConfig) -> None:
             "dino: a warm-up of the teacher's temperature needs teacher_temperature_start and "
             f"teacher_temperature_epochs above 0, none of them otherwise; found {start} and {epochs}."
         )
-    for name in ("centre_momentum", "teacher_momentum"):
-        if not 0 <= getattr(config, name) <= 1:
-            raise ValueError(f"{name} of dino must be from 0 to 1; found {getattr(config, name)}.")
+    if not 0 <= config.centre_momentum <= 1:
+        raise ValueError(f"centre_momentum of dino must be from 0 to 1; found {config.centre_momentum}.")
+    if not 0 <= config.teacher_momentum < 1:
+        raise ValueError(
+            "teacher_momentum of dino must be from 0 to below 1 (the teacher, which is evaluated, would never move); "
+            f"found {config.teacher_momentum}."
+        )
     if config.hidden < 1 or config.bottleneck < 1 or config.prototypes < 2 or config.frozen_epochs < 0:
         raise ValueError(
             "dino: expected hidden and bottleneck of at least 1, at least 2 prototypes, frozen_epochs not negative; "

@@ -67,6 +67,7 @@ class MoCo(Method):
     Config = MoCoConfig
     config: MoCoConfig
     slots = 2
+    projects_embeddings = True
     training_only = ("key_encoder.", "queue_")
 
     def __init__(self, encoder: Encoder, config: MoCoConfig, classes: int | None = None) -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from sslsv_tk.distributed import gather
 from sslsv_tk.encoders.base import Encoder
-from sslsv_tk.methods.base import Method
+from sslsv_tk.methods.base import Method, check_rows
 from sslsv_tk.segments import Segment
 
 
@@ -75,6 +75,7 @@ class SimCLR(Method):
 
     Config = SimCLRConfig
     config: SimCLRConfig
+    projects_embeddings = True
 
     def __init__(self, encoder: Encoder, config: SimCLRConfig, classes: int | None = None) -> None:
         super().__init__(encoder, config)
@@ -93,7 +94,9 @@ class SimCLR(Method):
         labels_B: Tensor | None = None,
         cluster_B: Tensor | None = None,
     ) -> Tensor:
+        """A batch of one utterance has no negatives and is refused."""
         config = self.config
         z1_BP, z2_BP = gather(anchors_ABP[0]), gather(positives_SBP[0])
+        check_rows("simclr", z1_BP)
         self.measure(**cosine_measures(z1_BP.detach(), z2_BP.detach()))
         return nt_xent_loss(z1_BP, z2_BP, config.temperature, config.symmetric, config.margin)

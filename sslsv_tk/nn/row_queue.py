@@ -19,18 +19,20 @@ class RowQueue(nn.Module):
         self.register_buffer("rows_QP", torch.zeros(size, width))
         self.register_buffer("head", torch.zeros((), dtype=torch.int64))  # the slot that is overwritten next
         self.register_buffer("entered", torch.zeros((), dtype=torch.int64))  # rows that ever entered
-        self._found_full = False
+        self._full: bool | None = None  # what the device last said; None: ask again
         self.register_load_state_dict_post_hook(_look_again)
 
     def is_full(self) -> bool:
-        """Have as many rows entered as there are slots? Once they have, the device is not asked again."""
-        self._found_full = self._found_full or int(self.entered) >= len(self.rows_QP)
-        return self._found_full
+        """Have as many rows entered as there are slots? The device is asked only where that may have changed."""
+        if self._full is None:
+            self._full = int(self.entered) >= len(self.rows_QP)
+        return self._full
 
     @torch.no_grad()
     def push(self, rows_BP: Tensor) -> None:
         """Let rows enter in their order, the oldest leave."""
         size = len(self.rows_QP)
+        self._full = self._full or None  # a full queue stays so
         self.entered += len(rows_BP)
         skipped = max(len(rows_BP) - size, 0)
         slots_B = (self.head + skipped + torch.arange(len(rows_BP) - skipped, device=self.head.device)) % size
@@ -40,4 +42,4 @@ class RowQueue(nn.Module):
 
 def _look_again(queue: nn.Module, _: object) -> None:
     """What was found of a queue does not hold for the state that it took over."""
-    queue._found_full = False  # type: ignore[assignment]
+    queue._full = None  # type: ignore[assignment]

@@ -30,6 +30,8 @@ class SamplerFacts:
     """P, width of what the loss sees."""
     embedding_dimension: int = 0
     """D, width of what is clustered."""
+    projections_are_embeddings: bool = True
+    """Does the loss see the embeddings themselves, without a projector?"""
     slots: int = 1
     """S, positives per utterance (1: SimCLR; 2: methods with two keys or teacher views)."""
     speakers: NDArray[np.int32] | None = None

@@ -122,8 +122,10 @@ class SSPSKMeans(ReferenceSampler):
 
 
 def _check_centroids_fit(config: SSPSKMeansConfig, facts: SamplerFacts) -> None:
-    if config.positive == "centroid" and facts.projection_dimension != facts.embedding_dimension:
+    if config.positive != "centroid":
+        return
+    if not facts.projections_are_embeddings or facts.projection_dimension != facts.embedding_dimension:
         raise ValueError(
             f"positive: a centroid is an embedding of {facts.embedding_dimension} values, the loss wants projections "
-            f"of {facts.projection_dimension}. Use positive: member, or a method without a projector."
+            f"of {facts.projection_dimension} by a projector. Use positive: member, or a method without a projector."
         )

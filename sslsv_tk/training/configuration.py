@@ -31,10 +31,15 @@ class OptimisationConfig:
             )
         if not 0 <= self.momentum < 1 or self.weight_decay < 0:
             raise ValueError("optimisation: momentum must be in [0, 1), weight_decay not negative.")
-        if not 0 <= self.final_learning_rate <= self.learning_rate or self.warm_up_epochs < 0:
+        if self.schedule == "cosine" and not 0 <= self.final_learning_rate <= self.learning_rate:
             raise ValueError(
-                "optimisation: final_learning_rate must be from 0 to learning_rate, warm_up_epochs not negative; found "
-                f"{self.final_learning_rate}, {self.learning_rate} and {self.warm_up_epochs}."
+                "optimisation: final_learning_rate must be from 0 to learning_rate; found "
+                f"{self.final_learning_rate} and {self.learning_rate}."
+            )
+        if self.warm_up_epochs < 0 or (self.warm_up_epochs and self.schedule != "cosine"):
+            raise ValueError(
+                "optimisation: warm_up_epochs must not be negative, and belongs to the schedule cosine; found "
+                f"{self.warm_up_epochs} with {self.schedule}."
             )
         if self.gradient_clip is not None and self.gradient_clip <= 0:
             raise ValueError(f"optimisation.gradient_clip must be above 0, or null; found {self.gradient_clip}.")

@@ -95,13 +95,11 @@ class Trainer:
             if first is None:
                 self.checkpoints.save_epoch(0, self.method.weights())
             else:
-                self.method.load_state_dict(first["model"])
-                self.optimiser.load_state_dict(first["optimiser"])
+                self._load_model(first)
                 self.place = Place(epoch=first["epoch"], step=first["step"])
             return 0
         state, sampler_state = found
-        self.method.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self._load_model(state)
         self.sampler.load_state_dict(sampler_state)
         self.place = Place(**{name: state[name] for name in asdict(self.place)})
         self.window.load_state_dict(state["window"])
@@ -115,6 +113,18 @@ class Trainer:
             self.place.step_in_epoch,
         )
         return int(state["metrics_bytes"])
+
+    def _load_model(self, state: dict[str, Any]) -> None:
+        """Take over a checkpoint's weights and the optimiser's averages."""
+        try:
+            self.method.load_state_dict(state["model"])
+            self.optimiser.load_state_dict(state["optimiser"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(
+                f"The checkpoint of step {state['step']} that {self.system} goes on from does not fit ({reason}). It is "
+                "of another model or an earlier version: train its system anew."
+            ) from None
 
     def _save(self) -> None:
         self._refuse_non_finite()

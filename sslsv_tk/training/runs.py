@@ -95,7 +95,7 @@ def remove(system: Path) -> None:
 def _claim(config: SystemConfig, options: RunOptions, first: dict[str, Any] | None) -> None:
     """Write config.yaml, the environment and the record of the inputs, or compare with those that are there."""
     described = configuration.to_dict(config)
-    described["training"]["span_epochs"] = config.training.span if _follows_span(config) else None
+    described["training"]["span_epochs"] = _span(config)
     if described.pop("classes") is not None:
         described["method"]["classes"] = config.classes
     for name in _FREE:
@@ -121,9 +121,10 @@ def _claim(config: SystemConfig, options: RunOptions, first: dict[str, Any] | No
         stream.writelines(f"{name}: {value}\n" for name, value in facts.items())
 
 
-def _follows_span(config: SystemConfig) -> bool:
-    """Does a schedule end with the span, so that another length makes another system?"""
-    return config.optimisation.schedule == "cosine" or assembly.method_class(config).follows_span
+def _span(config: SystemConfig) -> int | None:
+    """The span where a schedule ends with it, so that another length makes another system; else None."""
+    follows = config.optimisation.schedule == "cosine" or assembly.method_class(config).follows_span
+    return config.training.span if follows else None
 
 
 def last_state(config: SystemConfig, base: Path) -> dict[str, Any]:
@@ -132,16 +133,39 @@ def last_state(config: SystemConfig, base: Path) -> dict[str, Any]:
     if found is None:
         raise ValueError(f"{base}: no checkpoint to go on from. Run stage 4 first.")
     state = found[0]
-    made = configuration.load(SystemConfig, base / "config.yaml")
-    for name in ("encoder", "method", "frontend"):
-        there, wanted = getattr(made, name), getattr(config, name)
-        if there != wanted:
-            raise ValueError(f"{base}/config.yaml has another {name}: {there} instead of {wanted}.")
+    made = assembly.resolve(configuration.load(SystemConfig, base / "config.yaml"))
+    _check_goes_on(made, config, base)
     if state["epoch"] < made.training.epochs:
         raise ValueError(
             f"{base}: stage 4 is at epoch {state['epoch']} of {made.training.epochs}. Let it end before stage 5."
         )
     return state
+
+
+def _check_goes_on(made: SystemConfig, config: SystemConfig, base: Path) -> None:
+    """Refuse what stage 5 takes over from stage 4 and its own configuration says otherwise."""
+    there, wanted = _taken_over(made), _taken_over(config)
+    if None in (_span(made), _span(config)):  # one schedule has no end to compare
+        del there["training"], wanted["training"]
+    for section, values in wanted.items():
+        before = there[section]
+        names = [name for name in sorted(values.keys() | before.keys()) if values.get(name) != before.get(name)]
+        if names:
+            found = ", ".join(f"{section}.{name} {before.get(name)} instead of {values.get(name)}" for name in names)
+            raise ValueError(
+                f"{base}/config.yaml has another {section}: {found}. Stage 5 goes on with stage 4's: give it the same."
+            )
+
+
+def _taken_over(config: SystemConfig) -> dict[str, dict[str, Any]]:
+    """What stage 5 goes on with: the model, its input, the optimiser's own settings, the end of schedules."""
+    plain = configuration.to_dict(config)
+    return {
+        **{section: plain[section] for section in ("encoder", "method", "frontend")},
+        "optimisation": {name: plain["optimisation"][name] for name in ("optimiser", "momentum", "weight_decay")},
+        "training": {"span_epochs": _span(config)},
+        "speakers": {"classes": config.classes},
+    }
 
 
 def _complete(config: SystemConfig, system: Path, last_epoch: int) -> bool:
@@ -201,6 +225,7 @@ def _make_sampler(config: SystemConfig, archive: Archive, method: Method, device
         device=device,
         projection_dimension=method.projection_dimension,
         embedding_dimension=method.scoring_encoder().dimension,
+        projections_are_embeddings=method.projects_embeddings,
         slots=method.slots,
         **labels,
     )

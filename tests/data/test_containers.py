@@ -13,7 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sslsv_tk.data import aac, containers, headers
-from sslsv_tk.data.decoding import Header, Source, UnreadableAudio, decode, read_header
+from sslsv_tk.data.decoding import decode
+from sslsv_tk.data.headers import read_header
+from sslsv_tk.data.sound import Header, UnreadableAudio
+from sslsv_tk.data.waveforms import Source
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 SECONDS = 1.3

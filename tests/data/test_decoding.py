@@ -12,14 +12,16 @@ import soundfile
 from numpy.typing import NDArray
 
 from sslsv_tk import seeds
-from sslsv_tk.data import decoding, ffmpeg
-from sslsv_tk.data.decoding import Source, Tally, UnreadableAudio, decode
+from sslsv_tk.data import decoding, ffmpeg, headers, resampling
+from sslsv_tk.data.decoding import Tally, decode
+from sslsv_tk.data.sound import UnreadableAudio
 from sslsv_tk.data.tables import as_words
+from sslsv_tk.data.waveforms import Source
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 
 
-def decoded(path: object, channel: decoding.Channel = "mix", seconds=None) -> NDArray[np.int16]:
+def decoded(path: object, channel: resampling.Channel = "mix", seconds=None) -> NDArray[np.int16]:
     """The samples of one file, or the error that it gives."""
     ((row, found),) = decode([Source(str(path), channel, seconds)])
     assert row == 0
@@ -171,7 +173,7 @@ def test_encoded_audio_is_as_long_as_the_original_and_sounds_like_it(tmp_path, s
     path = encode(tmp_path / f"a.{suffix}", speech_like(1.7, rate, channels), rate, codec)
     found = decoded(path)
     assert abs(len(found) / 16000 - 1.7) < 0.05
-    assert abs(decoding.read_header(str(path)).seconds - 1.7) < 0.05
+    assert abs(headers.read_header(str(path)).seconds - 1.7) < 0.05
     original = speech_like(1.7, 16000, channels).mean(axis=1)
     count = min(len(found), len(original))
     assert np.corrcoef(found[:count], original[:count])[0, 1] > 0.98, "another signal, or shifted in time"
@@ -324,7 +326,7 @@ def test_an_entry_of_an_ark_is_read_as_the_file_that_it_holds(tmp_path, suffix, 
     for key, place in write_ark(tmp_path / "a.ark", waveforms, suffix, rate).items():
         alone = tmp_path / f"{key}.{suffix}"
         soundfile.write(alone, waveforms[key], rate, subtype="PCM_16")
-        assert decoding.read_header(place) == decoding.read_header(str(alone))
+        assert headers.read_header(place) == headers.read_header(str(alone))
         np.testing.assert_array_equal(decoded(place), decoded(alone))
         np.testing.assert_array_equal(decoded(place, seconds=(0.01, 0.1)), decoded(alone, seconds=(0.01, 0.1)))
 
@@ -344,4 +346,4 @@ def test_a_pipe_or_a_device_in_place_of_a_file_is_unreadable_and_does_not_block(
         with pytest.raises(UnreadableAudio, match="a pipe or a device, not a file"):
             decoded(path)
         with pytest.raises(UnreadableAudio, match="a pipe or a device, not a file"):
-            decoding.read_header(str(path))
+            headers.read_header(str(path))

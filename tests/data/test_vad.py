@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sslsv_tk.data import vad
-from sslsv_tk.data.decoding import UnreadableAudio
+from sslsv_tk.data.sound import UnreadableAudio
 
 
 @pytest.mark.parametrize("compressed", [False, True])

@@ -202,7 +202,8 @@ def test_kl_is_the_mean_divergence_over_the_pairs(average: bool) -> None:
         ({"teacher_temperature_start": 0.02}, "a warm-up of the teacher's temperature needs"),
         ({"teacher_temperature_epochs": 5.0}, "a warm-up of the teacher's temperature needs"),
         ({"centre_momentum": 1.5}, "centre_momentum of dino must be from 0 to 1; found 1.5"),
-        ({"teacher_momentum": -0.1}, "teacher_momentum of dino must be from 0 to 1; found -0.1"),
+        ({"teacher_momentum": -0.1}, "teacher_momentum of dino must be from 0 to below 1.*found -0.1"),
+        ({"teacher_momentum": 1.0}, "teacher_momentum of dino must be from 0 to below 1.*found 1.0"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -38,6 +38,15 @@ def test_the_rows_that_are_hand_listed():
     assert queue.rows_QP[:, 0].tolist() == [13.0, 14.0, 15.0, 12.0]
 
 
+def test_the_device_is_asked_again_only_after_rows_entered():
+    queue = RowQueue(3, 2)
+    assert not queue.is_full()
+    queue.entered.fill_(3)
+    assert not queue.is_full(), "nothing was pushed, so it did not look"
+    queue.push(numbered(0, 1))
+    assert queue.is_full()
+
+
 @pytest.mark.parametrize("entered", [0, 2, 3, 7])
 def test_a_state_goes_on_identically(entered):
     first, second = RowQueue(3, 2), RowQueue(3, 2)

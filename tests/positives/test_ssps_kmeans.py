@@ -1,6 +1,7 @@
 """SSPS draws against loops over the batch, and what becomes of rows, queue and gradient."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -210,6 +211,9 @@ def test_centroids_replace_positives_without_a_queue_entry():
 def test_centroids_are_refused_for_a_method_with_a_projector():
     with pytest.raises(ValueError, match=r"centroid is an embedding of 4 values.*projections of 3.*positive: member"):
         SSPSKMeans(SSPSKMeansConfig(clusters=2, positive="centroid"), facts(5))
+    as_wide = dataclasses.replace(facts(5, projection=EMBEDDING), projections_are_embeddings=False)
+    with pytest.raises(ValueError, match=r"projections of 4 by a projector"):
+        SSPSKMeans(SSPSKMeansConfig(clusters=2, positive="centroid"), as_wide)
 
 
 def test_permuted_choices_replace_as_many_with_no_regard_to_clusters():

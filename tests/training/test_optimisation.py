@@ -114,14 +114,19 @@ def test_a_step_is_that_of_adam_written_out():
         {"continued_factor": 0.0},
         {"momentum": 1.0},
         {"weight_decay": -0.1},
-        {"final_learning_rate": 0.01},
-        {"warm_up_epochs": -1.0},
+        {"schedule": "cosine", "final_learning_rate": 0.01},
+        {"schedule": "cosine", "warm_up_epochs": -1.0},
+        {"schedule": "stepwise", "warm_up_epochs": 5.0},
         {"gradient_clip": 0.0},
     ],
 )
 def test_nonsense_is_refused(settings):
     with pytest.raises(ValueError, match="optimisation"):
         OptimisationConfig(**settings)
+
+
+def test_the_end_of_the_cosine_does_not_bind_the_other_schedule():
+    assert OptimisationConfig(learning_rate=1e-6, schedule="stepwise").final_learning_rate > 1e-6
 
 
 @pytest.mark.parametrize(

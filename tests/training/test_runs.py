@@ -92,6 +92,7 @@ def test_a_configuration_says_where_its_unknown_key_is(place):
         (["positives.clusters=19"], "ssps_kmeans", "19 clusters need at least as many utterances, found 18"),
         (["positives.neighbours=4"], "ssps_kmeans", "4 clusters have 3 others"),
         (["positives.name=ssps_kmean"], None, "ssps_kmeans"),
+        (["method.name=vicreg", "method.output=12", "positives.positive=centroid"], "ssps_kmeans", "by a projector"),
         (["encoder.name=fast_resnet43"], None, "fast_resnet34"),
     ],
 )
@@ -135,6 +136,56 @@ def test_stage_5_refuses_another_model(place, stage4, setting):
     with pytest.raises(ValueError, match=f"has another {setting.partition('.')[0]}"):
         train.main(place.options("five", setting, base=stage4))
     assert not (place.systems / "five").exists()
+
+
+_COSINE = ("optimisation.schedule=cosine", "optimisation.final_learning_rate=0", "training.epochs=1")
+
+
+def test_more_epochs_of_a_schedule_with_an_end_are_another_system(place):
+    train.main(place.options("x", *_COSINE))
+    with pytest.raises(StaleArtifact, match="training.span_epochs: was 3, now 4"):
+        train.main(place.options("x", *_COSINE[:2], "training.epochs=2"))
+    train.main(place.options("x", *_COSINE[:2], "training.epochs=2", "training.span_epochs=3"))
+    assert last(place.systems / "x")["epoch"] == 2
+
+
+def test_stage_5_goes_on_with_the_schedule_of_stage_4(place):
+    train.main(place.options("base", *_COSINE))
+    with pytest.raises(ValueError, match="another training: training.span_epochs 3 instead of 8"):
+        train.main(place.options("five", *_COSINE, "training.continued_epochs=7", base=place.systems / "base"))
+    assert not (place.systems / "five").exists()
+    settings = (*_COSINE, "training.continued_epochs=1", "training.span_epochs=3")
+    train.main(place.options("five", *settings, base=place.systems / "base"))
+    train.main(place.options("whole", *_COSINE[:2], "training.epochs=2", "training.span_epochs=3"))
+    rates = [
+        [line["learning_rate"] for line in map(json.loads, (place.systems / name / "metrics.jsonl").open())]
+        for name in ("base", "five", "whole")
+    ]
+    assert rates[0] + rates[1] == rates[2]
+
+
+@pytest.mark.parametrize("setting", ["optimiser=sgd", "momentum=0.5", "weight_decay=0.1"])
+def test_stage_5_refuses_another_optimiser(place, stage4, setting):
+    with pytest.raises(ValueError, match=f"has another optimisation: optimisation.{setting.partition('=')[0]}"):
+        train.main(place.options("five", f"optimisation.{setting}", base=stage4))
+    train.main(place.options("five", "optimisation.learning_rate=0.001", "training.continued_epochs=1", base=stage4))
+
+
+def test_stage_5_reads_a_configuration_of_before_a_setting_came(place, ssl):
+    configuration = yaml.safe_load((ssl / "config.yaml").read_text())
+    del configuration["method"]["margin"]
+    (ssl / "config.yaml").write_text(yaml.safe_dump(configuration))
+    train.main(place.options("five", "training.continued_epochs=1", base=ssl))
+    assert last(place.systems / "five")["epoch"] == 4
+
+
+def test_a_checkpoint_that_does_not_fit_is_one_line(place, ssl):
+    state = last(ssl)
+    state["optimiser"]["param_groups"].pop()
+    checkpoints.write(ssl / "checkpoints" / "latest.pt", state)
+    with pytest.raises(ValueError, match=r"checkpoint of step 9 .* does not fit .*train its system anew") as caught:
+        train.main(place.options("five", base=ssl))
+    assert "\n" not in str(caught.value)
 
 
 def test_stage_5_is_stale_when_stage_4_was_trained_on(place, ssl):
