@@ -122,8 +122,8 @@ class Trainer:
         except (KeyError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:300]
             raise ValueError(
-                f"The checkpoint of step {state['step']} that {self.system} goes on from does not fit ({reason}). It is "
-                "of another model or an earlier version: train its system anew."
+                f"The checkpoint of step {state['step']} that {self.system} goes on from does not fit ({reason}). "
+                "It is of another model or an earlier version: train its system anew."
             ) from None
 
     def _save(self) -> None:
