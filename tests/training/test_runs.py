@@ -143,7 +143,7 @@ _COSINE = ("optimisation.schedule=cosine", "optimisation.final_learning_rate=0",
 
 def test_more_epochs_of_a_schedule_with_an_end_are_another_system(place):
     train.main(place.options("x", *_COSINE))
-    with pytest.raises(StaleArtifact, match="training.span_epochs: was 3, now 4"):
+    with pytest.raises(StaleArtifact, match=r"training.span_epochs: was 3, now 4"):
         train.main(place.options("x", *_COSINE[:2], "training.epochs=2"))
     train.main(place.options("x", *_COSINE[:2], "training.epochs=2", "training.span_epochs=3"))
     assert last(place.systems / "x")["epoch"] == 2
@@ -151,7 +151,7 @@ def test_more_epochs_of_a_schedule_with_an_end_are_another_system(place):
 
 def test_stage_5_goes_on_with_the_schedule_of_stage_4(place):
     train.main(place.options("base", *_COSINE))
-    with pytest.raises(ValueError, match="another training: training.span_epochs 3 instead of 8"):
+    with pytest.raises(ValueError, match=r"another training: training.span_epochs 3 instead of 8"):
         train.main(place.options("five", *_COSINE, "training.continued_epochs=7", base=place.systems / "base"))
     assert not (place.systems / "five").exists()
     settings = (*_COSINE, "training.continued_epochs=1", "training.span_epochs=3")
