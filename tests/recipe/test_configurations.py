@@ -1,5 +1,6 @@
 """Every configuration of the recipe: its sizes, its settings, two steps of it, and its line in the README."""
 
+import contextlib
 import dataclasses
 import itertools
 import re
@@ -14,8 +15,13 @@ from small_methods import SMALL_METHODS
 from sslsv_tk import config
 from sslsv_tk.bin import train
 from sslsv_tk.methods.base import Method
+from sslsv_tk.nn.row_queue import RowQueue
+from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
+from sslsv_tk.schedules import Progress
 from sslsv_tk.training import assembly, checkpoints
 from sslsv_tk.training.configuration import SystemConfig
+from sslsv_tk.training.optimisation import clip_gradients, make_optimiser
+from sslsv_tk.training.step import TrainingStep
 
 CONF = Path(__file__).resolve().parents[2] / "egs" / "voxceleb" / "conf"
 UTTERANCES, SPEAKERS = 1_092_009, 5_994  # of VoxCeleb2
@@ -210,11 +216,43 @@ def test_fewer_continued_epochs_leave_the_span_of_dino() -> None:
     assert loaded("dino_fast_resnet34", "variants/continued_10_epochs").training.span == 100
 
 
+@pytest.mark.parametrize("overlay", ["mini", "testbed", "testbed_dino", "gpu_testbed_dino"])
+def test_schedules_end_with_both_stages_of_an_overlay(overlay: str) -> None:
+    training = loaded("dino_ecapa" if overlay.startswith("gpu") else "dino_fast_resnet34", overlay).training
+    assert training.span == training.epochs + training.continued_epochs
+
+
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_an_overlay_fits_its_system(name: str) -> None:
     system = loaded(OVERLAYS[name], name)
     assert system != loaded(OVERLAYS[name])
     built(system)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_step_at_full_size_does_not_wait_for_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without memory there is no number to wait for, so that asking for one is an error."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(RowQueue, "is_full", lambda _: True)
+    system = loaded(name)
+    method, batch = built(system), system.training.batch_size
+    step, optimiser = (
+        TrainingStep(method, PositiveSampler(None, SamplerFacts(1))),
+        make_optimiser(method, system.optimisation),
+    )
+    progress = Progress(50.0, system.training.span)
+    for _ in range(2):
+        method.before_step(progress)
+        views = [torch.empty(batch, 40, round(100 * segment.seconds) + 1, device="meta") for segment in method.segments]
+        utterance_B = torch.empty(batch, dtype=torch.int64, device="meta")
+        loss, _ = step(views, utterance_B, None, utterance_B)
+        optimiser.zero_grad()
+        loss.backward()
+        method.after_backward(progress)
+        clip_gradients(method.parameters(), 3.0)
+        optimiser.step()
+        method.after_step(progress)
+    assert all(number.ndim == 0 for number in method.measures().values())
 
 
 # -- positives -----------------------------------------------------------------------------------------------------
