@@ -61,7 +61,7 @@ def three_steps(method: Method, device: str) -> tuple[list[float], dict[str, tor
         clip_gradients(method.parameters(), 3.0)
         optimiser.step()
         method.after_step(progress)
-        losses.append(float(loss))
+        losses.append(loss.item())
     return losses, method.state_dict()
 
 
