@@ -11,7 +11,7 @@ from torch import Tensor
 from sslsv_tk.distributed import gather
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Method, check_rows, projection_measures
-from sslsv_tk.nn.heads import mlp
+from sslsv_tk.nn.heads import mlp, over_views
 from sslsv_tk.segments import Segment
 
 _FLOOR = 1e-5  # added to variances, as in a batch norm: a constant value correlates with nothing
@@ -71,8 +71,7 @@ class BarlowTwins(Method):
 
     def project(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Both views through the projector in one pass."""
-        embeddings_VBD = self.encode(views)
-        z_VBP = self.projector(embeddings_VBD.flatten(0, 1)).float().unflatten(0, embeddings_VBD.shape[:2])
+        z_VBP = over_views(self.projector, self.encode(views)).float()
         return z_VBP[:1], z_VBP[1:]
 
     def loss(

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Method, encode, projection_measures
-from sslsv_tk.nn.heads import mlp
+from sslsv_tk.nn.heads import mlp, over_views
 from sslsv_tk.nn.momentum import follow, frozen_copy
 from sslsv_tk.schedules import Progress, cosine
 from sslsv_tk.segments import Segment
@@ -70,12 +70,10 @@ class BYOL(Method):
     def project(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Predictions from the utterance's two cuts; targets from the same, or from the partner's where there are."""
         own, partner = views[:2], views[2:]
-        embeddings_VBD = self.encode(own)
-        predictions_BP = self.predictor(self.projector(embeddings_VBD.flatten(0, 1)))
+        predictions_ABP = over_views(self.predictor, over_views(self.projector, self.encode(own)))
         with torch.no_grad():
-            targets_BP = self.target_projector(encode(self.target_encoder, partner or own).flatten(0, 1))
-        both = (2, -1)
-        return predictions_BP.float().unflatten(0, both), targets_BP.float().unflatten(0, both).flip(0)
+            targets_VBP = over_views(self.target_projector, encode(self.target_encoder, partner or own))
+        return predictions_ABP.float(), targets_VBP.float().flip(0)
 
     def loss(
         self,

@@ -18,6 +18,7 @@ from sslsv_tk.distributed import processes, total
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Method, encode
 from sslsv_tk.nn.dino_head import DINOHead
+from sslsv_tk.nn.heads import over_views
 from sslsv_tk.nn.momentum import follow, frozen_copy
 from sslsv_tk.schedules import Progress, cosine
 from sslsv_tk.segments import Segment
@@ -187,10 +188,11 @@ class DINO(Method):
         count, planned = self.config.global_views, len(self.segments)
         seen = views[planned:] or views[:count]
         embeddings_ABD = self.encode(views[:planned])
+        # Global and local views do not share statistics, as in the authors' code.
         parts = [part for part in (embeddings_ABD[:count], embeddings_ABD[count:]) if len(part)]
-        anchors_ABP = torch.cat([_through(self.head, part) for part in parts])
+        anchors_ABP = torch.cat([over_views(self.head, part) for part in parts])
         with torch.no_grad():
-            positives_SBP = _through(self.teacher_head, encode(self.teacher_encoder, seen))
+            positives_SBP = over_views(self.teacher_head, encode(self.teacher_encoder, seen))
             if self.config.queue_outputs:
                 positives_SBP = self.teacher_head.prototypes(positives_SBP)
         return anchors_ABP, positives_SBP
@@ -264,8 +266,3 @@ def teacher_temperature(config: DINOConfig, progress: Progress) -> float:
         return config.teacher_temperature
     done = min(progress.epochs / config.teacher_temperature_epochs, 1.0)
     return config.teacher_temperature_start + (config.teacher_temperature - config.teacher_temperature_start) * done
-
-
-def _through(head: DINOHead, embeddings_VBD: Tensor) -> Tensor:
-    """(V, B, P) of one group of views, whose rows share the statistics of the head's batch norms (authors' code)."""
-    return head(embeddings_VBD.flatten(0, 1)).unflatten(0, embeddings_VBD.shape[:2])

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Method, encode, projection_measures
-from sslsv_tk.nn.heads import mlp
+from sslsv_tk.nn.heads import mlp, over_views
 from sslsv_tk.segments import Segment
 
 
@@ -66,11 +66,11 @@ class SimSiam(Method):
         """Predictions from the utterance's two cuts; targets from the same, or from the partner's where there are."""
         own, partner = views[:2], views[2:]
         embeddings_VBD = self.encode(own)
-        z_VBP = _each(self.projector, embeddings_VBD)
-        predictions_ABP = _each(self.predictor, z_VBP)
+        z_VBP = over_views(self.projector, embeddings_VBD)
+        predictions_ABP = over_views(self.predictor, z_VBP)
         if partner:
             with torch.no_grad():
-                z_VBP = _each(self.projector, encode(self.encoder, partner))
+                z_VBP = over_views(self.projector, encode(self.encoder, partner))
         return predictions_ABP.float(), z_VBP.detach().float().flip(0)
 
     def loss(
@@ -82,8 +82,3 @@ class SimSiam(Method):
     ) -> Tensor:
         self.measure(**projection_measures(positives_SBP.flatten(0, 1)))
         return simsiam_loss(anchors_ABP, positives_SBP)
-
-
-def _each(head: torch.nn.Module, rows_VBX: Tensor) -> Tensor:
-    """A head over the rows of all views in one pass, so that they share batch statistics."""
-    return head(rows_VBX.flatten(0, 1)).unflatten(0, rows_VBX.shape[:2])

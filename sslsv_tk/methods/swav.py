@@ -15,7 +15,7 @@ from torch.nn import functional
 from sslsv_tk.distributed import gather, own_share
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Method
-from sslsv_tk.nn.heads import mlp
+from sslsv_tk.nn.heads import mlp, over_views
 from sslsv_tk.nn.row_queue import RowQueue
 from sslsv_tk.nn.sinkhorn import sinkhorn
 from sslsv_tk.schedules import Progress
@@ -98,9 +98,7 @@ class SwAV(Method):
 
     def project(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Projections of one pass over both views."""
-        embeddings_VBD = self.encode(views)
-        projections = self.projector(embeddings_VBD.flatten(0, 1)).float()
-        anchor_BP, positive_BP = projections.unflatten(0, embeddings_VBD.shape[:2])
+        anchor_BP, positive_BP = over_views(self.projector, self.encode(views)).float()
         self._own_BP = positive_BP.detach()
         return anchor_BP.unsqueeze(0), positive_BP.unsqueeze(0)
 

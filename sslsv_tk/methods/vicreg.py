@@ -13,7 +13,7 @@ from torch.nn import functional
 from sslsv_tk.distributed import gather
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Method, check_rows, projection_measures
-from sslsv_tk.nn.heads import mlp
+from sslsv_tk.nn.heads import mlp, over_views
 from sslsv_tk.segments import Segment
 
 _FLOOR = 1e-4  # added to variances: the square root has a finite slope where a value is constant
@@ -98,8 +98,7 @@ class VICReg(Method):
 
     def project(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Both views through the projector in one pass."""
-        embeddings_VBD = self.encode(views)
-        z_VBP = self.projector(embeddings_VBD.flatten(0, 1)).float().unflatten(0, embeddings_VBD.shape[:2])
+        z_VBP = over_views(self.projector, self.encode(views)).float()
         return z_VBP[:1], z_VBP[1:]
 
     def loss(

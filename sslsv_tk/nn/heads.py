@@ -1,9 +1,12 @@
-"""Projectors and predictors: small networks between the embedding and the loss."""
+"""Projectors and predictors: small networks between the embedding and the loss.
+
+Shapes: V views, B utterances, X and Y widths before and after a head.
+"""
 
 import itertools
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def mlp(widths: Sequence[int], activation: type[nn.Module] = nn.ReLU, last_norm: bool = False) -> nn.Sequential:
@@ -19,3 +22,8 @@ def mlp(widths: Sequence[int], activation: type[nn.Module] = nn.ReLU, last_norm:
     if last_norm:
         layers.append(nn.BatchNorm1d(widths[-1], affine=False))
     return nn.Sequential(*layers)
+
+
+def over_views(head: nn.Module, rows_VBX: Tensor) -> Tensor:
+    """(V, B, Y): a head over the rows of all views in one pass, so that they share the statistics of batch norms."""
+    return head(rows_VBX.flatten(0, 1)).unflatten(0, rows_VBX.shape[:2])

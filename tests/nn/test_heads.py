@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from sslsv_tk.nn.heads import mlp
+from sslsv_tk.nn.heads import mlp, over_views
 
 
 def kinds(head: nn.Sequential) -> list[str]:
@@ -39,3 +39,11 @@ def test_a_last_norm_has_no_scale_and_its_layer_no_bias():
 
 def test_two_widths_are_one_linear_layer():
     assert kinds(mlp((4, 6))) == ["Linear"]
+
+
+def test_views_pass_a_head_together():
+    head, rows_VBX = mlp((4, 5, 6)), torch.randn(2, 3, 4)
+    found = over_views(head, rows_VBX)
+    assert found.shape == (2, 3, 6)
+    assert torch.equal(found.flatten(0, 1), head(rows_VBX.flatten(0, 1)))
+    assert not torch.allclose(found[0], head(rows_VBX[0]), atol=1e-3), "they share the statistics of the batch norm"
