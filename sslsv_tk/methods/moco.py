@@ -4,8 +4,10 @@ Symmetric: each view's query is compared with the other view's key, and with a q
 Shapes: B utterances, V = 2 views, A = 2 queries, S = 2 keys, D width of an embedding (P = D), K rows of a queue.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +15,7 @@ from torch.nn import functional
 
 from sslsv_tk.distributed import gather
 from sslsv_tk.encoders.base import Encoder
-from sslsv_tk.methods.base import Method, encode
+from sslsv_tk.methods.base import Method, encode, evaluation_mode
 from sslsv_tk.nn.momentum import follow, frozen_copy
 from sslsv_tk.nn.row_queue import RowQueue
 from sslsv_tk.schedules import Progress
@@ -27,6 +29,12 @@ class MoCoConfig:
     temperature: float = 0.03  # of the cosines in InfoNCE
     queue_size: int = 32_768  # earlier keys that are negatives, for each of the two views
     momentum: float = 0.999  # share of its own weights that the key encoder keeps at each step
+    key_statistics: Literal["average", "batch"] = "average"
+    """What the key encoder's batch norms use. `average`: moving averages of the other encoder's statistics (Cai et al.,
+    "Exponential moving average normalization for self-supervised and semi-supervised learning", CVPR 2021). `batch`:
+    mean and variance of the keys themselves, as in the paper, which shuffles them over many GPUs: where nothing is
+    shuffled, a query and its key share the statistics of one batch, which no row of the queue does, and the loss falls
+    by telling batches apart, not speakers."""
     segment_seconds: float = 2.0  # of each of the two views
 
     def __post_init__(self) -> None:
@@ -85,7 +93,8 @@ class MoCo(Method):
         With partners there are four views, and the keys are those of the last two, cut from the partner.
         """
         queries_ABD = self.encode(views[:2])
-        with torch.no_grad():
+        average = self.config.key_statistics == "average"
+        with torch.no_grad(), evaluation_mode(self.key_encoder) if average else contextlib.nullcontext():
             keys_VBD = encode(self.key_encoder, views[-2:])
         return queries_ABD, keys_VBD.flip(0)
 
@@ -108,7 +117,8 @@ class MoCo(Method):
 
     def before_step(self, progress: Progress) -> None:
         """The key encoder follows what the last step made of the encoder, before it makes new keys."""
-        follow(self.key_encoder, self.encoder, self.config.momentum)
+        average = self.config.key_statistics == "average"
+        follow(self.key_encoder, self.encoder, self.config.momentum, buffers=average)
 
     def after_step(self, progress: Progress) -> None:
         """The keys of the step, of all processes, enter the queues."""

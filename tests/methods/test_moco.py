@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from sslsv_tk.schedules import Progress
 BEGIN = Progress(0.0, span=20)
 
 
-def make(**settings: float) -> MoCo:
-    method = small(MoCo, MoCoConfig(**{"queue_size": 6, **settings}))
+def make(**settings: Any) -> MoCo:
+    method = small(MoCo, MoCoConfig(**{"queue_size": 6, "key_statistics": "batch", **settings}))
     assert isinstance(method, MoCo)
     return method
 
@@ -198,6 +199,30 @@ def test_the_key_encoder_has_batch_statistics_of_its_own_passes() -> None:
     moved = changed(method, before)
     assert "key_encoder.norm.running_mean" in moved and "encoder.norm.running_mean" in moved
     assert not torch.equal(method.key_encoder.norm.running_mean, method.encoder.norm.running_mean)
+
+
+def norms(method: MoCo) -> tuple[Tensor, Tensor]:
+    """Running means of the first batch norm of encoder and key encoder."""
+    return method.encoder.norm.running_mean.clone(), method.key_encoder.norm.running_mean.clone()
+
+
+def test_with_averaged_statistics_a_key_says_nothing_of_its_batch() -> None:
+    method, inputs = make(key_statistics=MoCoConfig().key_statistics), views(0)
+    _, keys = method.project(inputs)
+    _, alone = method.project([view[:2] for view in inputs])
+    torch.testing.assert_close(keys[:, :2], alone, atol=1e-5, rtol=1e-4)
+    assert method.key_encoder.training, "only the pass is in evaluation mode"
+    _, of_batch = make(key_statistics="batch").project(inputs)
+    _, of_part = make(key_statistics="batch").project([view[:2] for view in inputs])
+    assert not torch.allclose(of_batch[:, :2], of_part, atol=1e-3)
+
+
+def test_averaged_statistics_follow_those_of_the_encoder() -> None:
+    method = make(key_statistics="average", momentum=0.75)
+    train_step(method, adam(method), views(0))
+    encoder, key = norms(method)
+    method.before_step(Progress(0.1, span=20))
+    torch.testing.assert_close(norms(method)[1], 0.75 * key + 0.25 * encoder)
 
 
 def test_steps_change_encoder_key_encoder_and_queues() -> None:
