@@ -139,6 +139,18 @@ read -ra positive_names <<<"${positives:-ssps_kmeans}"
 for name in "${positive_names[@]}"; do
     [ -f "conf/positives/$name.yaml" ] || fail "--positives $positives: there is no conf/positives/$name.yaml here" 2
 done
+has_positives() { # does the method of the system have positives, which stage 5 could choose?
+    [ "$(python3 -c 'import sys
+from sslsv_tk import config
+from sslsv_tk.training import assembly
+from sslsv_tk.training.configuration import SystemConfig
+print(int(assembly.method_class(config.load(SystemConfig, *sys.argv[1:])).slots == 0))' "${configs[@]}")" = 0 ]
+}
+
+if [ -z "$positives" ] && [ "$system" != simclr_fast_resnet34 ] && ! has_positives; then
+    log "$system has no positives: no stage 5"
+    positive_names=()
+fi
 read -ra system_names <<<"${systems:-$system ${positive_names[*]/#/${system}_}}"
 [ "$nj" != auto ] || nj=$(nproc)
 [ "$num_threads" != auto ] || num_threads=$(nproc)
@@ -201,6 +213,9 @@ train() { # train NAME OPTION ...: the system exp/NAME, then the mean of its las
 }
 
 find_validation
+if within 4 4 && within 5 5 && [ -n "$positives" ] && [[ $positives != none && $positives != same_utterance ]] && ! has_positives; then
+    fail "--positives $positives: $system is trained on labels and has no positives. Give --positives none, or leave it out" 2
+fi
 if "$generated" && within 1 2; then
     hold "$datadir/log/lock"
     log "generating a corpus in $datadir/corpus"

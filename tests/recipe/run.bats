@@ -365,6 +365,21 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
     called 0 "supervised_ecapa_"
 }
 
+@test "a system without positives has no stage 5, and is refused any before stage 4" {
+    corpus && prepared voxceleb2_train voxceleb1_test
+    sed -i 's/-c\*) echo 0 ;;/-c*slots*supervised*) echo 1 ;; -c*) echo 0 ;;/' "$SSLSV_VENV/bin/python3"
+    run ./run.sh --stage 4 --system supervised_ecapa
+    expect 0 "supervised_ecapa has no positives: no stage 5"
+    called 1 "bin.train "
+    called 0 "supervised_ecapa_"
+    run ./run.sh --stage 4 --system supervised_ecapa --positives "ssps_25k_1"
+    expect 2 "supervised_ecapa is trained on labels and has no positives"
+    called 1 "bin.train "
+    run ./run.sh --stage 4 --system dino_ecapa
+    expect 0 "Successfully finished"
+    called 3 "bin.train "
+}
+
 @test "a system, a variant or positives without a file stop before any work" {
     for words in "--system simclr_resnet" "--system +no_augmentation" "--system simclr_ecapa+none" "--positives ssps_7k_1"; do
         # shellcheck disable=SC2086 # several words
