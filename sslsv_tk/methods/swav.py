@@ -69,11 +69,14 @@ def assignment_measures(assignments_BK: Tensor) -> dict[str, Tensor]:
 
     `assignment_entropy`: mean entropy of a row in nats: 0 for one prototype each, log K for all of them alike.
     `used_prototypes`: exponential of the entropy of the mean row: 1 where all rows get one prototype, up to K.
+    `assignment_information`: what an assignment tells of its row, in nats: 0 where all rows get the same one.
     """
-    mean_K = assignments_BK.mean(0)
+    entropy = torch.special.entr(assignments_BK).sum(1).mean()
+    of_mean = torch.special.entr(assignments_BK.mean(0)).sum()
     return {
-        "assignment_entropy": torch.special.entr(assignments_BK).sum(1).mean(),
-        "used_prototypes": torch.special.entr(mean_K).sum().exp(),
+        "assignment_entropy": entropy,
+        "used_prototypes": of_mean.exp(),
+        "assignment_information": of_mean - entropy,
     }
 
 
@@ -83,6 +86,7 @@ class SwAV(Method):
     Config = SwAVConfig
     config: SwAVConfig
     training_only = ("queue_",)
+    collapse_remedies = "a lower sinkhorn_epsilon (sharper assignments), prototypes that stay frozen for longer"
 
     def __init__(self, encoder: Encoder, config: SwAVConfig, classes: int | None = None) -> None:
         super().__init__(encoder, config)

@@ -20,12 +20,16 @@ EQUAL = 0.02  # a deviation below: pairs of rows have a mean cosine above .9996
 LOW, FALLEN = 0.3, 0.5  # a deviation below LOW (mean cosine above .9) that was 1/FALLEN times as large before
 FEW, MANY = 2.0, 4.0  # a rank below FEW that was above MANY times as large before
 SHRUNK = 0.25  # of the best scale of projections: VICReg starts at .33 and rises; without its hinge .08 in 25 steps
-UNINFORMATIVE, INFORMATIVE = 0.01, 0.1  # nats that a teacher's target tells of its utterance: nothing; something
-LATE = 200  # steps, in whole epochs, after which a teacher's targets must tell something
+UNINFORMATIVE, INFORMATIVE = 0.01, 0.03  # nats that a target tells of its utterance: nothing; something
+LATE = 200  # steps, in whole epochs, after which targets must tell something
 
 _SPREADS = {
     "embeddings": ("embedding_deviation", "effective_rank"),
     "projections": ("projection_deviation", "projection_rank"),
+}
+_TARGETS = {
+    "the teacher's classes": ("teacher_information", "teacher_entropy"),
+    "the prototypes": ("assignment_information", "assignment_entropy"),
 }
 _ANY = "a lower optimisation.learning_rate, a larger training.batch_size, stronger augmentation"
 
@@ -33,7 +37,7 @@ _ANY = "a lower optimisation.learning_rate, a larger training.batch_size, strong
 def find_collapse(numbers: Mapping[str, float], best: Mapping[str, float], late: bool) -> str | None:
     """What has collapsed, with its numbers, or None; `best` holds the largest value of each number so far.
 
-    `late`: training is far enough for a teacher to tell utterances apart.
+    `late`: training is far enough for targets to tell utterances apart.
     """
     for what, (deviation, rank) in _SPREADS.items():
         found = _equal(what, deviation, numbers, best) or _few_directions(what, rank, numbers, best)
@@ -68,13 +72,13 @@ def _few_directions(what: str, name: str, numbers: Mapping[str, float], best: Ma
 
 
 def _empty_targets(numbers: Mapping[str, float], best: Mapping[str, float], late: bool) -> str | None:
-    """Does a teacher say the same of all utterances, after it did not or when it should have learnt not to?"""
-    name = "teacher_information"
-    told, entropy = numbers.get(name, math.inf), numbers.get("teacher_entropy", math.inf)
-    if told >= UNINFORMATIVE or not (late or best.get(name, 0.0) >= INFORMATIVE):
-        return None
-    way = "one class takes all" if entropy < 1 else "classes share all alike"
-    return f"the teacher says the same of every utterance: {way} ({name} {told:.3g}, teacher_entropy {entropy:.3g})"
+    """Do targets say the same of all utterances, after they did not or when they should have learnt not to?"""
+    for what, (information, entropy) in _TARGETS.items():
+        told, spread = numbers.get(information, math.inf), numbers.get(entropy, math.inf)
+        if told < UNINFORMATIVE and (late or best.get(information, 0.0) >= INFORMATIVE):
+            way = "one takes all" if spread < 1 else "all share alike"
+            return f"{what} say the same of every utterance: {way} ({information} {told:.3g}, {entropy} {spread:.3g})"
+    return None
 
 
 class Health:
@@ -108,7 +112,8 @@ class Health:
             self._first = None
 
     def _raise_best(self, numbers: Mapping[str, float]) -> None:
-        names = [*(name for pair in _SPREADS.values() for name in pair), "projection_scale", "teacher_information"]
+        names = [*(name for pair in _SPREADS.values() for name in pair), "projection_scale"]
+        names += [information for information, _ in _TARGETS.values()]
         for name in names:
             if name in numbers:
                 self.best[name] = max(self.best.get(name, -math.inf), numbers[name])

@@ -76,6 +76,8 @@ def test_the_measures_of_assignments_at_their_ends() -> None:
     flat = assignment_measures(torch.full((5, 4), 1 / 4))
     assert float(flat["assignment_entropy"]) == pytest.approx(math.log(4))
     assert float(flat["used_prototypes"]) == pytest.approx(4)
+    told = [float(found["assignment_information"]) for found in (sharp, collapsed, flat)]
+    assert told == pytest.approx([math.log(4), 0.0, 0.0], abs=1e-6)
 
 
 def test_projections_are_those_of_one_pass_over_both_views() -> None:
@@ -240,7 +242,7 @@ def test_measures_are_detached_and_add_up() -> None:
     method = make()
     loss = method.loss(*method.project(views(0)))
     found = method.measures()
-    names = {"positive_cosine", "divergence", "assignment_entropy", "used_prototypes"}
+    names = {"positive_cosine", "divergence", "assignment_entropy", "assignment_information", "used_prototypes"}
     assert set(found) == names | {"embedding_deviation", "effective_rank"}
     assert all(not value.requires_grad and torch.isfinite(value) for value in found.values())
     torch.testing.assert_close(found["divergence"] + found["assignment_entropy"], loss.detach())
