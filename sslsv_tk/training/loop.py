@@ -76,6 +76,7 @@ class Trainer:
 
         `first`: the state that a run without a checkpoint of its own begins with (stage 5: stage 4's last one).
         """
+        self._last_epoch = last_epoch
         kept_bytes = self._restore(first)
         self.records = RunRecords(self.system, kept_bytes, self.place.step)
         try:
@@ -245,7 +246,7 @@ class Trainer:
         self.whole_epoch.clear()
         self.checkpoints.save_epoch(place.epoch, self.method.weights())
         validation = self.parts.validation
-        if validation is not None and validation.is_due(place.epoch):
+        if validation is not None and validation.is_due(place.epoch, self._last_epoch):
             self._record("validation", validation.score(self.method, place.epoch, self.device))
         self._save()
 

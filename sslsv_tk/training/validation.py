@@ -45,9 +45,9 @@ class Validation:
         self.rows = np.unique(np.concatenate([self.trials.enrol, self.trials.test])).astype(np.int64)
         self._fingerprint = artifacts.fingerprint(listed.trials)
 
-    def is_due(self, epoch: int) -> bool:
-        """Is the list scored after so many epochs?"""
-        return epoch % self.listed.every == 0
+    def is_due(self, epoch: int, last_epoch: int) -> bool:
+        """Is the list scored after so many epochs? After the last one it always is."""
+        return epoch % self.listed.every == 0 or epoch == last_epoch
 
     def score(self, method: Method, epoch: int, device: torch.device) -> dict[str, float]:
         """EER in per cent and minDCF(0.01) of the weights as they are; best.pt is replaced where this is the lowest."""

@@ -86,6 +86,8 @@ OVERLAYS = {  # a system that each is for
     "tiny": "simclr_fast_resnet34",
     "gpu_testbed": "simclr_ecapa",
     "gpu_testbed_dino": "dino_ecapa",
+    "gpu_testbed_moco": "moco_ecapa",
+    "gpu_testbed_swav": "swav_ecapa",
 }
 TABLE_2 = {  # K and M of the paper's second table
     "ssps_6k_0": (6_000, 0),
