@@ -60,7 +60,7 @@ class TrainingConfig:
     checkpoint_minutes: float = 10.0  # a checkpoint at least so often; one is written at each epoch's end anyway
     keep_epochs: int = 10  # newest epoch files kept; every keep_every-th is kept as well
     keep_every: int = 10
-    validation_epochs: int = 5  # epochs between two EERs of the validation list, where one is given; one more after the last
+    validation_epochs: int = 5  # epochs between two EERs of the validation list, where there is one
     average_epochs: int = 10  # epochs whose weights averaged.pt is the mean of
     loader_workers: int = 4  # processes that read audio; 0: the training process itself
 
