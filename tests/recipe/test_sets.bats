@@ -28,9 +28,9 @@ called() { # called COUNT WORD: how many calls contain WORD
     mkdir -p exp && echo "the table" >exp/RESULTS.md
     run ./run.sh --test-audio "$VOXCELEB1 cn eval=sitw" --trials "eval=free.txt sitw/core.lst" --systems one
     expect 0 "Successfully finished."
-    called 1 "prepare_corpus --source $VOXCELEB1 --out data/voxceleb1_test --labels auto --only $VOXCELEB1/veri_test2.txt --tol"
-    called 1 "prepare_corpus --source cn --out data/cn --labels auto --only cn/trials --tol"
-    called 1 "prepare_corpus --source sitw --out data/eval --labels auto --only free.txt sitw/core.lst --tol"
+    called 1 "prepare_corpus --source $VOXCELEB1 --out data/voxceleb1_test --labels auto --only $VOXCELEB1/veri_test2.txt --features compute --tol"
+    called 1 "prepare_corpus --source cn --out data/cn --labels auto --only cn/trials --features compute --tol"
+    called 1 "prepare_corpus --source sitw --out data/eval --labels auto --only free.txt sitw/core.lst --features compute --tol"
     called 1 "prepare_trials --source cn/trials --data data/cn --out data/cn/trials_cn"
     called 1 "prepare_trials --source sitw/core.lst --data data/eval --out data/eval/trials_core"
     for set in voxceleb2_train voxceleb1_test cn eval; do
@@ -98,7 +98,7 @@ called() { # called COUNT WORD: how many calls contain WORD
     for set in train voxceleb1_test musan_noise musan_music musan_speech rirs; do echo "a x" >"data/$set/wav.scp"; done
     run ./run.sh --stop-stage 3 --train-audio "a b" --train-part all --prefer "wav m4a" --channel 2 --pack-audio false --allow-pipes true
     expect 0 "Successfully finished."
-    called 1 "prepare_corpus --source a b --out data/train --labels true --part all --prefer wav m4a --tolerance"
+    called 1 "prepare_corpus --source a b --out data/train --labels true --part all --features compute --prefer wav m4a --tolerance"
     called 1 "check_disk_space --data data/musan_noise data/musan_music data/musan_speech data/rirs --in-place data/train data/voxceleb1_test --out dump/raw"
     called 2 "pack_audio .*--channel 2 --copy false --allow-pipes true"
     called 4 "pack_audio .*--channel mix --copy true --allow-pipes true"
