@@ -11,12 +11,14 @@ class Encoder(nn.Module):
     A subclass names its configuration dataclass as `Config`, is made from it alone, and sets
 
     * `input`: "logmel" (B, F, L) or "waveform" (B, T); the front end stops there;
-    * `dimension`: D, the width of the embedding.
+    * `dimension`: D, the width of the embedding;
+    * `bands`: the mel bands that it was made for; None: any number.
     """
 
     Config: type[Any]
     input: Literal["logmel", "waveform"] = "logmel"
     dimension: int
+    bands: int | None = None
 
     def forward(self, input_BFL: Tensor) -> Tensor:
         """(B, F, L) frames, or (B, T) samples, to (B, D) embeddings, not normalised."""

@@ -34,6 +34,11 @@ def build_method(config: SystemConfig) -> Method:
     torch.manual_seed(config.training.seed)
     encoder_type, method_type = encoder_class(config), method_class(config)
     encoder = encoder_type(config.encoder.build(encoder_type.Config))
+    if encoder.bands not in (None, config.frontend.bands):
+        raise ValueError(
+            f"The encoder {config.encoder.name} was made for {encoder.bands} mel bands, the front end gives "
+            f"{config.frontend.bands}. Set encoder.bands and frontend.bands to the same number."
+        )
     return method_type(encoder, config.method.build(method_type.Config), config.classes)
 
 

@@ -173,7 +173,7 @@ def test_a_system_has_the_sizes_of_the_papers(name: str) -> None:
     assert count([p for p in method.parameters() if p.requires_grad]) == encoder + heads
     assert count(list(method.parameters())) == encoder + heads + teacher
     assert method.encoder.dimension == 512 and system.frontend.bands == 40
-    assert getattr(method.encoder, "bands", 40) == 40
+    assert method.encoder.bands in (None, 40)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -10,8 +10,9 @@ import yaml
 
 from sslsv_tk.artifacts import StaleArtifact
 from sslsv_tk.bin import average_checkpoints, train
-from sslsv_tk.config import ConfigError
-from sslsv_tk.training import checkpoints
+from sslsv_tk.config import Component, ConfigError
+from sslsv_tk.training import assembly, checkpoints
+from sslsv_tk.training.configuration import SystemConfig
 
 
 @pytest.fixture
@@ -250,3 +251,9 @@ def test_a_damaged_average_is_made_again(ssl):
     path.write_bytes(whole[:50])
     average_checkpoints.main(["--system", str(ssl)])
     assert path.read_bytes() == whole
+
+
+def test_an_encoder_for_other_mel_bands_is_refused_before_training():
+    config = SystemConfig(Component("ecapa_tdnn", {"bands": 80}), Component("simclr"))
+    with pytest.raises(ValueError, match="made for 80 mel bands, the front end gives 40. Set encoder.bands"):
+        assembly.build_method(config)
