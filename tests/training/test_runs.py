@@ -255,5 +255,5 @@ def test_a_damaged_average_is_made_again(ssl):
 
 def test_an_encoder_for_other_mel_bands_is_refused_before_training():
     config = SystemConfig(Component("ecapa_tdnn", {"bands": 80}), Component("simclr"))
-    with pytest.raises(ValueError, match="made for 80 mel bands, the front end gives 40. Set encoder.bands"):
+    with pytest.raises(ValueError, match="made for 80 mel bands, the front end gives 40"):
         assembly.build_method(config)
