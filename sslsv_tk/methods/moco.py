@@ -29,12 +29,12 @@ class MoCoConfig:
     temperature: float = 0.03  # of the cosines in InfoNCE
     queue_size: int = 32_768  # earlier keys that are negatives, for each of the two views
     momentum: float = 0.999  # share of its own weights that the key encoder keeps at each step
-    key_statistics: Literal["average", "batch"] = "average"
-    """What the key encoder's batch norms use. `average`: moving averages of the other encoder's statistics (Cai et al.,
-    "Exponential moving average normalization for self-supervised and semi-supervised learning", CVPR 2021). `batch`:
-    mean and variance of the keys themselves, as in the paper, which shuffles them over many GPUs: where nothing is
-    shuffled, a query and its key share the statistics of one batch, which no row of the queue does, and the loss falls
-    by telling batches apart, not speakers."""
+    key_statistics: Literal["batch", "average"] = "batch"
+    """What the key encoder's batch norms use: mean and variance of the keys themselves, as in the paper (which shuffles
+    them over GPUs, so that a query and its key do not share the statistics of one batch), or moving averages of the
+    other encoder's statistics, which say nothing of the batch (Cai et al., "Exponential moving average normalization
+    for self-supervised and semi-supervised learning", CVPR 2021). Those begin at 0 and 1, so a momentum near 1 gives
+    useless keys for the first 1 / (1 - momentum) steps."""
     segment_seconds: float = 2.0  # of each of the two views
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ BEGIN = Progress(0.0, span=20)
 
 
 def make(**settings: Any) -> MoCo:
-    method = small(MoCo, MoCoConfig(**{"queue_size": 6, "key_statistics": "batch", **settings}))
+    method = small(MoCo, MoCoConfig(**{"queue_size": 6, **settings}))
     assert isinstance(method, MoCo)
     return method
 
@@ -207,7 +207,7 @@ def norms(method: MoCo) -> tuple[Tensor, Tensor]:
 
 
 def test_with_averaged_statistics_a_key_says_nothing_of_its_batch() -> None:
-    method, inputs = make(key_statistics=MoCoConfig().key_statistics), views(0)
+    method, inputs = make(key_statistics="average"), views(0)
     _, keys = method.project(inputs)
     _, alone = method.project([view[:2] for view in inputs])
     torch.testing.assert_close(keys[:, :2], alone, atol=1e-5, rtol=1e-4)
