@@ -303,12 +303,13 @@ def test_an_unknown_key_in_a_file_is_named_with_its_line(inputs, run):
     assert f"{path}: no such configuration file" in run(*training(inputs), expect=1)
 
 
-def test_a_single_utterance_trains_only_in_batches_of_one(inputs, run):
+def test_a_single_utterance_is_too_few(inputs, run):
     for table in ("wav.scp", "utt2samples", "utt2spk", "utt2rec"):
         path = inputs / "train" / table
         path.write_text(path.read_text().splitlines(keepends=True)[0])
-    assert "does not fit a training set of 1. Set training.batch_size to 1" in run(*training(inputs), expect=1)
-    run(*training(inputs, "training.batch_size=1"))
+    assert "does not fit a training set of 1." in run(*training(inputs), expect=1)
+    error = run(*training(inputs, "training.batch_size=1"), expect=1)
+    assert "simclr compares the utterances of a batch, over all processes, and needs at least 2; found 1." in error
 
 
 def test_one_speaker_trains_and_the_oracle_keeps_what_it_can(inputs, run):

@@ -143,7 +143,9 @@ KILLS = ((1, 1, 3), (2, 1, 1), (3, 1, 10), (4, 1, 4), (4, 1, 4), (5, 2, 8), (5, 
 
 
 def happenings(folder: Path) -> int:
-    logs = sum(1 for part in folder.glob("*_tiny") for _ in part.rglob("*.log"))
+    # Folders may go while they are walked through: those under temporary names.
+    walks = (os.walk(part) for part in folder.glob("*_tiny"))
+    logs = sum(name.endswith(".log") for walk in walks for _, _, names in walk for name in names)
     lines = sum(path.read_text().count("\n") for path in folder.glob("exp_tiny/*/metrics.jsonl"))
     return logs + lines
 
