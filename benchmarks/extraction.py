@@ -1,10 +1,11 @@
 """Milliseconds for the embedding of a full utterance, 6.4 s in the mean, beside a straightforward version.
 
     python3 benchmarks/extraction.py
+    python3 benchmarks/extraction.py --encoder ecapa_tdnn
     python3 benchmarks/extraction.py --device cuda
 
 Both read packed audio from a temporary folder, lengths between 4 and 8.8 s. The other version takes utterances with
-kaldiio, features with torchaudio, and the encoder in the usual memory layout.
+kaldiio, features with torchaudio, and Fast ResNet-34 in the usual memory layout.
 """
 
 import argparse
@@ -21,6 +22,8 @@ from machine import best_of, product_rate, table
 from training_step import UsualLayout, encoder_config
 
 from sslsv_tk.data.arks import AudioArchive
+from sslsv_tk.encoders.base import Encoder
+from sslsv_tk.encoders.ecapa_tdnn import ECAPATDNN, ECAPATDNNConfig
 from sslsv_tk.encoders.fast_resnet34 import FastResNet34
 from sslsv_tk.extraction.embeddings import Extractor
 from sslsv_tk.extraction.folder import BLOCK
@@ -30,6 +33,7 @@ from sslsv_tk.frontend.logmel import LogMelConfig
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--encoder", choices=["fast_resnet34", "ecapa_tdnn"], default="fast_resnet34")
     parser.add_argument("--utterances", type=int, default=100, help="default: 100")
     parser.add_argument("--shortest", type=float, default=4.0, help="seconds (default: 4)")
     parser.add_argument("--longest", type=float, default=8.8, help="seconds (default: 8.8)")
@@ -41,15 +45,16 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def ours(folder: Path, encoder: FastResNet34, device: torch.device) -> Callable[[], np.ndarray]:
+def ours(folder: Path, encoder: Encoder, device: torch.device) -> Callable[[], np.ndarray]:
     """(N, D) as stage 6 computes them."""
     archive, extractor = AudioArchive(folder), Extractor(encoder, FrontEnd(LogMelConfig()), device)
     return lambda: np.concatenate([extractor.block(archive, start) for start in range(0, len(archive), BLOCK)])
 
 
-def straightforward(folder: Path, encoder: FastResNet34, device: torch.device) -> Callable[[], np.ndarray]:
+def straightforward(folder: Path, encoder: Encoder, device: torch.device) -> Callable[[], np.ndarray]:
     """(N, D), one utterance after the other."""
-    usual, logmel = UsualLayout(encoder).to(device).eval(), straightforward_logmel(LogMelConfig())
+    usual = (UsualLayout(encoder) if isinstance(encoder, FastResNet34) else encoder).to(device).eval()
+    logmel = straightforward_logmel(LogMelConfig())
 
     @torch.no_grad()
     def embed() -> np.ndarray:
@@ -62,6 +67,13 @@ def straightforward(folder: Path, encoder: FastResNet34, device: torch.device) -
     return embed
 
 
+def make_encoder(options: argparse.Namespace) -> Encoder:
+    """At full size (ECAPA-TDNN: 1,024 channels), or hardly any for --smoke."""
+    if options.encoder == "fast_resnet34":
+        return FastResNet34(encoder_config(options))
+    return ECAPATDNN(ECAPATDNNConfig(channels=16 if options.smoke else 1024))
+
+
 def main() -> None:
     options = get_parser().parse_args()
     if options.smoke:
@@ -69,7 +81,7 @@ def main() -> None:
         options.repeats, options.product_side = 1, 64
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    device, encoder = torch.device(options.device), FastResNet34(encoder_config(options))
+    device, encoder = torch.device(options.device), make_encoder(options)
     lengths = np.linspace(options.shortest, options.longest, options.utterances)
     with tempfile.TemporaryDirectory() as name:
         folder = pack(Path(name) / "test", lengths.tolist())
@@ -82,7 +94,7 @@ def main() -> None:
     times = {name: 1e3 * time / options.utterances for name, time in taken.items()}
     rows = [[name, f"{time:.1f}", f"{times['straightforward'] / time:.2f}", rate] for name, time in times.items()]
     print(
-        f"{options.utterances} utterances of {lengths.mean():.1f} s in the mean, Fast ResNet-34, fp32, "
+        f"{options.utterances} utterances of {lengths.mean():.1f} s in the mean, {options.encoder}, fp32, "
         f"{options.device}, {options.threads} threads, torch {torch.__version__}\n"
     )
     print(table(["version", "ms per utterance", "ratio", "product, TFLOP/s"], rows))
