@@ -45,4 +45,7 @@ for method in $methods; do
     done
     systems+=("$system")
 done
-python3 local/method_table.py --exp "$expdir" --list test --systems "${systems[@]}"
+list=$(basename "$trials")
+list=${list%.*}
+[ "$list" != trials ] || list="test" # as run.sh names lists
+python3 local/method_table.py --exp "$expdir" --list "$list" --systems "${systems[@]}"
