@@ -57,10 +57,15 @@ def fingerprint(*paths: str | Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def file_digest(path: str | Path) -> str:
-    """A short digest of a whole file, whatever its size: a table that changes in its middle must be seen."""
+def file_checksum(path: str | Path) -> str:
+    """SHA-256 of a whole file, whatever its size, as 64 hexadecimal digits."""
     with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def file_digest(path: str | Path) -> str:
+    """A short digest of a whole file: a table that changes in its middle must be seen."""
+    return file_checksum(path)[:16]
 
 
 def digest(value: Any) -> str:

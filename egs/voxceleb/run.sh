@@ -147,7 +147,7 @@ from sslsv_tk.training.configuration import SystemConfig
 print(int(assembly.method_class(config.load(SystemConfig, *sys.argv[1:])).slots == 0))' "${configs[@]}")" = 0 ]
 }
 
-if [ -z "$positives" ] && [ "$system" != simclr_fast_resnet34 ] && ! has_positives; then
+if [ "$stop_stage" -ge 5 ] && [ -z "$positives" ] && [ "$system" != simclr_fast_resnet34 ] && ! has_positives; then
     log "$system has no positives: no stage 5"
     positive_names=()
 fi

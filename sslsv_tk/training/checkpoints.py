@@ -14,7 +14,6 @@ commands that find their work done look names up only.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -33,14 +32,6 @@ _log = logging.getLogger("train")
 
 class DamagedCheckpoint(ValueError):
     """A checkpoint that cannot be read."""
-
-
-def _checksum(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def write(path: Path, state: Mapping[str, Any]) -> None:
@@ -80,7 +71,7 @@ class CheckpointFolder:
         latest, previous = self.folder / "latest.pt", self.folder / "previous.pt"
         sampler = self.folder / f"sampler-{state['step']}-{state['filled']}.pt"
         write(sampler, sampler_state)
-        whole = {**state, "sampler": {"file": sampler.name, "sha256": _checksum(sampler)}}
+        whole = {**state, "sampler": {"file": sampler.name, "sha256": artifacts.file_checksum(sampler)}}
         if latest.exists():
             link = self.folder / f".previous.pt.{os.getpid()}.tmp"
             link.unlink(missing_ok=True)
@@ -127,7 +118,7 @@ class CheckpointFolder:
         path = self.folder / state["sampler"]["file"]
         if not path.exists():
             raise DamagedCheckpoint(f"{path}: not found, although the checkpoint of step {state['step']} names it.")
-        if _checksum(path) != state["sampler"]["sha256"]:
+        if artifacts.file_checksum(path) != state["sampler"]["sha256"]:
             raise DamagedCheckpoint(f"{path}: not the sampler state of step {state['step']} (another checksum).")
         return read(path)
 

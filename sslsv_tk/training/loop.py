@@ -76,14 +76,13 @@ class Trainer:
 
         `first`: the state that a run without a checkpoint of its own begins with (stage 5: stage 4's last one).
         """
-        self._last_epoch = last_epoch
         kept_bytes = self._restore(first)
         self.records = RunRecords(self.system, kept_bytes, self.place.step)
         try:
             while self.place.epoch < last_epoch:
                 self._start_epoch()
                 self._train_epoch()
-                self._end_epoch()
+                self._end_epoch(last_epoch)
         finally:
             self.records.close()
 
@@ -230,7 +229,7 @@ class Trainer:
         place = self.place
         return Progress(place.epoch + place.step_in_epoch / self.parts.batches.steps, self.config.training.span)
 
-    def _end_epoch(self) -> None:
+    def _end_epoch(self, last_epoch: int) -> None:
         place = self.place
         self._refuse_non_finite()
         place.epoch, place.step_in_epoch = place.epoch + 1, 0
@@ -246,7 +245,7 @@ class Trainer:
         self.whole_epoch.clear()
         self.checkpoints.save_epoch(place.epoch, self.method.weights())
         validation = self.parts.validation
-        if validation is not None and validation.is_due(place.epoch, self._last_epoch):
+        if validation is not None and validation.is_due(place.epoch, last_epoch):
             self._record("validation", validation.score(self.method, place.epoch, self.device))
         self._save()
 
