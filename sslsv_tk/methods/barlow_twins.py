@@ -79,7 +79,7 @@ class BarlowTwins(Method):
         anchors_ABP: Tensor,
         positives_SBP: Tensor,
         labels_B: Tensor | None = None,
-        cluster_B: Tensor | None = None,
+        clusters_2B: Tensor | None = None,
     ) -> Tensor:
         """A batch of one utterance has no correlations and is refused."""
         z1_BP, z2_BP = gather(anchors_ABP[0]), gather(positives_SBP[0])

@@ -55,9 +55,13 @@ class Method(nn.Module):
         anchors_ABP: Tensor,
         positives_SBP: Tensor,
         labels_B: Tensor | None = None,
-        cluster_B: Tensor | None = None,
+        clusters_2B: Tensor | None = None,
     ) -> Tensor:
-        """The scalar to minimise. Writes nothing that another step reads."""
+        """The scalar to minimise. Writes nothing that another step reads.
+
+        `clusters_2B`: cluster of the anchor's utterance, and of the utterance that the positive comes from; -1
+        unknown, None where the sampler has no clusters.
+        """
         raise NotImplementedError
 
     def encode(self, views: Sequence[Tensor]) -> Tensor:
@@ -119,6 +123,15 @@ def check_rows(name: str, rows_BP: Tensor) -> None:
             f"The method {name} compares the utterances of a batch, over all processes, and needs at least 2; found "
             f"{len(rows_BP)}. Raise training.batch_size."
         )
+
+
+def same_cluster(clusters_2A: Tensor, candidate_C: Tensor) -> Tensor:
+    """(A, C): is a candidate in the cluster of an anchor (first row), or in that of its positive (second row)?
+
+    Unknown clusters (-1) are nobody's.
+    """
+    own_A1, chosen_A1 = clusters_2A[:, :, None]
+    return ((own_A1 == candidate_C) | (chosen_A1 == candidate_C)) & (candidate_C >= 0)
 
 
 def spread_measures(embeddings_BD: Tensor) -> dict[str, Tensor]:

@@ -80,7 +80,7 @@ class BYOL(Method):
         anchors_ABP: Tensor,
         positives_SBP: Tensor,
         labels_B: Tensor | None = None,
-        cluster_B: Tensor | None = None,
+        clusters_2B: Tensor | None = None,
     ) -> Tensor:
         self.measure(**projection_measures(positives_SBP.flatten(0, 1)))
         return byol_loss(anchors_ABP, positives_SBP)

@@ -217,7 +217,7 @@ class DINO(Method):
         anchors_ABP: Tensor,
         positives_SBP: Tensor,
         labels_B: Tensor | None = None,
-        cluster_B: Tensor | None = None,
+        clusters_2B: Tensor | None = None,
     ) -> Tensor:
         config = self.config
         student_ABK = self.head.prototypes(anchors_ABP)

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from sslsv_tk.distributed import gather
 from sslsv_tk.encoders.base import Encoder
-from sslsv_tk.methods.base import Method, encode, evaluation_mode
+from sslsv_tk.methods.base import Method, encode, evaluation_mode, same_cluster
 from sslsv_tk.nn.momentum import follow, frozen_copy
 from sslsv_tk.nn.row_queue import RowQueue
 from sslsv_tk.schedules import Progress
@@ -35,6 +35,9 @@ class MoCoConfig:
     other encoder's statistics, which say nothing of the batch (Cai et al., "Exponential moving average normalization
     for self-supervised and semi-supervised learning", CVPR 2021). Those begin at 0 and 1, so a momentum near 1 gives
     useless keys for the first 1 / (1 - momentum) steps."""
+    mask_same_cluster: bool = False
+    """Leave out keys in the queue from the cluster of the query or of its positive, which are likely false negatives;
+    only with positives that have clusters (ssps_kmeans, ssps_live), and among the keys of the same epoch."""
     segment_seconds: float = 2.0  # of each of the two views
 
     def __post_init__(self) -> None:
@@ -49,14 +52,20 @@ class MoCoConfig:
             )
 
 
-def info_nce_loss(query_BD: Tensor, key_BD: Tensor, queue_DK: Tensor, temperature: float) -> Tensor:
+def info_nce_loss(
+    query_BD: Tensor, key_BD: Tensor, queue_DK: Tensor, temperature: float, masked_BK: Tensor | None = None
+) -> Tensor:
     """Cross entropy of each query's own key against the queue, over cosines (equation 1 of He et al., 2020).
 
-    `queue_DK` holds unit columns; queries and keys of any length are normalised here.
+    `queue_DK` holds unit columns; queries and keys of any length are normalised here. Negatives that are `masked_BK`
+    are left out.
     """
     query_BD, key_BD = functional.normalize(query_BD, dim=-1), functional.normalize(key_BD, dim=-1)
     positive_B1 = (query_BD * key_BD).sum(1, keepdim=True)
-    logits = torch.cat([positive_B1, query_BD @ queue_DK], dim=1) / temperature
+    negatives_BK = query_BD @ queue_DK
+    if masked_BK is not None:
+        negatives_BK = negatives_BK.masked_fill(masked_BK, -torch.inf)
+    logits = torch.cat([positive_B1, negatives_BK], dim=1) / temperature
     return functional.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.int64))
 
 
@@ -85,7 +94,10 @@ class MoCo(Method):
         self.key_encoder = frozen_copy(encoder)
         self.queue_1 = _random_queue(config.queue_size, encoder.dimension)
         self.queue_2 = _random_queue(config.queue_size, encoder.dimension)
+        self.queue_clusters = QueuedClusters(config.queue_size) if config.mask_same_cluster else None
         self._keys_SBD: Tensor | None = None
+        self._cluster_B: Tensor | None = None
+        self.register_load_state_dict_pre_hook(_fit_clusters)
 
     def project(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Queries of both views, and for each the key of the other view.
@@ -103,22 +115,39 @@ class MoCo(Method):
         anchors_ABP: Tensor,
         positives_SBP: Tensor,
         labels_B: Tensor | None = None,
-        cluster_B: Tensor | None = None,
+        clusters_2B: Tensor | None = None,
     ) -> Tensor:
         """Mean of both directions; the keys (also replaced ones) are kept aside for the queues."""
         self._keys_SBD = functional.normalize(positives_SBP.detach(), dim=-1)
+        masked_BK = self._mask(anchors_ABP.shape[1], clusters_2B)
         losses, measured = [], []
         for query_BD, key_BD, queue in zip(anchors_ABP, positives_SBP, (self.queue_1, self.queue_2), strict=True):
             queue_DK = queue.rows_QP.T
-            losses.append(info_nce_loss(query_BD, key_BD, queue_DK, self.config.temperature))
+            losses.append(info_nce_loss(query_BD, key_BD, queue_DK, self.config.temperature, masked_BK))
             measured.append(cosine_measures(query_BD.detach(), key_BD.detach(), queue_DK))
         self.measure(**{name: (measured[0][name] + measured[1][name]) / 2 for name in measured[0]})
         return (losses[0] + losses[1]) / 2
+
+    def _mask(self, batch: int, clusters_2B: Tensor | None) -> Tensor | None:
+        """(B, K) keys in the queues to leave out, and `masked_share` of them all; None without the option.
+
+        The clusters of this step's keys are kept aside for the queue.
+        """
+        if self.queue_clusters is None:
+            return None
+        if clusters_2B is None:
+            clusters_2B = self.queue_clusters.head.new_full((2, batch), -1)
+        self._cluster_B = clusters_2B[1]
+        masked_BK = same_cluster(clusters_2B, self.queue_clusters.rows_QP[:, 0])
+        self.measure(masked_share=masked_BK.float().mean())
+        return masked_BK
 
     def before_step(self, progress: Progress) -> None:
         """The key encoder follows what the last step made of the encoder, before it makes new keys."""
         average = self.config.key_statistics == "average"
         follow(self.key_encoder, self.encoder, self.config.momentum, buffers=average)
+        if self.queue_clusters is not None:
+            self.queue_clusters.start_epoch(int(progress.epochs))
 
     def after_step(self, progress: Progress) -> None:
         """The keys of the step, of all processes, enter the queues."""
@@ -126,7 +155,33 @@ class MoCo(Method):
             return
         for queue, keys_BD in zip((self.queue_1, self.queue_2), self._keys_SBD, strict=True):
             queue.push(gather(keys_BD))
-        self._keys_SBD = None
+        if self.queue_clusters is not None and self._cluster_B is not None:
+            self.queue_clusters.push(gather(self._cluster_B)[:, None])
+        self._keys_SBD = self._cluster_B = None
+
+
+class QueuedClusters(RowQueue):
+    """The clusters of the utterances whose keys are in the queues, -1 unknown; they are one epoch's."""
+
+    epoch: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, 1, torch.int64)
+        self.rows_QP.fill_(-1)
+        self.register_buffer("epoch", torch.full((), -1))
+
+    def start_epoch(self, epoch: int) -> None:
+        """Forget the clusters of another epoch: utterances were clustered anew. The device is not waited for."""
+        self.rows_QP.masked_fill_(self.epoch != epoch, -1)
+        self.epoch.fill_(epoch)
+
+
+def _fit_clusters(moco: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """A state made without the mask gets unknown clusters beside its keys, so that the mask may come with stage 5."""
+    ours, keys = f"{prefix}queue_clusters.", f"{prefix}queue_1."
+    if isinstance(moco.queue_clusters, QueuedClusters) and f"{ours}epoch" not in state and f"{keys}head" in state:
+        state.update(QueuedClusters(len(moco.queue_clusters.rows_QP)).state_dict(prefix=ours))
+        state.update({f"{ours}{name}": state[f"{keys}{name}"] for name in ("head", "entered")})
 
 
 def _random_queue(size: int, width: int) -> RowQueue:

@@ -1,6 +1,7 @@
 """SimCLR (Chen et al., ICML 2020) for speakers, without a projector, as in the SSPS paper (arXiv 2505.14561).
 
-Shapes: B utterances, P width of a projection.
+Shapes: B utterances, P width of a projection, R rows that are anchors in turn, and their candidates: B, or 2B where
+both views are.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from torch.nn import functional
 
 from sslsv_tk.distributed import gather
 from sslsv_tk.encoders.base import Encoder
-from sslsv_tk.methods.base import Method, check_rows
+from sslsv_tk.methods.base import Method, check_rows, same_cluster
 from sslsv_tk.segments import Segment
 
 
@@ -23,6 +24,9 @@ class SimCLRConfig:
     temperature: float = 0.03  # of the cosines in NT-Xent
     margin: float = 0.0  # taken from the cosine of each positive pair (additive margin); 0: none, 0.1 is typical
     symmetric: bool = True  # both views are anchors and negatives (2B rows); false: equation (1) of the paper
+    mask_same_cluster: bool = False
+    """Leave out negatives from the cluster of the anchor or of its positive, which are likely false ones; only with
+    positives that have clusters (ssps_kmeans, ssps_live)."""
     segment_seconds: float = 2.0  # of each of the two views
 
     def __post_init__(self) -> None:
@@ -35,7 +39,12 @@ class SimCLRConfig:
 
 
 def nt_xent_loss(
-    z1_BP: Tensor, z2_BP: Tensor, temperature: float, symmetric: bool = True, margin: float = 0.0
+    z1_BP: Tensor,
+    z2_BP: Tensor,
+    temperature: float,
+    symmetric: bool = True,
+    margin: float = 0.0,
+    masked_RR: Tensor | None = None,
 ) -> Tensor:
     """Normalised temperature-scaled cross entropy over cosines.
 
@@ -43,7 +52,7 @@ def nt_xent_loss(
     the other rows of z2 are the negatives. Symmetric: all 2B rows are anchors in turn, and all the other rows,
     of either view, are candidates. `margin` is taken from the cosine of the positive pair (Lepage and Dehak,
     "Additive margin in contrastive self-supervised frameworks to learn discriminative speaker representations",
-    Odyssey 2024).
+    Odyssey 2024). Negatives that are `masked_RR` (`false_negatives`) are left out.
     """
     z1_BP, z2_BP = functional.normalize(z1_BP, dim=-1), functional.normalize(z2_BP, dim=-1)
     own = torch.arange(len(z1_BP), device=z1_BP.device)
@@ -53,9 +62,22 @@ def nt_xent_loss(
         cosines.fill_diagonal_(-torch.inf)
     else:
         cosines, positive = z1_BP @ z2_BP.T, own
+    if masked_RR is not None:
+        cosines = cosines.masked_fill(masked_RR, -torch.inf)
     if margin:
         cosines = cosines - margin * functional.one_hot(positive, cosines.shape[1]).to(cosines.dtype)
     return functional.cross_entropy(cosines / temperature, positive)
+
+
+def false_negatives(clusters_2B: Tensor, symmetric: bool = True) -> Tensor:
+    """(R, R): is a candidate a negative from the cluster of the anchor, or of its positive? See `Method.loss`.
+
+    A row of the first view is in the cluster of its utterance, one of the second in that of the positive.
+    """
+    pairs_2R = torch.cat([clusters_2B, clusters_2B.flip(0)], dim=1) if symmetric else clusters_2B
+    masked_RR = same_cluster(pairs_2R, clusters_2B.flatten() if symmetric else clusters_2B[1])
+    pair_R = torch.arange(len(masked_RR), device=masked_RR.device) % clusters_2B.shape[1]
+    return masked_RR & (pair_R[:, None] != pair_R)  # neither itself nor its positive is a negative
 
 
 def cosine_measures(z1_BP: Tensor, z2_BP: Tensor) -> dict[str, Tensor]:
@@ -92,11 +114,24 @@ class SimCLR(Method):
         anchors_ABP: Tensor,
         positives_SBP: Tensor,
         labels_B: Tensor | None = None,
-        cluster_B: Tensor | None = None,
+        clusters_2B: Tensor | None = None,
     ) -> Tensor:
         """A batch of one utterance has no negatives and is refused."""
         config = self.config
         z1_BP, z2_BP = gather(anchors_ABP[0]), gather(positives_SBP[0])
         check_rows("simclr", z1_BP)
         self.measure(**cosine_measures(z1_BP.detach(), z2_BP.detach()))
-        return nt_xent_loss(z1_BP, z2_BP, config.temperature, config.symmetric, config.margin)
+        masked_RR = self._mask(clusters_2B) if config.mask_same_cluster else None
+        return nt_xent_loss(z1_BP, z2_BP, config.temperature, config.symmetric, config.margin, masked_RR)
+
+    def _mask(self, clusters_2B: Tensor | None) -> Tensor | None:
+        """(R, R) negatives of all processes to leave out, `masked_share` of them all; None without clusters."""
+        if clusters_2B is None:
+            self.measure(masked_share=torch.zeros(()))
+            return None
+        everyone_2B = gather(clusters_2B.T).T
+        masked_RR = false_negatives(everyone_2B, self.config.symmetric)
+        rows = len(masked_RR)
+        negatives = rows * (rows - rows // everyone_2B.shape[1])
+        self.measure(masked_share=masked_RR.sum() / negatives)
+        return masked_RR

@@ -78,7 +78,7 @@ class SimSiam(Method):
         anchors_ABP: Tensor,
         positives_SBP: Tensor,
         labels_B: Tensor | None = None,
-        cluster_B: Tensor | None = None,
+        clusters_2B: Tensor | None = None,
     ) -> Tensor:
         self.measure(**projection_measures(positives_SBP.flatten(0, 1)))
         return simsiam_loss(anchors_ABP, positives_SBP)

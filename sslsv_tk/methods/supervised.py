@@ -110,7 +110,7 @@ class Supervised(Method):
         anchors_ABP: Tensor,
         positives_SBP: Tensor,
         labels_B: Tensor | None = None,
-        cluster_B: Tensor | None = None,
+        clusters_2B: Tensor | None = None,
     ) -> Tensor:
         if labels_B is None:
             raise ValueError("The loss of supervised needs the speaker of every utterance; found no labels.")

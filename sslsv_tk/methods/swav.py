@@ -111,7 +111,7 @@ class SwAV(Method):
         anchors_ABP: Tensor,
         positives_SBP: Tensor,
         labels_B: Tensor | None = None,
-        cluster_B: Tensor | None = None,
+        clusters_2B: Tensor | None = None,
     ) -> Tensor:
         config = self.config
         z1_BP, z2_BP = functional.normalize(anchors_ABP[0], dim=-1), functional.normalize(positives_SBP[0], dim=-1)

@@ -106,7 +106,7 @@ class VICReg(Method):
         anchors_ABP: Tensor,
         positives_SBP: Tensor,
         labels_B: Tensor | None = None,
-        cluster_B: Tensor | None = None,
+        clusters_2B: Tensor | None = None,
     ) -> Tensor:
         """A batch of one utterance has no variance and is refused."""
         config = self.config

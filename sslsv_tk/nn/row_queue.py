@@ -14,9 +14,9 @@ class RowQueue(nn.Module):
     head: Tensor
     entered: Tensor
 
-    def __init__(self, size: int, width: int) -> None:
+    def __init__(self, size: int, width: int, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.register_buffer("rows_QP", torch.zeros(size, width))
+        self.register_buffer("rows_QP", torch.zeros(size, width, dtype=dtype))
         self.register_buffer("head", torch.zeros((), dtype=torch.int64))  # the slot that is overwritten next
         self.register_buffer("entered", torch.zeros((), dtype=torch.int64))  # rows that ever entered
         self._full: bool | None = None  # what the device last said; None: ask again

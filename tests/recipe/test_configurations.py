@@ -64,6 +64,7 @@ VARIANTS = {
     "bands_80": ("dino_fast_resnet34", "frontend.bands", 80),
     "ecapa_bands_80": ("dino_ecapa", "encoder.bands", 80),
     "continued_10_epochs": ("simclr_fast_resnet34", "training.continued_epochs", 10),
+    "masked": ("moco_fast_resnet34", "method.mask_same_cluster", True),
     "simclr_one_direction": ("simclr_fast_resnet34", "method.symmetric", False),
     "moco_queue_65536": ("moco_fast_resnet34", "method.queue_size", 65_536),
     "swav_prototypes_3000": ("swav_fast_resnet34", "method.prototypes", 3_000),
@@ -212,6 +213,13 @@ def test_every_system_goes_without_augmentation(name: str) -> None:
     before, after = loaded(name), loaded(name, "variants/no_augmentation")
     assert after.augmentation.is_off and not before.augmentation.is_off
     assert dataclasses.replace(after, augmentation=before.augmentation) == before
+
+
+def test_both_contrastive_methods_take_the_mask() -> None:
+    for name in ("simclr_ecapa", "simclr_margin_fast_resnet34", "moco_ecapa"):
+        assert config.to_dict(loaded(name, "variants/masked"))["method"]["mask_same_cluster"] is True
+    with pytest.raises(ValueError, match="mask_same_cluster"):
+        loaded("vicreg_ecapa", "variants/masked")
 
 
 def test_fewer_continued_epochs_leave_the_span_of_dino() -> None:

@@ -130,7 +130,7 @@ def test_simclr_on_noise_is_healthy(place) -> None:
     assert not warnings and [line["collapsed"] for line in epochs] == [0] * 6
 
 
-def attract(self, anchors_ABP, positives_SBP, labels_B=None, cluster_B=None):
+def attract(self, anchors_ABP, positives_SBP, labels_B=None, clusters_2B=None):
     """SimCLR without negatives: all embeddings become equal."""
     return (1 - functional.cosine_similarity(anchors_ABP, positives_SBP, dim=-1)).mean()
 
