@@ -39,14 +39,14 @@ def get_parser() -> argparse.ArgumentParser:
 
 def clustered_sampler(options: argparse.Namespace, device: torch.device) -> SSPSKMeans:
     """A sampler in its first epoch with random clusters, which are handed over as a checkpoint is."""
-    settings = SSPSKMeansConfig(options.clusters, options.neighbours, queue_size=options.queue_size)
+    settings = SSPSKMeansConfig(clusters=options.clusters, neighbours=options.neighbours, queue_size=options.queue_size)
     facts = SamplerFacts(options.utterances, 0, device, WIDTH, EMBEDDING)
     sampler = SSPSKMeans(settings, facts)
     state = sampler.state_dict()
     state["references.assignments_N"] = torch.randint(options.clusters, (options.utterances,), dtype=torch.int32)
     shift = 1 + torch.arange(options.neighbours)
     state["references.neighbours_KM"] = ((torch.arange(options.clusters)[:, None] + shift) % options.clusters).int()
-    sampler.load_state_dict({**state, "references.epoch": 0})
+    sampler.load_state_dict({**state, "epoch": 0})
     return sampler
 
 
@@ -83,7 +83,7 @@ def main() -> None:
     sampler = clustered_sampler(options, device)
     batches = torch.randperm(options.utterances, device=device).split(options.batch)
     fill = max(1, options.queue_size // options.batch + 1)
-    reference = torch.zeros(options.batch, EMBEDDING, device=device)
+    reference = torch.zeros(1, options.batch, EMBEDDING, device=device)
     times: dict[str, list[float]] = {"replace": [], "observe": [], "loop": []}
     coverage = []
     for step, utterances in enumerate(batches[: fill + options.steps]):
@@ -95,7 +95,7 @@ def main() -> None:
         if fill <= step < fill + 10:
             loop = milliseconds(lambda p=positives, u=utterances: loop_over_the_batch(sampler, p[0], u), device)
             times["loop"].append(loop)
-        rows = reference[: len(utterances)]
+        rows = reference[:, : len(utterances)]
         observing = milliseconds(lambda p=positives, u=utterances, r=rows: sampler.observe(p, u, r), device)
         times["observe"].append(observing)
     print(

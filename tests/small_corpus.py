@@ -66,16 +66,27 @@ SYSTEM = {
     },
 }
 SSPS = {"name": "ssps_kmeans", "clusters": 4, "queue_size": 13}
+POSITIVES = {
+    "ssps_kmeans": SSPS,
+    "ssps_live": {"name": "ssps_live", "clusters": 4},
+    "ssps_knn": {"name": "ssps_knn", "nearest": 3, "queue_size": 13},
+    "ssps_live_knn": {
+        "name": "ssps_live_knn",
+        "nearest": 5,
+        "refresh": "epochs",
+        "reference_segments": 2,
+        "whitening": "within_utterance",
+    },
+    "same_speaker": {"name": "same_speaker"},
+    "same_speaker_queue": {"name": "same_speaker", "source": "queue"},
+    "same_utterance": {"name": "same_utterance"},
+}
+"""By file: every sampler, and the oracle with both sources."""
 
 
 def write_configuration(folder: Path) -> Path:
     """system.yaml, and one file for each kind of positives."""
     (folder / "system.yaml").write_text(yaml.safe_dump(SYSTEM))
-    for name, settings in (
-        ("ssps_kmeans", SSPS),
-        ("ssps_live", {"name": "ssps_live", "clusters": 4}),
-        ("same_speaker", {"name": "same_speaker"}),
-        ("same_utterance", {"name": "same_utterance"}),
-    ):
+    for name, settings in POSITIVES.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump({"positives": settings}))
     return folder / "system.yaml"

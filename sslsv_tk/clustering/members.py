@@ -76,7 +76,7 @@ class ClusterMembers:
         first_B, end_B = self.first_K[cluster_B], self.first_K[cluster_B + 1]
         own_B = self.place_N[besides_B]
         rank_B, found_B = _rank(uniform_B, first_B, end_B, own_B, (own_B >= first_B) & (own_B < end_B))
-        return torch.where(found_B, self.members[rank_B], -1)
+        return self._at(rank_B, found_B)
 
     def draw_marked(self, cluster_B: Tensor, uniform_B: Tensor, besides_B: Tensor, besides_marked_B: Tensor) -> Tensor:
         """As `draw`, among the marked members; `besides_marked` says where the utterance left out is marked."""
@@ -86,7 +86,13 @@ class ClusterMembers:
         places = torch.cat([first_B, end_B, own_B.clamp(min=0)])
         before_first_B, before_end_B, before_own_B = self.marked.before(places).chunk(3)
         rank_B, found_B = _rank(uniform_B, before_first_B, before_end_B, before_own_B, inside_B)
-        return torch.where(found_B, self.members[self.marked.find(rank_B).clamp(max=len(self.members) - 1)], -1)
+        return self._at(self.marked.find(rank_B), found_B)
+
+    def _at(self, place_B: Tensor, found_B: Tensor) -> Tensor:
+        """(B,) the member at each place, -1 where none was found, as everywhere while no cluster has members."""
+        if len(self.members) == 0:
+            return torch.full_like(place_B, -1)
+        return torch.where(found_B, self.members[place_B.clamp(max=len(self.members) - 1)], -1)
 
 
 def _rank(

@@ -16,6 +16,8 @@ class BatchRequest:
     epoch: int
     utterance_B: NDArray[np.int64]
     partner_B: NDArray[np.int64] | None = None  # utterance whose audio gives the positive; None: its own
+    with_views: bool = True  # cut the method's segments
+    with_references: bool = True  # cut the reference segments
 
 
 class EpochBatches:
@@ -38,15 +40,27 @@ class EpochBatches:
         return self.utterances // self.batch_size
 
     def epoch(
-        self, epoch: int, partners: NDArray[np.int64] | None = None, first_step: int = 0
+        self,
+        epoch: int,
+        partners: NDArray[np.int64] | None = None,
+        first_step: int = 0,
+        with_references: bool = True,
     ) -> Iterator[BatchRequest]:
         """The requests of an epoch from `first_step` on."""
-        order = seeds.generator(self.seed, "order", epoch).permutation(self.utterances)
+        order = self._order(epoch)
         for step in range(first_step, self.steps):
             rows = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield BatchRequest(epoch, rows, None if partners is None else partners[rows])
+            partner_B = None if partners is None else partners[rows]
+            yield BatchRequest(epoch, rows, partner_B, with_references=with_references)
 
-    def in_order(self, epoch: int, first: int = 0) -> Iterator[BatchRequest]:
-        """Every utterance once from number `first` on, in order, the last batch short."""
+    def everyone(self, epoch: int, first: int = 0, with_views: bool = True) -> Iterator[BatchRequest]:
+        """Every utterance once, from the place `first` of a random order on, the last batch short.
+
+        The order is random so that a queue that holds fewer than all holds utterances of all speakers.
+        """
+        order = self._order(epoch)
         for start in range(first, self.utterances, self.batch_size):
-            yield BatchRequest(epoch, np.arange(start, min(start + self.batch_size, self.utterances)))
+            yield BatchRequest(epoch, order[start : start + self.batch_size], with_views=with_views)
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        return seeds.generator(self.seed, "order", epoch).permutation(self.utterances)

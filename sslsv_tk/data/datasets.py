@@ -45,7 +45,7 @@ class Batch:
 
     utterance_B: Tensor
     views: list[View]
-    reference: View | None = None
+    references: list[View] = dataclasses.field(default_factory=list)
 
     def pin_memory(self) -> "Batch":
         """For the loader: memory from which a copy to the GPU need not wait."""
@@ -60,8 +60,8 @@ class Batch:
             tensors = {f.name: getattr(old, f.name) for f in dataclasses.fields(View)}
             return dataclasses.replace(old, **{name: change(t) for name, t in tensors.items() if t is not None})
 
-        reference = None if self.reference is None else view(self.reference)
-        return Batch(change(self.utterance_B), [view(v) for v in self.views], reference)
+        references = [view(v) for v in self.references]
+        return Batch(change(self.utterance_B), [view(v) for v in self.views], references)
 
 
 class TrainingSegments(Dataset[Batch]):
@@ -71,10 +71,20 @@ class TrainingSegments(Dataset[Batch]):
     from the utterance, and once more from the partner, the latter after all others.
     """
 
-    def __init__(self, plan: SegmentPlan, seed: int, reference: Segment | None) -> None:
-        self.plan, self.seed, self.reference = plan, seed, reference
+    def __init__(self, plan: SegmentPlan, seed: int, references: SegmentPlan = ()) -> None:
+        """`references`: the segments that positive samplers compare, cut after those of the plan."""
+        self.plan, self.seed, self.references = plan, seed, references
 
     def __getitem__(self, request: BatchRequest) -> Batch:
+        views = self._views(request) if request.with_views else []
+        references = [
+            self._view(request, request.utterance_B, segment, -1 - number)
+            for number, segment in enumerate(self.references if request.with_references else ())
+        ]
+        return Batch(torch.from_numpy(request.utterance_B.astype(np.int64)), views, references)
+
+    def _views(self, request: BatchRequest) -> list[View]:
+        """A view for each segment of the plan, and after them the second cuts, from partners."""
         partner_B = request.utterance_B if request.partner_B is None else request.partner_B
         sources = [partner_B if segment.side == "positive" else request.utterance_B for segment in self.plan]
         segments = list(self.plan)
@@ -82,17 +92,13 @@ class TrainingSegments(Dataset[Batch]):
             twice = [segment for segment in self.plan if segment.side == "both"]
             segments += twice
             sources += [partner_B] * len(twice)
-        views = [
+        return [
             self._view(request, source_B, segment, number)
             for number, (source_B, segment) in enumerate(zip(sources, segments, strict=True))
         ]
-        reference = None
-        if self.reference is not None:
-            reference = self._view(request, request.utterance_B, self.reference, -1)
-        return Batch(torch.from_numpy(request.utterance_B.astype(np.int64)), views, reference)
 
     def _view(self, request: BatchRequest, source_B: NDArray[np.int64], segment: Segment, number: int) -> View:
-        """View `number` (-1: the reference) of each utterance, cut from the utterances `source_B`."""
+        """View `number` (below 0: a reference) of each utterance, cut from the utterances `source_B`."""
         raise NotImplementedError
 
     def _starts(
@@ -112,11 +118,11 @@ class TrainingAudio(TrainingSegments):
         plan: SegmentPlan,
         seed: int,
         augmentation: Augmentation | None = None,
-        reference: Segment | None = None,
+        references: SegmentPlan = (),
         read_clips: bool = False,
     ) -> None:
         """`read_clips`: read noises and responses here, since they do not lie on the device."""
-        super().__init__(plan, seed, reference)
+        super().__init__(plan, seed, references)
         self.archive, self.augmentation, self.read_clips = archive, augmentation, read_clips
 
     def __len__(self) -> int:
@@ -160,10 +166,10 @@ class TrainingFeatures(TrainingSegments):
         plan: SegmentPlan,
         seed: int,
         count_frames: Callable[[int], int],
-        reference: Segment | None = None,
+        references: SegmentPlan = (),
     ) -> None:
         """`count_frames`: how many frames the front end makes of so many samples."""
-        super().__init__(plan, seed, reference)
+        super().__init__(plan, seed, references)
         self.features, self.count_frames = features, count_frames
         cut = [*plan, *(segment for segment in plan if segment.side == "both")]
         self._turns = np.cumsum([0, *(segment.augmented for segment in cut)])  # augmented segments before each

@@ -27,6 +27,8 @@ class Method(nn.Module):
     Config: type[Any]
     needs_labels: ClassVar[bool] = False
     """Does the loss look at true speakers? Then the class gets their number, and `loss` their codes."""
+    needs_clusters: ClassVar[tuple[str, ...]] = ()
+    """Settings that do something only where positives have clusters: stage 5 may switch them on."""
     follows_span: ClassVar[bool] = False
     """Does a schedule of the method end with the span of the run?"""
     training_only: ClassVar[tuple[str, ...]] = ()

@@ -85,6 +85,7 @@ class MoCo(Method):
     config: MoCoConfig
     slots = 2
     projects_embeddings = True
+    needs_clusters = ("mask_same_cluster",)
     training_only = ("key_encoder.", "queue_")
 
     def __init__(self, encoder: Encoder, config: MoCoConfig, classes: int | None = None) -> None:

@@ -98,6 +98,7 @@ class SimCLR(Method):
     Config = SimCLRConfig
     config: SimCLRConfig
     projects_embeddings = True
+    needs_clusters = ("mask_same_cluster",)
 
     def __init__(self, encoder: Encoder, config: SimCLRConfig, classes: int | None = None) -> None:
         super().__init__(encoder, config)

@@ -34,6 +34,16 @@ class UtteranceQueue:
         """The newest rows of utterances that are inside (meaningless for those that are not)."""
         return self.rows[self.entry[utterance_B] % self.size]
 
+    def newest_slots(self) -> Tensor:
+        """(Q,) does a slot hold the newest row of an utterance?"""
+        slots_Q = torch.arange(self.size, device=self.entry.device)
+        return (self.owner >= 0) & (self.entry[self.owner.clamp(min=0)] % self.size == slots_Q)
+
+    def mean_age(self, utterance_B: Tensor, counted_B: Tensor) -> Tensor:
+        """How many rows, in numbers of utterances N, entered since those of the counted utterances did (none: 0)."""
+        age_B = (self.entered - self.entry[utterance_B]) * counted_B
+        return age_B.sum() / (counted_B.sum().clamp(min=1) * len(self.entry))
+
     def push(self, rows_B: Tensor, utterance_B: Tensor) -> tuple[Tensor, Tensor]:
         """Let rows enter in their order, the oldest leave.
 

@@ -1,19 +1,24 @@
 """What a positive sampler is: it says whose segment or projection serves as the positive of an utterance.
 
 A sampler knows utterances by their row number 0..N-1 and never the method; a method never knows whether its
-positives were replaced. Shapes: B batch, S positive slots, P projection, D embedding, N utterances.
+positives were replaced. Shapes: B batch, S positive slots, P projection, R reference segments, D embedding,
+N utterances.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sslsv_tk.clustering.references import ReferenceClusters, ReferenceConfig
+from sslsv_tk.clustering.reference_clusters import ClusterConfig, ReferenceClusters
+from sslsv_tk.clustering.references import ReferenceConfig, References
+
+Pass = Literal["nothing", "references", "everything"]
+"""What the loop shows of every utterance, in evaluation mode, before an epoch; everything: projections too."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +56,16 @@ class SamplerFacts:
 class PositiveSampler:
     """A source of positives; its defaults leave every utterance its own.
 
-    The loop calls, per epoch, `start_epoch`, then per step `replace` and after it `observe`. Where `needs_filling`,
-    it calls `observe` once for every utterance, in evaluation mode, before the first `start_epoch`.
+    The loop asks `pass_before` an epoch. Where that is not "nothing", it calls `observe` once for every utterance, in
+    evaluation mode, then `end_pass`. Then it calls `start_epoch`, and per step `replace` and after it `observe`.
     """
 
     Config: ClassVar[type]
     """The dataclass of settings that stands beside the sampler."""
-    needs_reference: ClassVar[bool] = False
-    """Does `observe` want the embedding of a reference segment?"""
+    reference_segments: int = 0
+    """R, segments of which `observe` wants embeddings."""
+    reference_in_steps: bool = True
+    """Does it want them in every step, or in passes alone?"""
     needs_labels: ClassVar[bool] = False
     """Does the sampler look at true speakers (an oracle)?"""
 
@@ -76,10 +83,12 @@ class PositiveSampler:
         """The name that a configuration uses, which is the file's."""
         return type(self).__module__.rpartition(".")[2]
 
-    @property
-    def needs_filling(self) -> bool:
-        """Must all utterances be observed once before the next epoch starts? False again once they were."""
-        return False
+    def pass_before(self, epoch: int) -> Pass:
+        """What must be observed of all utterances before an epoch starts?"""
+        return "nothing"
+
+    def end_pass(self, epoch: int) -> None:
+        """All utterances were observed: `pass_before` says "nothing" for this epoch from now on."""
 
     def start_epoch(self, epoch: int) -> dict[str, float]:
         """Prepare the choices of an epoch (cluster, draw partners); numbers to log."""
@@ -89,7 +98,9 @@ class PositiveSampler:
         """(N,) utterance from whose audio the positive is cut in this epoch; None: its own."""
         return None
 
-    def replace(self, positives_SBP: Tensor, utterance_B: Tensor) -> tuple[Tensor, Tensor]:
+    def replace(
+        self, positives_SBP: Tensor, utterance_B: Tensor, reference_RBD: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Put other utterances' projections in the place of positives.
 
         Returns the positives, with replaced rows as constants and the others with their gradient, and chosen_B
@@ -101,8 +112,15 @@ class PositiveSampler:
         """(B,) cluster of each utterance in this epoch, -1 unknown; None where the sampler has no clusters."""
         return None
 
-    def observe(self, positives_SBP: Tensor, utterance_B: Tensor, reference_BD: Tensor | None = None) -> None:
-        """Remember the original positives of a step, and the reference embeddings (unit rows) where it needs them."""
+    def observe(self, positives_SBP: Tensor | None, utterance_B: Tensor, reference_RBD: Tensor | None = None) -> None:
+        """Remember the original positives of a step, and the reference embeddings (unit rows).
+
+        Positives are None in a pass over references, references where the sampler does not want them.
+        """
+
+    def measures(self) -> dict[str, Tensor]:
+        """Detached numbers of the last `replace` for the log."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and numbers with which a new sampler goes on identically."""
@@ -128,25 +146,75 @@ class PositiveSampler:
 
 
 class ReferenceSampler(PositiveSampler):
-    """What samplers over the clusters of reference embeddings share; a subclass prepares its draws in `_prepare`."""
+    """What samplers that compare reference embeddings share; a subclass prepares its draws in `start_epoch`."""
 
-    needs_reference: ClassVar[bool] = True
+    references: References
+    projections_in_pass: ClassVar[bool] = False
+    """Does it keep projections, so that the pass that fills it must show them?"""
 
     def __init__(self, config: ReferenceConfig, facts: SamplerFacts) -> None:
         super().__init__(config, facts)
-        self._check_method_has_positives()
+        check_method_has_positives(self.name, facts)
+        self.reference_segments = config.reference_segments
+        self.reference_in_steps = config.refresh == "steps"
+        self.epoch = -1
+        """Epoch that was started last, -1 before the first."""
+        self._passed_epoch = -1
+
+    def pass_before(self, epoch: int) -> Pass:
+        """Everything before the first epoch, unless that epoch is the filling; references where they come in passes."""
+        if epoch in (self._passed_epoch, self.epoch):
+            return "nothing"
+        if self.epoch < 0:
+            if self.config.filling == "epoch":
+                return "nothing"
+            return "everything" if self.projections_in_pass else "references"
+        return "references" if self.config.refresh == "epochs" else "nothing"
+
+    def end_pass(self, epoch: int) -> None:
+        """The references are those of one encoder."""
+        self._passed_epoch = epoch
+
+    def _check_started(self) -> None:
+        if self.epoch < 0:
+            raise ValueError(f"The positives {self.name} have drawn nothing yet: start_epoch comes before replace.")
+
+    def _observe_reference(self, utterance_B: Tensor, reference_RBD: Tensor | None) -> None:
+        """Keep reference embeddings, which come with every batch or in passes alone."""
+        if reference_RBD is None:
+            if not self.reference_in_steps:
+                return
+            raise ValueError(f"The positives {self.name} need the embeddings of reference segments with every batch.")
+        self.references.observe(utterance_B, reference_RBD)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epoch, the last pass, and the references (tensors are not copies)."""
+        references = {f"references.{name}": value for name, value in self.references.state_dict().items()}
+        return {"epoch": self.epoch, "passed_epoch": self._passed_epoch, **references}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where a sampler of the same training set and settings stopped."""
+        self._check_names(state)
+        self.references.load_state_dict(part_of(state, "references"))
+        self.epoch, self._passed_epoch = int(state["epoch"]), int(state["passed_epoch"])
+
+
+class ClusterSampler(ReferenceSampler):
+    """What samplers over the clusters of reference embeddings share; a subclass prepares its draws in `_prepare`."""
+
+    references: ReferenceClusters
+
+    def __init__(self, config: ClusterConfig, facts: SamplerFacts) -> None:
+        super().__init__(config, facts)
         self.references = ReferenceClusters(
             config, facts.utterances, facts.embedding_dimension, facts.seed, facts.device
         )
 
-    @property
-    def needs_filling(self) -> bool:
-        """Are there utterances whose reference embedding was never observed?"""
-        return not self.references.are_complete
-
     def start_epoch(self, epoch: int) -> dict[str, float]:
         """Cluster the reference embeddings seen so far and prepare the draws of the epoch."""
-        numbers = self.references.start_epoch(epoch)
+        numbers = self.references.cluster(epoch)
+        self.references.forget_scatter()
+        self.epoch = epoch
         self._prepare()
         return numbers
 
@@ -158,20 +226,23 @@ class ReferenceSampler(PositiveSampler):
         """(B,) cluster of each utterance in this epoch; -1 where its reference was not seen before the epoch."""
         return self.references.cluster_of(utterance_B)
 
-    def _check_method_has_positives(self) -> None:
-        facts = self.facts
-        if facts.embedding_dimension < 1 or facts.projection_dimension < 1 or facts.slots < 1:
-            raise ValueError(
-                f"The positives {self.name} are those of other utterances, for a method that has positives; found "
-                f"projection {facts.projection_dimension}, embedding {facts.embedding_dimension}, slots {facts.slots}. "
-                "Choose another method, or the positives same_utterance."
-            )
 
-    def _check_started(self) -> None:
-        if self.references.epoch < 0:
-            raise ValueError(f"The positives {self.name} have no clusters yet: start_epoch comes before replace.")
+def check_method_has_positives(name: str, facts: SamplerFacts) -> None:
+    """Refuse a method without positives."""
+    if facts.embedding_dimension < 1 or facts.projection_dimension < 1 or facts.slots < 1:
+        raise ValueError(
+            f"The positives {name} are those of other utterances, for a method that has positives; found "
+            f"projection {facts.projection_dimension}, embedding {facts.embedding_dimension}, slots {facts.slots}. "
+            "Choose another method, or the positives same_utterance."
+        )
 
-    def _checked_reference(self, reference_BD: Tensor | None) -> Tensor:
-        if reference_BD is None:
-            raise ValueError(f"The positives {self.name} need the embedding of a reference segment with every batch.")
-        return reference_BD
+
+def put_rows(positives_SBP: Tensor, rows_BSP: Tensor, is_replaced_B: Tensor) -> Tensor:
+    """Positives with rows in the place of those to replace, as constants."""
+    rows_SBP = rows_BSP.transpose(0, 1).to(positives_SBP.dtype)
+    return torch.where(is_replaced_B[None, :, None], rows_SBP, positives_SBP)
+
+
+def part_of(state: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The entries of a state that belong to a part, without its name."""
+    return {key.partition(".")[2]: value for key, value in state.items() if key.startswith(f"{name}.")}

@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -13,12 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sslsv_tk import seeds
-from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
+from sslsv_tk.nn.queue import UtteranceQueue
+from sslsv_tk.positives.base import Pass, PositiveSampler, SamplerFacts, check_method_has_positives, part_of, put_rows
 
 
 @dataclass(frozen=True)
 class SameSpeakerConfig:
-    """Nothing to set."""
+    """Settings of the oracle."""
+
+    source: Literal["audio", "queue"] = "audio"
+    """Where the positive comes from: cut from the partner's audio, or the partner's projection of when it was last
+    trained on, a constant. The difference is what SSPS loses by its queue, apart from wrong choices."""
 
 
 class SameSpeaker(PositiveSampler):
@@ -35,6 +40,22 @@ class SameSpeaker(PositiveSampler):
         self._partner_N = everyone
         self._partner_on_device_N = torch.from_numpy(everyone).to(facts.device)
         self.epoch = -1
+        self._is_filled = config.source == "audio"
+        self._queue: UtteranceQueue | None = None
+        self._measures: dict[str, Tensor] = {}
+        if config.source == "queue":
+            check_method_has_positives(self.name, facts)
+            shape = (facts.slots, facts.projection_dimension)
+            rows = 2 * facts.utterances  # first in one epoch, last in the next: the newest row of everyone is inside
+            self._queue = UtteranceQueue(rows, facts.utterances, shape, facts.device)
+
+    def pass_before(self, epoch: int) -> Pass:
+        """Everything, once, where positives come from the queue."""
+        return "nothing" if self._is_filled or self.epoch >= 0 else "everything"
+
+    def end_pass(self, epoch: int) -> None:
+        """The queue holds everyone's projection by one encoder."""
+        self._is_filled = True
 
     def start_epoch(self, epoch: int) -> dict[str, float]:
         """Draw the partners of an epoch; says how many utterances have none and keep themselves."""
@@ -45,17 +66,39 @@ class SameSpeaker(PositiveSampler):
         self.epoch = epoch
         return {"without_partner": float((self._partner_N == everyone).sum())}
 
-    def partners(self) -> NDArray[np.int64]:
+    def partners(self) -> NDArray[np.int64] | None:
         """(N,) utterance from whose audio the positive is cut: itself where the speaker has no other recording."""
-        return self._partner_N
+        return self._partner_N if self._queue is None else None
 
-    def replace(self, positives_SBP: Tensor, utterance_B: Tensor) -> tuple[Tensor, Tensor]:
-        """The positives as they are, since the loader cut them from the partners' audio, and whose they are."""
-        return positives_SBP, self._partner_on_device_N[utterance_B.to(self.facts.device)].to(utterance_B.device)
+    def replace(
+        self, positives_SBP: Tensor, utterance_B: Tensor, reference_RBD: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The positives as they are where the loader cut them from the partners' audio, and whose they are."""
+        device, utterance_B = utterance_B.device, utterance_B.to(self.facts.device)
+        chosen_B = self._partner_on_device_N[utterance_B]
+        if self._queue is None:
+            return positives_SBP, chosen_B.to(device)
+        is_replaced_B = (chosen_B != utterance_B) & self._queue.holds(chosen_B)
+        chosen_B = torch.where(is_replaced_B, chosen_B, utterance_B)
+        self._measures = {"queue_age": self._queue.mean_age(chosen_B, is_replaced_B)}
+        return put_rows(positives_SBP, self._queue.row_of(chosen_B), is_replaced_B), chosen_B.to(device)
+
+    def observe(self, positives_SBP: Tensor | None, utterance_B: Tensor, reference_RBD: Tensor | None = None) -> None:
+        """Queue the projections, where they are positives of others later."""
+        if self._queue is not None and positives_SBP is not None:
+            self._queue.push(positives_SBP.detach().transpose(0, 1), utterance_B.to(self.facts.device))
+
+    def measures(self) -> dict[str, Tensor]:
+        """`queue_age`: passes over the training set since the rows taken in this step entered the queue."""
+        return self._measures
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch, from which the partners follow."""
-        return {"epoch": self.epoch, "utterances": self.facts.utterances}
+        """The epoch, from which the partners follow, and the queue."""
+        state = {"epoch": self.epoch, "utterances": self.facts.utterances}
+        if self._queue is None:
+            return state
+        queue = {f"queue.{name}": value for name, value in self._queue.state_dict().items()}
+        return {**state, "is_filled": self._is_filled, **queue}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Draw the partners of the saved epoch again."""
@@ -64,6 +107,10 @@ class SameSpeaker(PositiveSampler):
                 f"Expected the state of the positives same_speaker for {self.facts.utterances} utterances, found "
                 f"{dict(state)!r:.80}. Resume with the training set and the positives that the run was started with."
             )
+        self._check_names(state)
+        if self._queue is not None:
+            self._queue.load_state_dict(part_of(state, "queue"))
+            self._is_filled = bool(state["is_filled"])
         if int(state["epoch"]) >= 0:
             self.start_epoch(int(state["epoch"]))
 

@@ -11,19 +11,19 @@ of its members (eq. 6), as it was when that utterance was last trained on, out o
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from sslsv_tk.clustering.members import ClusterMembers
-from sslsv_tk.clustering.references import ReferenceConfig
+from sslsv_tk.clustering.reference_clusters import ClusterConfig
 from sslsv_tk.nn.queue import UtteranceQueue
-from sslsv_tk.positives.base import ReferenceSampler, SamplerFacts
+from sslsv_tk.positives.base import ClusterSampler, SamplerFacts, part_of, put_rows
 
 
-@dataclass(frozen=True)
-class SSPSKMeansConfig(ReferenceConfig):
+@dataclass(frozen=True, kw_only=True)
+class SSPSKMeansConfig(ClusterConfig):
     """Settings of the sampler; the defaults are the paper's for VoxCeleb2."""
 
     queue_size: int | None = None
@@ -43,10 +43,11 @@ class SSPSKMeansConfig(ReferenceConfig):
             )
 
 
-class SSPSKMeans(ReferenceSampler):
+class SSPSKMeans(ClusterSampler):
     """Pseudo-positives from spherical k-means clusters of reference embeddings."""
 
     Config = SSPSKMeansConfig
+    projections_in_pass: ClassVar[bool] = True
 
     def __init__(self, config: SSPSKMeansConfig, facts: SamplerFacts) -> None:
         super().__init__(config, facts)
@@ -55,16 +56,19 @@ class SSPSKMeans(ReferenceSampler):
         queue_size = min(config.queue_size or self.references.clusters, facts.utterances)
         width = (facts.slots, facts.projection_dimension)
         self.queue = UtteranceQueue(queue_size, facts.utterances, width, facts.device)
+        self._measures: dict[str, Tensor] = {}
 
     def _prepare(self) -> None:
         """Everything of an epoch that follows from its clusters and (seed, epoch)."""
-        self._drawn_cluster_N, self._member_draw_N = self.references.draw()
+        self._drawn_cluster_N, self._member_draw_N = self.references.draw(self.epoch)
         everyone = torch.arange(self.facts.utterances, device=self.facts.device)
         self._members = ClusterMembers(
             self.references.assignments_N, self.references.clusters, self.queue.holds(everyone)
         )
 
-    def replace(self, positives_SBP: Tensor, utterance_B: Tensor) -> tuple[Tensor, Tensor]:
+    def replace(
+        self, positives_SBP: Tensor, utterance_B: Tensor, reference_RBD: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Put queued projections of the drawn utterances, or centroids, in the place of positives.
 
         With centroids the utterance named is a random member, which tells whose cluster it is.
@@ -75,11 +79,15 @@ class SSPSKMeans(ReferenceSampler):
         is_replaced_B = drawn_B >= 0
         chosen_B = torch.where(is_replaced_B, drawn_B, utterance_B)
         if self.config.positive == "centroid":
-            rows_B1P = self.references.centroids_KD[self._drawn_cluster_N[utterance_B].clamp(min=0)][:, None]
+            rows_BSP = self.references.centroids_KD[self._drawn_cluster_N[utterance_B].clamp(min=0)][:, None]
         else:
-            rows_B1P = self.queue.row_of(chosen_B)
-        rows_SBP = rows_B1P.transpose(0, 1).to(positives_SBP.dtype)
-        return torch.where(is_replaced_B[None, :, None], rows_SBP, positives_SBP), chosen_B.to(device)
+            rows_BSP = self.queue.row_of(chosen_B)
+            self._measures = {"queue_age": self.queue.mean_age(chosen_B, is_replaced_B)}
+        return put_rows(positives_SBP, rows_BSP, is_replaced_B), chosen_B.to(device)
+
+    def measures(self) -> dict[str, Tensor]:
+        """`queue_age`: passes over the training set since the rows taken in this step entered the queue."""
+        return self._measures
 
     def _draw(self, utterance_B: Tensor) -> Tensor:
         """(B,) whose projection to take, by eq. (6); -1 where there is none and the own positive stays."""
@@ -95,29 +103,25 @@ class SSPSKMeans(ReferenceSampler):
             drawn_B = self._members.draw_marked(cluster_B, uniform_B, utterance_B, own_queued_B)
         return torch.where(known_B, drawn_B, -1)
 
-    def observe(self, positives_SBP: Tensor, utterance_B: Tensor, reference_BD: Tensor | None = None) -> None:
+    def observe(self, positives_SBP: Tensor | None, utterance_B: Tensor, reference_RBD: Tensor | None = None) -> None:
         """Queue the projections, and keep the reference embeddings for the next epoch's clusters."""
         utterance_B = utterance_B.to(self.facts.device)
-        self.references.observe(utterance_B, self._checked_reference(reference_BD))
+        self._observe_reference(utterance_B, reference_RBD)
+        if positives_SBP is None:
+            return
         changed, change = self.queue.push(positives_SBP.detach().transpose(0, 1), utterance_B)
-        if self.references.epoch >= 0:
+        if self.epoch >= 0:
             self._members.mark(changed, change)
 
     def state_dict(self) -> dict[str, Any]:
         """References, clusters and queue (tensors are not copies)."""
-        return {
-            f"{part}.{name}": value
-            for part in ("references", "queue")
-            for name, value in getattr(self, part).state_dict().items()
-        }
+        return {**super().state_dict(), **{f"queue.{name}": value for name, value in self.queue.state_dict().items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a sampler of the same training set, clusters, queue and widths stopped."""
-        self._check_names(state)
-        for part in ("references", "queue"):
-            own = {name.partition(".")[2]: value for name, value in state.items() if name.startswith(f"{part}.")}
-            getattr(self, part).load_state_dict(own)
-        if self.references.epoch >= 0:
+        super().load_state_dict(state)
+        self.queue.load_state_dict(part_of(state, "queue"))
+        if self.epoch >= 0:
             self._prepare()
 
 

@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sslsv_tk.clustering.members import ClusterMembers
-from sslsv_tk.clustering.references import ReferenceConfig
-from sslsv_tk.positives.base import ReferenceSampler, SamplerFacts
+from sslsv_tk.clustering.reference_clusters import ClusterConfig
+from sslsv_tk.positives.base import ClusterSampler, SamplerFacts
 
 
-@dataclass(frozen=True)
-class SSPSLiveConfig(ReferenceConfig):
+@dataclass(frozen=True, kw_only=True)
+class SSPSLiveConfig(ClusterConfig):
     """Settings of the sampler: those of the clusters; the defaults are the paper's for VoxCeleb2."""
 
 
-class SSPSLive(ReferenceSampler):
+class SSPSLive(ClusterSampler):
     """Pseudo-positives from the audio of a member of the same or a nearby cluster of reference embeddings."""
 
     Config = SSPSLiveConfig
@@ -39,7 +39,7 @@ class SSPSLive(ReferenceSampler):
         everyone = torch.arange(self.facts.utterances, device=self.facts.device)
         nobody_N = torch.zeros_like(everyone, dtype=torch.bool)
         members = ClusterMembers(self.references.assignments_N, self.references.clusters, nobody_N)
-        cluster_N, uniform_N = self.references.draw()
+        cluster_N, uniform_N = self.references.draw(self.epoch)
         drawn_N = members.draw(cluster_N.clamp(min=0), uniform_N, everyone)
         self._partner_N = torch.where((cluster_N >= 0) & (drawn_N >= 0), drawn_N, everyone)
 
@@ -47,22 +47,19 @@ class SSPSLive(ReferenceSampler):
         """(N,) utterance from whose audio the positive is cut; itself where the drawn cluster has no other member."""
         return self._partner_N.cpu().numpy()
 
-    def replace(self, positives_SBP: Tensor, utterance_B: Tensor) -> tuple[Tensor, Tensor]:
+    def replace(
+        self, positives_SBP: Tensor, utterance_B: Tensor, reference_RBD: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The positives as they are, since the loader cut them from the partners' audio, and whose they are."""
         self._check_started()
         return positives_SBP, self._partner_N[utterance_B.to(self.facts.device)].to(utterance_B.device)
 
-    def observe(self, positives_SBP: Tensor, utterance_B: Tensor, reference_BD: Tensor | None = None) -> None:
+    def observe(self, positives_SBP: Tensor | None, utterance_B: Tensor, reference_RBD: Tensor | None = None) -> None:
         """Keep the reference embeddings for the next epoch's clusters."""
-        self.references.observe(utterance_B.to(self.facts.device), self._checked_reference(reference_BD))
-
-    def state_dict(self) -> dict[str, Any]:
-        """References and clusters (tensors are not copies)."""
-        return self.references.state_dict()
+        self._observe_reference(utterance_B.to(self.facts.device), reference_RBD)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a sampler of the same training set and clusters stopped."""
-        self._check_names(state)
-        self.references.load_state_dict(state)
-        if self.references.epoch >= 0:
+        super().load_state_dict(state)
+        if self.epoch >= 0:
             self._prepare()

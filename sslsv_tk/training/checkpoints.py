@@ -69,7 +69,7 @@ class CheckpointFolder:
     def save(self, state: Mapping[str, Any], sampler_state: Mapping[str, Any]) -> None:
         """Write a new latest.pt; the old one becomes previous.pt."""
         latest, previous = self.folder / "latest.pt", self.folder / "previous.pt"
-        sampler = self.folder / f"sampler-{state['step']}-{state['filled']}.pt"
+        sampler = self.folder / f"sampler-{state['step']}-{state['passed']}.pt"
         write(sampler, sampler_state)
         whole = {**state, "sampler": {"file": sampler.name, "sha256": artifacts.file_checksum(sampler)}}
         if latest.exists():

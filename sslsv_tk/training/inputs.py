@@ -58,14 +58,14 @@ class Inputs:
             if augmentation.responses is not None:
                 self._response_samples = int(augmentation.responses.samples.max())
 
-    def prepare(self, batch: Batch) -> tuple[list[Tensor], Tensor, Tensor | None]:
-        """Views in plan order, utterance numbers, and the reference's input, all on the device.
+    def prepare(self, batch: Batch) -> tuple[list[Tensor], Tensor, list[Tensor]]:
+        """Views in plan order, utterance numbers, and the references' input, all on the device.
 
         Audio goes through the whole front end, features through its normalisation alone.
         """
         batch = batch.to(self.device)
-        reference = None if batch.reference is None else self._input(batch.reference)
-        return [self._input(view) for view in batch.views], batch.utterance_B, reference
+        references = [self._input(view) for view in batch.references]
+        return [self._input(view) for view in batch.views], batch.utterance_B, references
 
     def _input(self, view: View) -> Tensor:
         if view.frames_BLF is not None:

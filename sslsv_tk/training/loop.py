@@ -8,24 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from sslsv_tk import seeds
-from sslsv_tk.data.batches import EpochBatches
-from sslsv_tk.data.datasets import TrainingSegments, loader
-from sslsv_tk.methods.base import evaluation_mode
+from sslsv_tk.data.datasets import loader
+from sslsv_tk.positives.base import Pass
 from sslsv_tk.schedules import Progress
 from sslsv_tk.training.checkpoints import CheckpointFolder
 from sslsv_tk.training.configuration import SystemConfig
-from sslsv_tk.training.diagnostics import PositiveDiagnostics
 from sslsv_tk.training.health import Health
-from sslsv_tk.training.inputs import Inputs
 from sslsv_tk.training.optimisation import clip_gradients, learning_rate, make_optimiser, set_learning_rate
+from sslsv_tk.training.parts import Parts
+from sslsv_tk.training.passes import show_everyone
 from sslsv_tk.training.records import RunningMeans, RunRecords, line
-from sslsv_tk.training.step import TrainingStep
-from sslsv_tk.training.validation import Validation
 
-_FILLING = -1  # stands for the epoch in the draws of the pass that fills the queues
 _log = logging.getLogger("train")
 
 
@@ -40,21 +35,7 @@ class Place:
     epoch: int = 0  # whole epochs done
     step_in_epoch: int = 0
     step: int = 0  # over both stages
-    filled: int = 0  # utterances that the filling pass has observed
-
-
-@dataclass
-class Parts:
-    """What a run is made of; `continued` says that it is stage 5."""
-
-    step: TrainingStep
-    batches: EpochBatches
-    segments: TrainingSegments
-    inputs: Inputs
-    diagnostics: PositiveDiagnostics
-    validation: Validation | None = None
-    labels_N: Tensor | None = None  # true speakers, for methods that need them
-    continued: bool = False
+    passed: int = 0  # utterances shown in the pass before this epoch
 
 
 class Trainer:
@@ -69,7 +50,7 @@ class Trainer:
         self.window, self.whole_epoch = RunningMeans(device), RunningMeans(device)
         self.health = Health(self.method.collapse_remedies)
         self._waited = self._worked = 0.0
-        self._saved_at = time.monotonic()
+        self._saved_at = self._epoch_started = time.monotonic()
 
     def run(self, first: dict[str, Any] | None, last_epoch: int) -> None:
         """Train up to `last_epoch` epochs over both stages.
@@ -101,7 +82,7 @@ class Trainer:
         state, sampler_state = found
         self._load_model(state)
         self.sampler.load_state_dict(sampler_state)
-        self.place = Place(**{name: state[name] for name in asdict(self.place)})
+        self.place = Place(**{name: state.get(name, 0) for name in asdict(self.place)})
         self.window.load_state_dict(state["window"])
         self.whole_epoch.load_state_dict(state["whole_epoch"])
         self.parts.diagnostics.load_state_dict(state["diagnostics"])
@@ -159,38 +140,35 @@ class Trainer:
     # -- an epoch ------------------------------------------------------------------------------------------------
 
     def _start_epoch(self) -> None:
-        """Fill the queues where that is due, and let the sampler cluster."""
+        """Show the sampler all utterances where it asks for that, and let it prepare its choices."""
+        self._epoch_started = time.monotonic()
         if self.place.step_in_epoch:
             return
-        if self.sampler.needs_filling:
-            self._fill()
-        started = time.monotonic()
+        wanted = self.sampler.pass_before(self.place.epoch)
+        if wanted != "nothing":
+            self._pass(wanted)
         numbers = self.sampler.start_epoch(self.place.epoch)
         everyone = torch.arange(self.parts.batches.utterances, device=self.device)
         numbers.update(self.parts.diagnostics.clusters(self.sampler.cluster_of(everyone)))
         if numbers:
-            numbers["seconds"] = time.monotonic() - started
+            numbers["seconds"] = time.monotonic() - self._epoch_started
             self._record("positives", numbers)
 
-    def _fill(self) -> None:
-        """Observe every utterance once, in evaluation mode: all rows of the queues come from one encoder."""
-        total = self.parts.batches.utterances
-        _log.info("filling the queues: %d of %d utterances to go", total - self.place.filled, total)
-        requests = list(self.parts.batches.in_order(_FILLING, self.place.filled))
-        for batch in self._loader(requests):
-            views, utterance_B, reference = self.parts.inputs.prepare(batch)
-            reference_BD = None if reference is None else self.parts.step.embed_reference(reference)
-            with torch.no_grad(), evaluation_mode(self.method), self.parts.step.autocast(self.device):
-                _, positives_SBP = self.method.project(views)
-            self.sampler.observe(positives_SBP, utterance_B, reference_BD)
-            self.place.filled += len(utterance_B)
-            self._save_when_due()
+    def _pass(self, wanted: Pass) -> None:
+        """Show the sampler every utterance once; resumed at any batch."""
+        place, total = self.place, self.parts.batches.utterances
+        _log.info("%s of one encoder: %d of %d utterances to go", wanted, total - place.passed, total)
+        for utterance_B, _ in show_everyone(self.parts, wanted, place.epoch, self._loader, place.passed):
+            place.passed += len(utterance_B)
+            if place.passed < total:
+                self._save_when_due()
+        self.sampler.end_pass(place.epoch)  # before the only checkpoint of a whole pass: one state to one file name
         self._save()
 
     def _train_epoch(self) -> None:
-        place, batches = self.place, self.parts.batches
-        requests = list(batches.epoch(place.epoch, self.sampler.partners(), place.step_in_epoch))
-        self._epoch_started = mark = time.monotonic()
+        place, batches, sampler = self.place, self.parts.batches, self.sampler
+        requests = list(batches.epoch(place.epoch, sampler.partners(), place.step_in_epoch, sampler.reference_in_steps))
+        mark = time.monotonic()
         for batch in self._loader(requests):
             got = time.monotonic()
             self._train_step(batch)
@@ -208,10 +186,10 @@ class Trainer:
         set_learning_rate(self.optimiser, learning_rate(self.config.optimisation, progress, self.parts.continued))
         torch.manual_seed(int(seeds.generator(self.config.training.seed, "step", place.step).integers(2**62)))
         method.before_step(progress)
-        views, utterance_B, reference = self.parts.inputs.prepare(batch)
-        reference_BD = None if reference is None else self.parts.step.embed_reference(reference)
+        views, utterance_B, references = self.parts.inputs.prepare(batch)
+        reference_RBD = self.parts.step.embed_references(references)
         labels_B = None if self.parts.labels_N is None else self.parts.labels_N[utterance_B]
-        loss, chosen_B = self.parts.step(views, utterance_B, reference_BD, labels_B)
+        loss, chosen_B = self.parts.step(views, utterance_B, reference_RBD, labels_B)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         method.after_backward(progress)
@@ -219,7 +197,7 @@ class Trainer:
             clip_gradients(method.parameters(), self.config.optimisation.gradient_clip)
         self.optimiser.step()
         method.after_step(progress)
-        numbers = {"loss": loss, **method.measures()}
+        numbers = {"loss": loss, **method.measures(), **self.sampler.measures()}
         self.health.begin(numbers)
         self.window.add(numbers)
         self.whole_epoch.add(numbers)
@@ -232,7 +210,7 @@ class Trainer:
     def _end_epoch(self, last_epoch: int) -> None:
         place = self.place
         self._refuse_non_finite()
-        place.epoch, place.step_in_epoch = place.epoch + 1, 0
+        place.epoch, place.step_in_epoch, place.passed = place.epoch + 1, 0, 0
         numbers = {
             **self.whole_epoch.means(),
             **self.parts.diagnostics.summary(),

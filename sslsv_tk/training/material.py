@@ -13,7 +13,7 @@ from sslsv_tk.data.features import Archive, CopiedFeatures, FeatureArchive
 from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.frontend.logmel import LogMelConfig
 from sslsv_tk.methods.base import Method
-from sslsv_tk.segments import Segment
+from sslsv_tk.segments import SegmentPlan
 from sslsv_tk.training.configuration import SystemConfig
 from sslsv_tk.training.inputs import Inputs, keep_on_device
 
@@ -50,7 +50,7 @@ class Cut:
 
     config: SystemConfig
     method: Method
-    reference: Segment | None
+    references: SegmentPlan
     device: torch.device
 
 
@@ -67,7 +67,7 @@ def _of_audio(cut: Cut, archive: AudioArchive, clips: Path) -> tuple[TrainingSeg
     augmentation = None if config.augmentation.is_off else Augmentation.load(config.augmentation, clips)
     on_device = augmentation is None or keep_on_device(augmentation, cut.device)
     segments = TrainingAudio(
-        archive, method.segments, config.training.seed, augmentation, cut.reference, read_clips=not on_device
+        archive, method.segments, config.training.seed, augmentation, cut.references, read_clips=not on_device
     )
     front_end = FrontEnd(config.frontend, method.encoder.input)
     return segments, Inputs(front_end, cut.device, augmentation, on_device)
@@ -83,6 +83,6 @@ def _of_features(cut: Cut, archive: FeatureArchive) -> tuple[TrainingSegments, I
         )
     copied = CopiedFeatures(archive, () if config.augmentation.is_off else config.augmentation.copies)
     segments = TrainingFeatures(
-        copied, method.segments, config.training.seed, config.frontend.count_frames, cut.reference
+        copied, method.segments, config.training.seed, config.frontend.count_frames, cut.references
     )
     return segments, Inputs(FrontEnd(config.frontend), cut.device, None, on_device=False)

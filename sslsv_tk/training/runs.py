@@ -22,7 +22,8 @@ from sslsv_tk.segments import REFERENCE
 from sslsv_tk.training import assembly, checkpoints, material
 from sslsv_tk.training.configuration import SystemConfig
 from sslsv_tk.training.diagnostics import PositiveDiagnostics
-from sslsv_tk.training.loop import Parts, Trainer
+from sslsv_tk.training.loop import Trainer
+from sslsv_tk.training.parts import Parts
 from sslsv_tk.training.step import TrainingStep
 from sslsv_tk.training.validation import Validation, ValidationList
 
@@ -104,6 +105,9 @@ def _claim(config: SystemConfig, options: RunOptions, first: dict[str, Any] | No
         del described["frontend"]["feats_type"], described["augmentation"]["copies"]
     if config.frontend.frames == "computed":
         del described["frontend"]["frames"]
+    for name in assembly.method_class(config).needs_clusters:
+        if not described["method"][name]:
+            del described["method"][name]
     folders = material.folders(config, options.train_set, options.augmentation)
     lists = [material.list_of(config, folder) for folder in folders]
     inputs = {f"{path.name} of {path.parent}": artifacts.fingerprint(path) for path in lists if path.exists()}
@@ -160,6 +164,8 @@ def _check_goes_on(made: SystemConfig, config: SystemConfig, base: Path) -> None
 def _taken_over(config: SystemConfig) -> dict[str, dict[str, Any]]:
     """What stage 5 goes on with: the model, its input, the optimiser's own settings, the end of schedules."""
     plain = configuration.to_dict(config)
+    for name in assembly.method_class(config).needs_clusters:  # of which stage 4 has none
+        plain["method"].pop(name, None)
     return {
         **{section: plain[section] for section in ("encoder", "method", "frontend")},
         "optimisation": {name: plain["optimisation"][name] for name in ("optimiser", "momentum", "weight_decay")},
@@ -179,8 +185,7 @@ def make_parts(config: SystemConfig, options: RunOptions, device: torch.device) 
     archive = material.open_checked(config.frontend, options.train_set)
     method = assembly.build_method(config).to(device)
     sampler = _make_sampler(config, archive, method, device)
-    reference = REFERENCE if sampler.needs_reference else None
-    cut = material.Cut(config, method, reference, device)
+    cut = material.Cut(config, method, (REFERENCE,) * sampler.reference_segments, device)
     segments, inputs = material.make(cut, archive, options.augmentation)
     speakers_N = archive.read_codes("utt2spk")
     diagnostics = PositiveDiagnostics(device, speakers_N, archive.read_codes("utt2rec"))

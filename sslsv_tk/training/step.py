@@ -1,11 +1,14 @@
-"""One training step: project, replace, observe, loss. B utterances, A anchors, S slots, P and D widths."""
+"""One training step: project, replace, observe, loss.
+
+B utterances, A anchors, S slots, R reference segments, P and D widths.
+"""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from sslsv_tk.methods.base import Method
+from sslsv_tk.methods.base import Method, evaluation_mode
 from sslsv_tk.positives.base import PositiveSampler
 
 
@@ -23,17 +26,29 @@ class TrainingStep(nn.Module):
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def forward(
-        self, views: Sequence[Tensor], utterance_B: Tensor, reference_BD: Tensor | None, labels_B: Tensor | None = None
+        self, views: Sequence[Tensor], utterance_B: Tensor, reference_RBD: Tensor | None, labels_B: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The loss, and chosen_B: the utterance whose projection served as positive (own index: kept)."""
         with self.autocast(utterance_B.device):
             anchors_ABP, positives_SBP = self.method.project(views)
-        replaced_SBP, chosen_B = self.sampler.replace(positives_SBP, utterance_B)
-        self.sampler.observe(positives_SBP.detach(), utterance_B, reference_BD)
-        loss = self.method.loss(anchors_ABP, replaced_SBP, labels_B, self.sampler.cluster_of(utterance_B))
-        return loss, chosen_B
+        replaced_SBP, chosen_B = self.sampler.replace(positives_SBP, utterance_B, reference_RBD)
+        self.sampler.observe(positives_SBP.detach(), utterance_B, reference_RBD)
+        clusters_2B = self._clusters(utterance_B, chosen_B)
+        return self.method.loss(anchors_ABP, replaced_SBP, labels_B, clusters_2B), chosen_B
 
-    def embed_reference(self, reference: Tensor) -> Tensor:
-        """Reference embeddings (B, D), unit rows, without gradient or change of statistics."""
-        with torch.no_grad(), self.autocast(reference.device):
-            return self.method.embed_reference(reference)
+    def _clusters(self, utterance_B: Tensor, chosen_B: Tensor) -> Tensor | None:
+        """Clusters (2, B) of the anchors' utterances and of those of the positives; None without clusters."""
+        own_B, positive_B = self.sampler.cluster_of(utterance_B), self.sampler.cluster_of(chosen_B)
+        return None if own_B is None or positive_B is None else torch.stack([own_B, positive_B])
+
+    def project_positives(self, views: Sequence[Tensor]) -> Tensor:
+        """The method's positives (S, B, P) in evaluation mode, without gradient."""
+        with torch.no_grad(), evaluation_mode(self.method), self.autocast(views[0].device):
+            return self.method.project(views)[1]
+
+    def embed_references(self, references: Sequence[Tensor]) -> Tensor | None:
+        """Reference embeddings (R, B, D), unit rows, without gradient or change of statistics; None of none."""
+        if not references:
+            return None
+        with torch.no_grad(), self.autocast(references[0].device):
+            return torch.stack([self.method.embed_reference(reference) for reference in references])

@@ -61,6 +61,14 @@ def test_a_cluster_without_another_member_gives_minus_one():
     ]
 
 
+def test_while_nobody_has_a_cluster_there_is_nobody_to_draw():
+    members = ClusterMembers(torch.full((3,), -1), 2, torch.zeros(3, dtype=torch.bool))
+    cluster, own = torch.tensor([0, 1, 0]), torch.arange(3)
+    assert members.draw(cluster, every_draw(3), own).tolist() == [-1] * 3
+    members.mark(own, torch.tensor([1, 0, 1]))
+    assert members.draw_marked(cluster, every_draw(3), own, torch.tensor([True, False, True])).tolist() == [-1] * 3
+
+
 def test_marks_decide_who_is_drawn_and_can_be_moved():
     members = ClusterMembers(ASSIGNMENTS, 3, MARKED)
     own = torch.tensor([3])

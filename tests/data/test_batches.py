@@ -48,11 +48,32 @@ def test_partners_travel_with_their_utterances() -> None:
     assert all(request.partner_B is None for request in EpochBatches(23, 5, 0).epoch(4))
 
 
-@pytest.mark.parametrize("first", [0, 5, 7, 22, 23])
-def test_in_order_every_utterance_comes_once(first: int) -> None:
-    requests = list(EpochBatches(23, 5, 0).in_order(-1, first))
-    assert [row for request in requests for row in request.utterance_B] == list(range(first, 23))
-    assert all(request.epoch == -1 and len(request.utterance_B) <= 5 for request in requests)
+def test_references_are_asked_for_unless_they_come_in_passes() -> None:
+    for wanted in (True, False):
+        requests = list(EpochBatches(23, 5, 0).epoch(4, with_references=wanted))
+        assert all(request.with_views and request.with_references == wanted for request in requests)
+    assert all(request.with_references for request in EpochBatches(23, 5, 0).epoch(4))
+
+
+@pytest.mark.parametrize("with_views", [True, False])
+@pytest.mark.parametrize("first", [0, 5, 10, 20, 23])
+def test_in_a_pass_everyone_comes_once_in_a_random_order(first: int, with_views: bool) -> None:
+    requests = list(EpochBatches(23, 5, 0).everyone(-1, first, with_views))
+    assert [len(request.utterance_B) for request in requests] == ([5, 5, 5, 5, 3] if first < 23 else [])[first // 5 :]
+    assert all(request.epoch == -1 and request.partner_B is None for request in requests)
+    assert all(request.with_views == with_views and request.with_references for request in requests)
+    order = [row for request in EpochBatches(23, 5, 0).everyone(-1) for row in request.utterance_B]
+    assert sorted(order) == list(range(23)) and order != list(range(23))
+    assert [row for request in requests for row in request.utterance_B] == order[first:], "it is entered at any place"
+
+
+def test_the_order_of_a_pass_is_that_of_seed_and_epoch() -> None:
+    def order(seed: int, epoch: int) -> tuple[int, ...]:
+        requests = EpochBatches(23, 5, seed).everyone(epoch)
+        return tuple(row for request in requests for row in request.utterance_B.tolist())
+
+    assert order(0, -1) == order(0, -1)
+    assert len({order(seed, epoch) for seed in range(2) for epoch in (-1, 0, 1)}) == 6
 
 
 def test_a_batch_larger_than_the_data_is_refused() -> None:

@@ -64,8 +64,7 @@ def request(*rows: int, partners: tuple[int, ...] | None = None) -> BatchRequest
 
 def tensors(batch: Batch) -> list[tuple[str, Tensor]]:
     views = {f"view {i}": view for i, view in enumerate(batch.views)}
-    if batch.reference is not None:
-        views["reference"] = batch.reference
+    views.update({f"reference {i}": view for i, view in enumerate(batch.references)})
     fields = [
         (f"{name} {f.name}", getattr(view, f.name)) for name, view in views.items() for f in dataclasses.fields(View)
     ]
@@ -89,17 +88,27 @@ def whole(archive: AudioArchive, row: int) -> NDArray[np.int16]:
 
 
 def test_a_segment_is_the_bytes_of_the_utterance_at_the_drawn_place(archive: AudioArchive) -> None:
-    batch = TrainingAudio(archive, PLAN, SEED, reference=REFERENCE)[request(11, 3, 7)]
+    batch = TrainingAudio(archive, PLAN, SEED, references=(REFERENCE, REFERENCE))[request(11, 3, 7)]
     assert batch.utterance_B.tolist() == [11, 3, 7]
-    for view, segments in enumerate([*batch.views, batch.reference]):
-        assert segments is not None
-        view, samples = (view, 800) if view < 2 else (-1, 1600)
+    assert len(batch.views) == len(batch.references) == 2
+    assert not torch.equal(batch.references[0].segment_BT, batch.references[1].segment_BT)
+    for place, segments in enumerate([*batch.views, *batch.references]):
+        view, samples = ((0, 800), (1, 800), (-1, 1600), (-2, 1600))[place]
         assert segments.segment_BT.dtype == torch.int16 and segments.segment_BT.shape == (3, samples)
         for row, found in zip((11, 3, 7), segments.segment_BT.numpy(), strict=True):
             waveform = whole(archive, row)
             start = offset(row, view, max(len(waveform) - samples, 0))
             expected = np.tile(waveform, 1 + samples // len(waveform))[start : start + samples]
             assert (found == expected).all()
+
+
+def test_a_request_may_leave_out_views_or_references(archive: AudioArchive, augmentation: Augmentation) -> None:
+    audio = TrainingAudio(archive, PLAN, SEED, augmentation, (REFERENCE, REFERENCE), read_clips=True)
+    whole = audio[request(11, 3)]
+    without_views = audio[dataclasses.replace(request(11, 3), with_views=False)]
+    without_references = audio[dataclasses.replace(request(11, 3), with_references=False)]
+    assert same(without_views, Batch(whole.utterance_B, [], whole.references))
+    assert same(without_references, Batch(whole.utterance_B, whole.views))
 
 
 def test_a_short_utterance_is_repeated(archive: AudioArchive) -> None:
@@ -120,7 +129,7 @@ def test_every_place_of_an_utterance_is_drawn(archive: AudioArchive) -> None:
 def test_an_utterance_is_treated_alike_in_every_batch(
     archive: AudioArchive, augmentation: Augmentation, read_clips: bool
 ) -> None:
-    audio = TrainingAudio(archive, PLAN, SEED, augmentation, REFERENCE, read_clips)
+    audio = TrainingAudio(archive, PLAN, SEED, augmentation, (REFERENCE,), read_clips)
     together = audio[request(*range(UTTERANCES))]
     for rows in ([4], [11, 0, 4], list(range(UTTERANCES))[::-1]):
         assert same(audio[request(*rows)], together, rows)
@@ -128,7 +137,7 @@ def test_an_utterance_is_treated_alike_in_every_batch(
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_number_of_workers_does_not_matter(archive: AudioArchive, augmentation: Augmentation, workers: int) -> None:
-    audio = TrainingAudio(archive, PLAN, SEED, augmentation, REFERENCE, read_clips=True)
+    audio = TrainingAudio(archive, PLAN, SEED, augmentation, (REFERENCE,), read_clips=True)
     requests = list(EpochBatches(UTTERANCES, 5, SEED).epoch(EPOCH))
     alone = [audio[each] for each in requests]
     found = list(loader(audio, requests, workers, pin_memory=False))
@@ -157,11 +166,10 @@ def test_views_and_epochs_differ(archive: AudioArchive, augmentation: Augmentati
 
 
 def test_the_positive_is_cut_from_the_partner(archive: AudioArchive) -> None:
-    audio = TrainingAudio(archive, PLAN, SEED, reference=REFERENCE)
+    audio = TrainingAudio(archive, PLAN, SEED, references=(REFERENCE,))
     batch, plain = audio[request(11, 10, partners=(5, 6))], audio[request(11, 10)]
     assert torch.equal(batch.views[0].segment_BT, plain.views[0].segment_BT)
-    assert batch.reference is not None and plain.reference is not None
-    assert torch.equal(batch.reference.segment_BT, plain.reference.segment_BT)
+    assert torch.equal(batch.references[0].segment_BT, plain.references[0].segment_BT)
     for row, partner, found in zip((11, 10), (5, 6), batch.views[1].segment_BT.numpy(), strict=True):
         waveform = whole(archive, partner)
         start = offset(row, 1, len(waveform) - 800)
@@ -186,9 +194,8 @@ def test_a_segment_for_both_sides_is_cut_once_without_partners_and_twice_with(ar
 
 def test_what_is_not_augmented_carries_no_draws(archive: AudioArchive, augmentation: Augmentation) -> None:
     plan = (Segment(0.05, "anchor", augmented=False), Segment(0.05, "positive"))
-    batch = TrainingAudio(archive, plan, SEED, augmentation, REFERENCE, read_clips=True)[request(1, 2)]
-    assert batch.reference is not None
-    for view in (batch.views[0], batch.reference):
+    batch = TrainingAudio(archive, plan, SEED, augmentation, (REFERENCE,), read_clips=True)[request(1, 2)]
+    for view in (batch.views[0], *batch.references):
         assert [name for name, value in vars(view).items() if value is not None] == ["segment_BT"]
     assert [name for name, value in vars(batch.views[1]).items() if value is None] == ["frames_BLF"]
 
@@ -200,12 +207,12 @@ def test_clips_read_by_the_loader_or_lying_on_the_device_give_the_same_input(
     device = torch.device("cpu")
     found = []
     for on_device in (False, True):
-        audio = TrainingAudio(archive, PLAN, SEED, augmentation, REFERENCE, read_clips=not on_device)
+        audio = TrainingAudio(archive, PLAN, SEED, augmentation, (REFERENCE,), read_clips=not on_device)
         inputs = Inputs(FrontEnd(LogMelConfig(), output), device, augmentation, on_device)
         found.append(inputs.prepare(audio[request(*range(UTTERANCES))]))
-    (views, rows, reference), (other_views, other_rows, other_reference) = found
-    assert reference is not None and other_reference is not None
-    assert torch.equal(rows, other_rows) and torch.equal(reference, other_reference)
+    (views, rows, references), (other_views, other_rows, other_references) = found
+    assert len(references) == 1 and torch.equal(references[0], other_references[0])
+    assert torch.equal(rows, other_rows)
     assert len(views) == 2 and all(torch.equal(a, b) for a, b in zip(views, other_views, strict=True))
     clean = FrontEnd(LogMelConfig(), output)(audio[request(*range(UTTERANCES))].views[0].segment_BT)
     changed = (views[0] - clean).abs().flatten(1).max(1).values > 1e-3
@@ -218,7 +225,7 @@ def test_clips_read_by_the_loader_or_lying_on_the_device_give_the_same_input(
 
 
 def test_memory_stays_flat_over_an_epoch(archive: AudioArchive, augmentation: Augmentation) -> None:
-    audio = TrainingAudio(archive, PLAN, SEED, augmentation, REFERENCE, read_clips=True)
+    audio = TrainingAudio(archive, PLAN, SEED, augmentation, (REFERENCE,), read_clips=True)
     everyone = np.arange(UTTERANCES)
     for epoch in range(3):  # opens files, fills caches
         audio[BatchRequest(epoch, everyone)]
@@ -249,6 +256,6 @@ def test_only_the_needed_bytes_are_read(archive: AudioArchive, monkeypatch: pyte
 
 
 def test_a_pinned_or_moved_batch_is_the_same(archive: AudioArchive, augmentation: Augmentation) -> None:
-    batch = TrainingAudio(archive, PLAN, SEED, augmentation, REFERENCE)[request(3, 4)]
+    batch = TrainingAudio(archive, PLAN, SEED, augmentation, (REFERENCE,))[request(3, 4)]
     assert same(batch.to(torch.device("cpu")), batch)
     assert len(TrainingAudio(archive, PLAN, SEED)) == UTTERANCES

@@ -230,8 +230,8 @@ def read_sound(folder: Path) -> None:
 def make_checkpoints(folder: Path) -> None:
     model = {"weight": torch.arange(6.0).view(2, 3), "count": torch.tensor(3)}
     saved = checkpoints.CheckpointFolder(folder)
-    saved.save({"step": 3, "filled": 0, "model": model}, {"epoch": 1, "rows": torch.zeros(4)})
-    saved.save({"step": 4, "filled": 0, "model": model}, {"epoch": 1, "rows": torch.zeros(4)})
+    saved.save({"step": 3, "passed": 0, "model": model}, {"epoch": 1, "rows": torch.zeros(4)})
+    saved.save({"step": 4, "passed": 0, "model": model}, {"epoch": 1, "rows": torch.zeros(4)})
     saved.save_epoch(1, model)
 
 

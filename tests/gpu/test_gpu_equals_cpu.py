@@ -12,6 +12,8 @@ from sslsv_tk.frontend.logmel import LogMelConfig
 from sslsv_tk.methods.simclr import SimCLR, SimCLRConfig
 from sslsv_tk.positives.base import SamplerFacts
 from sslsv_tk.positives.ssps_kmeans import SSPSKMeans, SSPSKMeansConfig
+from sslsv_tk.positives.ssps_knn import SSPSKNN, SSPSKNNConfig
+from sslsv_tk.positives.ssps_live_knn import SSPSLiveKNN, SSPSLiveKNNConfig
 from sslsv_tk.training.step import TrainingStep
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
@@ -70,14 +72,44 @@ def test_the_sampler_makes_the_same_choices() -> None:
     found = []
     for device in DEVICES:
         sampler = SSPSKMeans(
-            SSPSKMeansConfig(30, 1, queue_size=200), SamplerFacts(300, 0, torch.device(device), 16, 16)
+            SSPSKMeansConfig(clusters=30, neighbours=1, queue_size=200),
+            SamplerFacts(300, 0, torch.device(device), 16, 16),
         )
-        sampler.observe(projections.to(device), everyone.to(device), references.to(device))
+        sampler.observe(projections.to(device), everyone.to(device), references[None].to(device))
         sampler.start_epoch(0)
         found.append(sampler.replace(projections.to(device), everyone.to(device)))
     assert torch.equal(found[0][1], found[1][1].cpu())
     assert (found[0][1] != everyone).float().mean() > 0.3
     assert_alike(found[0][0], found[1][0])
+
+
+@pytest.mark.parametrize("mutual", [True, False])
+def test_whitened_nearest_neighbours_are_the_same(mutual: bool) -> None:
+    torch.manual_seed(0)
+    centres = torch.randn(1, 20, 16).repeat(1, 15, 1) + 0.2 * torch.randn(1, 300, 16)
+    references = torch.nn.functional.normalize(centres + 0.1 * torch.randn(2, 300, 16), dim=2)
+    config = SSPSLiveKNNConfig(nearest=3, mutual=mutual, reference_segments=2, whitening="within_utterance")
+    found = []
+    for device in DEVICES:
+        sampler = SSPSLiveKNN(config, SamplerFacts(300, 0, torch.device(device), 16, 16))
+        sampler.observe(None, torch.arange(300, device=device), references.to(device))
+        sampler.start_epoch(0)
+        found.append(sampler.partners())
+    assert (found[0] == found[1]).mean() > 0.98, "but for near ties"
+    assert (found[0] != np.arange(300)).mean() > 0.5
+
+
+def test_neighbours_in_a_queue_are_the_same() -> None:
+    torch.manual_seed(0)
+    references = torch.nn.functional.normalize(torch.randn(1, 300, 16), dim=2)
+    projections, everyone = torch.randn(1, 300, 16), torch.arange(300)
+    found = []
+    for device in DEVICES:
+        sampler = SSPSKNN(SSPSKNNConfig(nearest=9, queue_size=200), SamplerFacts(300, 0, torch.device(device), 16, 16))
+        sampler.observe(projections.to(device), everyone.to(device), references.to(device))
+        sampler.start_epoch(0)
+        found.append(sampler.replace(projections.to(device), everyone.to(device), references.to(device)))
+    assert (found[0][1] == found[1][1].cpu()).float().mean() > 0.98, "but for near ties"
 
 
 def test_a_training_step() -> None:
@@ -86,10 +118,13 @@ def test_a_training_step() -> None:
     for device in DEVICES:
         torch.manual_seed(0)
         method = SimCLR(FastResNet34(FastResNet34Config()), SimCLRConfig(temperature=0.5)).to(device)
-        sampler = SSPSKMeans(SSPSKMeansConfig(4, 1, queue_size=16), SamplerFacts(16, 0, torch.device(device), 512, 512))
+        sampler = SSPSKMeans(
+            SSPSKMeansConfig(clusters=4, neighbours=1, queue_size=16),
+            SamplerFacts(16, 0, torch.device(device), 512, 512),
+        )
         step = TrainingStep(method, sampler)
-        references = torch.nn.functional.normalize(torch.eye(16, 512, device=device), dim=1)
-        sampler.observe(references[None], everyone.to(device), references)
+        references = torch.nn.functional.normalize(torch.eye(16, 512, device=device), dim=1)[None]
+        sampler.observe(references, everyone.to(device), references)
         sampler.start_epoch(0)
         loss, _ = step(list(frames.to(device)), everyone.to(device), references)
         loss.backward()

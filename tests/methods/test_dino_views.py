@@ -115,7 +115,7 @@ def with_queue(method: DINO) -> tuple[TrainingStep, Tensor]:
     step = TrainingStep(method, sampler)
     with evaluation_mode(method), torch.no_grad():
         _, kept_SBP = method.project(six())
-    sampler.observe(kept_SBP, torch.arange(BATCH), step.embed_reference(views_of(LONG)[0]))
+    sampler.observe(kept_SBP, torch.arange(BATCH), step.embed_references(views_of(LONG)[:1]))
     sampler.start_epoch(0)
     return step, kept_SBP
 
@@ -125,7 +125,7 @@ def test_both_teacher_views_are_replaced_by_those_of_the_same_utterance(settings
     method = make(**settings)
     step, kept_SBP = with_queue(method)
     twin = copy.deepcopy(method)
-    loss, chosen_B = step(six(1), torch.arange(BATCH), step.embed_reference(views_of(LONG)[0]))
+    loss, chosen_B = step(six(1), torch.arange(BATCH), step.embed_references(views_of(LONG)[:1]))
     assert not (chosen_B == torch.arange(BATCH)).any()
     anchors_ABP, _ = twin.project(six(1))
     torch.testing.assert_close(loss, twin.loss(anchors_ABP, kept_SBP[:, chosen_B]))

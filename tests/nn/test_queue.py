@@ -50,6 +50,29 @@ def test_equals_a_list_for_any_batch_size_repeated_utterances_and_wraps(size, ba
         assert (change != 0).sum() == (holds != before).sum()
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    size=st.integers(1, 6),
+    batches=st.lists(st.lists(st.integers(0, UTTERANCES - 1), max_size=6), max_size=8),
+    asked=st.lists(st.tuples(st.integers(0, UTTERANCES - 1), st.booleans()), min_size=1, max_size=6),
+)
+def test_slots_of_newest_rows_and_ages_are_those_of_a_list_of_all_that_entered(size, batches, asked):
+    queue, entered = UtteranceQueue(size, UTTERANCES, (1,), CPU), []
+    for batch in batches:
+        queue.push(torch.zeros(len(batch), 1), torch.tensor(batch, dtype=torch.int64))
+        entered += batch[-size:]
+    newest = {utterance: number for number, utterance in enumerate(entered)}
+    expected = [False] * size
+    for number, utterance in list(enumerate(entered))[-size:]:
+        expected[number % size] = newest[utterance] == number
+    assert queue.newest_slots().tolist() == expected
+
+    counted = [(u, is_counted and u in newest) for u, is_counted in asked]
+    ages = [(len(entered) - newest[u]) / UTTERANCES for u, is_counted in counted if is_counted]
+    found = queue.mean_age(*map(torch.tensor, zip(*counted, strict=True)))
+    assert float(found) == pytest.approx(sum(ages) / len(ages) if ages else 0.0)
+
+
 def test_rows_that_enter_later_do_not_change_rows_that_were_looked_up():
     queue = UtteranceQueue(2, 3, (1,), CPU)
     queue.push(torch.tensor([[1.0], [2.0]]), torch.tensor([0, 1]))

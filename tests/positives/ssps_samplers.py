@@ -1,12 +1,13 @@
 """Small SSPS samplers, and projections that tell whose they are."""
 
 import copy
+import io
 
 import torch
 from torch.nn.functional import normalize
 
-from sslsv_tk.positives.base import SamplerFacts
-from sslsv_tk.positives.ssps_kmeans import SSPSKMeans, SSPSKMeansConfig
+from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
+from sslsv_tk.positives.ssps_kmeans import SSPSKMeans
 
 WIDTH, EMBEDDING = 3, 4
 
@@ -21,20 +22,37 @@ def projections(utterances: torch.Tensor, slots: int = 1) -> torch.Tensor:
     return rows[:, :, None].expand(-1, -1, WIDTH).clone()
 
 
-def references(count: int, seed: int = 0) -> torch.Tensor:
-    return normalize(torch.randn(count, EMBEDDING, generator=torch.Generator().manual_seed(seed)), dim=1)
+def references(count: int, seed: int = 0, segments: int = 1) -> torch.Tensor:
+    """(R, B, D): unit rows; the segments of an utterance differ a little."""
+    generator = torch.Generator().manual_seed(seed)
+    means = torch.randn(1, count, EMBEDDING, generator=generator)
+    return normalize(means + (segments > 1) * 0.3 * torch.randn(segments, *means.shape[1:], generator=generator), dim=2)
 
 
-def filled(utterances: int = 40, seed: int = 0, slots: int = 1, **settings) -> SSPSKMeans:
-    """A sampler that observed every utterance once, in order."""
-    sampler = SSPSKMeans(SSPSKMeansConfig(**settings), facts(utterances, seed, slots))
-    assert sampler.needs_filling
-    everyone = torch.arange(utterances)
-    sampler.observe(projections(everyone, slots), everyone, references(utterances))
-    assert not sampler.needs_filling
+def filled(
+    utterances: int = 40, seed: int = 0, slots: int = 1, kind: type[PositiveSampler] = SSPSKMeans, **settings
+) -> PositiveSampler:
+    """A sampler that was shown what it asks for of every utterance, in order."""
+    sampler = kind(kind.Config(**settings), facts(utterances, seed, slots))
+    wanted, everyone = sampler.pass_before(0), torch.arange(utterances)
+    assert wanted != "nothing"
+    rows = projections(everyone, slots) if wanted == "everything" else None
+    sampler.observe(rows, everyone, references(utterances, segments=sampler.reference_segments))
+    sampler.end_pass(0)
+    assert sampler.pass_before(0) == "nothing"
     return sampler
 
 
-def restart(sampler: SSPSKMeans) -> None:
+def read_back(sampler: PositiveSampler) -> PositiveSampler:
+    """A new sampler with the state of another, through a file as a checkpoint is."""
+    file = io.BytesIO()
+    torch.save(sampler.state_dict(), file)
+    file.seek(0)
+    other = type(sampler)(sampler.config, sampler.facts)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    return other
+
+
+def restart(sampler: PositiveSampler) -> None:
     """Let a sampler prepare its epoch again from tensors set by hand, as after reading a checkpoint."""
     sampler.load_state_dict(copy.deepcopy(sampler.state_dict()))

@@ -1,10 +1,13 @@
 """The oracle against a loop over utterances."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ssps_samplers import WIDTH, facts, projections, read_back
 
 from sslsv_tk.positives.base import SamplerFacts
 from sslsv_tk.positives.same_speaker import SameSpeaker, SameSpeakerConfig, draw_partners
@@ -15,6 +18,24 @@ RECORDINGS = np.array([0, 0, 1, 2, 2, 3, 3, 4], dtype=np.int32)
 
 def sampler(seed: int = 0, recordings: np.ndarray | None = RECORDINGS) -> SameSpeaker:
     return SameSpeaker(SameSpeakerConfig(), SamplerFacts(8, seed, speakers=SPEAKERS, recordings=recordings))
+
+
+def queued(seed: int = 0, slots: int = 1, passed: bool = True) -> SameSpeaker:
+    """An oracle whose positives come from a queue, shown everyone's projection in order."""
+    told = SamplerFacts(
+        8,
+        seed,
+        projection_dimension=WIDTH,
+        embedding_dimension=4,
+        slots=slots,
+        speakers=SPEAKERS,
+        recordings=RECORDINGS,
+    )
+    oracle = SameSpeaker(SameSpeakerConfig(source="queue"), told)
+    if passed:
+        oracle.observe(projections(torch.arange(8), slots), torch.arange(8))
+        oracle.end_pass(0)
+    return oracle
 
 
 def candidates(anchor: int, speakers: np.ndarray, recordings: np.ndarray) -> list[int]:
@@ -99,3 +120,97 @@ def test_a_state_of_another_training_set_or_of_other_positives_is_refused():
 def test_an_unlabelled_training_set_is_refused_with_a_remedy():
     with pytest.raises(ValueError, match=r"same_speaker need true speakers.*utt2spk with labels"):
         SameSpeaker(SameSpeakerConfig(), SamplerFacts(8))
+
+
+# positives out of a queue
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_queued_positives_are_constants_of_the_partner_and_others_keep_their_gradient(slots):
+    oracle, everyone = queued(slots=slots), torch.arange(8)
+    assert oracle.start_epoch(3) == {"without_partner": 3.0}
+    assert oracle.partners() is None, "the loader cuts everyone's own positive"
+    positives = (projections(everyone, slots) + 0.25).requires_grad_()
+    replaced, chosen = oracle.replace(positives, everyone)
+    assert all(chosen[u] in candidates(u, SPEAKERS, RECORDINGS) for u in range(5))
+    assert chosen[5:].tolist() == [5, 6, 7]
+    assert torch.equal(replaced[:, :5], projections(chosen[:5], slots))
+    assert torch.equal(replaced[:, 5:], positives[:, 5:])
+    replaced.sum().backward()
+    assert positives.grad[:, :5].abs().sum() == 0 and (positives.grad[:, 5:] == 1).all()
+
+
+def test_both_sources_choose_the_same_partners():
+    audio, queue = sampler(seed=4), queued(seed=4)
+    for epoch in range(4):
+        assert audio.start_epoch(epoch) == queue.start_epoch(epoch)
+        _, chosen = queue.replace(projections(torch.arange(8)), torch.arange(8))
+        assert chosen.tolist() == audio.partners().tolist()
+
+
+def test_only_partners_that_are_queued_replace():
+    oracle = queued(passed=False)
+    inside = torch.tensor([0, 1, 2])
+    oracle.observe(projections(inside), inside)
+    for epoch in range(20):
+        oracle.start_epoch(epoch)
+        replaced, chosen = oracle.replace(projections(torch.arange(8)) + 0.25, torch.arange(8))
+        is_replaced = chosen != torch.arange(8)
+        partner = queued()
+        partner.start_epoch(epoch)
+        wanted = partner.replace(projections(torch.arange(8)), torch.arange(8))[1]
+        assert torch.equal(is_replaced, (wanted != torch.arange(8)) & (wanted < 3))
+        assert torch.equal(chosen[is_replaced], wanted[is_replaced])
+        assert torch.equal(replaced[0, :, 0], torch.where(is_replaced, chosen.float(), torch.arange(8) + 0.25))
+
+
+def test_the_newest_projection_is_taken_and_its_age_told():
+    oracle = queued()
+    oracle.start_epoch(0)
+    newer = torch.tensor([3, 4])
+    oracle.observe(projections(newer) + 0.5, newer)  # 10 rows entered: 8 and 9 are those of 3 and 4
+    anchors = torch.tensor([0, 1, 5])
+    replaced, chosen = oracle.replace(projections(anchors), anchors)
+    expected = [float(u) + 0.5 * (u in (3, 4)) for u in chosen.tolist()]
+    assert replaced[0, :, 0].tolist() == expected
+    ages = [(10 - (u + 5 if u in (3, 4) else u)) / 8 for u in chosen[:2].tolist()]
+    assert float(oracle.measures()["queue_age"]) == pytest.approx(np.mean(ages))
+    assert sampler().measures() == {}
+
+
+def test_a_queue_is_filled_by_one_pass_even_where_it_was_interrupted():
+    oracle, everyone = queued(passed=False), torch.arange(8)
+    assert oracle.pass_before(0) == "everything"
+    for part in everyone.split(3):
+        oracle.observe(projections(part), part)
+        oracle = read_back(oracle)
+        assert oracle.pass_before(0) == "everything"
+    oracle.end_pass(0)
+    assert oracle.pass_before(0) == read_back(oracle).pass_before(0) == "nothing"
+
+
+def test_an_oracle_with_a_queue_read_back_in_the_middle_of_an_epoch_goes_on_identically():
+    oracle = queued()
+    oracle.start_epoch(2)
+    first, second = torch.arange(8).split(4)
+    oracle.observe(projections(first) + 0.5, first)
+    other = read_back(oracle)
+    mine, theirs = oracle.replace(projections(second), second), other.replace(projections(second), second)
+    assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+    assert mine[1][0] != second[0] and oracle.measures() == other.measures()
+    for one in (oracle, other):
+        one.observe(projections(second), second)
+    assert oracle.start_epoch(3) == other.start_epoch(3)
+    assert torch.equal(oracle.state_dict()["queue.rows"], other.state_dict()["queue.rows"])
+
+
+def test_a_queue_needs_positives_and_a_state_of_the_same_source():
+    labels = {"speakers": np.zeros(5, dtype=np.int32)}
+    with pytest.raises(ValueError, match=r"same_speaker .*method that has positives.*slots 0"):
+        SameSpeaker(SameSpeakerConfig(source="queue"), dataclasses.replace(facts(5, slots=0), **labels))
+    SameSpeaker(SameSpeakerConfig(), dataclasses.replace(facts(5, slots=0), **labels))
+    for one, other in ((sampler(), queued()), (queued(), sampler())):
+        with pytest.raises(ValueError, match="state of the positives same_speaker"):
+            one.load_state_dict(other.state_dict())
+    with pytest.raises(ValueError, match="another training set, queue size or width"):
+        queued().load_state_dict(queued(slots=2).state_dict())

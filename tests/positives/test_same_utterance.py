@@ -8,6 +8,8 @@ from sslsv_tk import config, registry
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
 from sslsv_tk.positives.same_utterance import SameUtterance, SameUtteranceConfig
 
+SAMPLERS = ("same_utterance", "same_speaker", "ssps_kmeans", "ssps_live", "ssps_knn", "ssps_live_knn")
+
 
 def test_every_utterance_keeps_its_own_positive_with_its_gradient():
     sampler = SameUtterance(SameUtteranceConfig(), SamplerFacts(10))
@@ -18,7 +20,9 @@ def test_every_utterance_keeps_its_own_positive_with_its_gradient():
     assert sampler.partners() is None
     assert sampler.cluster_of(utterances) is None
     assert sampler.start_epoch(0) == {}
-    assert not (sampler.needs_filling or sampler.needs_reference or sampler.needs_labels)
+    assert {sampler.pass_before(epoch) for epoch in range(3)} == {"nothing"}
+    assert sampler.reference_segments == 0 and not sampler.needs_labels
+    assert sampler.measures() == {}
 
 
 def test_it_refuses_a_state_of_other_positives():
@@ -30,19 +34,19 @@ def test_it_refuses_a_state_of_other_positives():
 
 def test_every_file_of_the_folder_is_a_sampler_with_settings_of_its_own():
     names = registry.names("sslsv_tk.positives")
-    assert {"same_utterance", "same_speaker", "ssps_kmeans"} <= set(names)
+    assert set(SAMPLERS) == set(names)
     for name in names:
         sampler = registry.find("sslsv_tk.positives", name, PositiveSampler)
         assert config.build(sampler.Config, {}) == sampler.Config()
 
 
-@pytest.mark.parametrize("name", ["same_utterance", "same_speaker", "ssps_kmeans"])
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_the_recipe_names_each_sampler_with_settings_it_knows(name, request):
     file = request.config.rootpath / "egs" / "voxceleb" / "conf" / "positives" / f"{name}.yaml"
     settings = dict(config.read(file)["positives"])
     assert settings.pop("name") == name
     found = config.build(registry.find("sslsv_tk.positives", name, PositiveSampler).Config, settings)
-    if name == "ssps_kmeans":
+    if name in ("ssps_kmeans", "ssps_live"):
         assert (found.clusters_of(1_092_009), found.neighbours) == (25_000, 1)
 
 

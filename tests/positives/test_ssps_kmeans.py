@@ -182,7 +182,6 @@ def test_utterances_never_seen_keep_their_own_and_are_never_chosen_until_the_nex
     sampler = SSPSKMeans(SSPSKMeansConfig(clusters=3, neighbours=1, queue_size=20), facts(20))
     seen = torch.arange(0, 20, 2)
     sampler.observe(projections(seen), seen, references(10))
-    assert sampler.needs_filling
     assert sampler.start_epoch(0)["seen_share"] == 0.5
     everyone = torch.arange(20)
     unseen = everyone[1::2]
@@ -222,13 +221,13 @@ def test_permuted_choices_replace_as_many_with_no_regard_to_clusters():
     for permuted in (False, True):
         settings = SSPSKMeansConfig(clusters=3, neighbours=0, queue_size=60, permuted=permuted)
         sampler = SSPSKMeans(settings, facts(60))
-        tight = normalize(torch.eye(3, EMBEDDING)[groups] + 0.01 * references(60), dim=1)
+        tight = normalize(torch.eye(3, EMBEDDING)[groups] + 0.01 * references(60), dim=2)
         sampler.observe(projections(utterances), utterances, tight)
         sampler.start_epoch(0)
         sampler.references.assignments_N[:] = groups.int()
         same = []
         for epoch in range(20):
-            sampler.references.epoch = epoch
+            sampler.epoch = epoch
             sampler._prepare()
             _, chosen = sampler.replace(projections(utterances), utterances)
             same.append((groups[chosen] == groups).float())
@@ -242,12 +241,14 @@ def test_permuted_choices_replace_as_many_with_no_regard_to_clusters():
 def test_start_epoch_tells_what_the_clusters_are_like():
     sampler = SSPSKMeans(SSPSKMeansConfig(clusters=4, neighbours=1), facts(10))
     everyone = torch.arange(10)
-    sampler.observe(projections(everyone), everyone, references(1).repeat(10, 1))
+    sampler.observe(projections(everyone), everyone, references(1).repeat(1, 10, 1))
     numbers = sampler.start_epoch(0)
     assert numbers == {
         "kmeans_objective": pytest.approx(1.0),
         "empty_clusters": 3.0,
         "largest_cluster": 10.0,
+        "median_cluster": 10.0,
+        "alone_share": 0.0,
         "seen_share": 1.0,
     }
     _, chosen = sampler.replace(projections(everyone), everyone)
@@ -261,7 +262,7 @@ def test_clusters_are_those_of_k_means_over_the_references_in_either_precision()
         for seed in range(20):  # until the three initial rows lie in three groups
             sampler = SSPSKMeans(settings, facts(30, seed))
             everyone = torch.arange(30)
-            tight = normalize(torch.eye(3, EMBEDDING)[groups] + 0.01 * references(30), dim=1)
+            tight = normalize(torch.eye(3, EMBEDDING)[groups] + 0.01 * references(30), dim=2)
             sampler.observe(projections(everyone), everyone, tight)
             if sampler.start_epoch(0)["largest_cluster"] == 10:
                 break

@@ -1,27 +1,20 @@
 """Live pseudo-positives: partners against a loop over the members, and what a restart keeps."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
-from ssps_samplers import facts, projections, references
+from ssps_samplers import facts, filled, projections, read_back, references
 
 from sslsv_tk.positives.ssps_live import SSPSLive, SSPSLiveConfig
 
 
-def filled(utterances: int = 40, seed: int = 0, **settings) -> SSPSLive:
-    sampler = SSPSLive(SSPSLiveConfig(**settings), facts(utterances, seed))
-    assert sampler.needs_filling
-    everyone = torch.arange(utterances)
-    sampler.observe(projections(everyone), everyone, references(utterances))
-    assert not sampler.needs_filling
-    return sampler
+def live(**settings) -> SSPSLive:
+    return filled(kind=SSPSLive, **settings)
 
 
 @pytest.mark.parametrize("neighbours", [0, 1, 3])
 def test_partners_are_other_members_of_the_allowed_clusters_and_all_of_them_in_time(neighbours):
-    sampler = filled(clusters=6, neighbours=neighbours)
+    sampler = live(clusters=6, neighbours=neighbours)
     missed, met = 0, {}
     for epoch in range(80):
         sampler.start_epoch(epoch)
@@ -43,13 +36,19 @@ def test_partners_are_other_members_of_the_allowed_clusters_and_all_of_them_in_t
 
 
 def test_positives_stay_as_the_loader_cut_them_and_name_their_owner():
-    sampler = filled(clusters=5)
+    sampler = live(clusters=5)
     sampler.start_epoch(0)
     batch = torch.tensor([3, 31, 8])
     positives = projections(batch).requires_grad_()
     replaced, chosen = sampler.replace(positives, batch)
     assert replaced is positives
     assert chosen.tolist() == sampler.partners()[[3, 31, 8]].tolist()
+
+
+def test_no_projections_are_kept_and_only_references_are_asked_for():
+    sampler = SSPSLive(SSPSLiveConfig(clusters=3), facts(20))
+    assert sampler.pass_before(0) == "references"
+    assert not any("queue" in name for name in sampler.state_dict())
 
 
 def test_utterances_never_seen_keep_themselves_and_are_no_partners():
@@ -66,7 +65,7 @@ def test_utterances_never_seen_keep_themselves_and_are_no_partners():
 def test_permuted_partners_have_no_regard_to_clusters():
     groups = torch.arange(60) % 3
     everyone = torch.arange(60)
-    tight = torch.nn.functional.normalize(torch.eye(3, 4)[groups] + 0.01 * references(60), dim=1)
+    tight = torch.nn.functional.normalize(torch.eye(3, 4)[groups] + 0.01 * references(60), dim=2)
     shares = {}
     for permuted in (False, True):
         sampler = SSPSLive(SSPSLiveConfig(clusters=3, neighbours=0, permuted=permuted), facts(60))
@@ -75,7 +74,7 @@ def test_permuted_partners_have_no_regard_to_clusters():
         sampler.references.assignments_N[:] = groups.int()
         same = []
         for epoch in range(20):
-            sampler.references.epoch = epoch
+            sampler.epoch = epoch
             sampler._prepare()
             same.append(float((groups[sampler.partners()] == groups).float().mean()))
         shares[permuted] = np.mean(same)
@@ -83,27 +82,30 @@ def test_permuted_partners_have_no_regard_to_clusters():
     assert 0.25 < shares[True] < 0.42
 
 
-@pytest.mark.parametrize("settings", [{}, {"permuted": True, "neighbours": 2}, {"neighbours": 0}])
+WHITENED = {"reference_segments": 2, "whitening": "within_utterance"}
+
+
+@pytest.mark.parametrize("settings", [{}, {"permuted": True, "neighbours": 2}, {"neighbours": 0}, WHITENED])
 def test_a_sampler_read_back_in_the_middle_of_an_epoch_goes_on_identically(settings):
-    sampler = filled(clusters=5, **settings)
+    sampler = live(clusters=5, **settings)
     sampler.start_epoch(2)
     first, second = torch.arange(40).split(17)[0], torch.arange(17, 40)
-    sampler.observe(projections(first), first, references(17, seed=3))
-    other = SSPSLive(sampler.config, facts(40))
-    other.load_state_dict(copy.deepcopy(sampler.state_dict()))
-    assert not other.needs_filling
+    segments = sampler.reference_segments
+    sampler.observe(projections(first), first, references(17, 3, segments))
+    other = read_back(sampler)
+    assert other.pass_before(2) == "nothing"
     assert other.partners().tolist() == sampler.partners().tolist()
     for one in (sampler, other):
-        one.observe(projections(second), second, references(23, seed=4))
+        one.observe(projections(second), second, references(23, 4, segments))
     assert sampler.start_epoch(3) == other.start_epoch(3)
     assert other.partners().tolist() == sampler.partners().tolist()
 
 
 def test_steps_out_of_order_wrong_states_and_methods_without_positives_are_refused():
-    sampler = filled(clusters=5)
-    with pytest.raises(ValueError, match="ssps_live have no clusters yet"):
+    sampler = live(clusters=5)
+    with pytest.raises(ValueError, match="ssps_live have drawn nothing yet"):
         sampler.replace(projections(torch.arange(4)), torch.arange(4))
-    with pytest.raises(ValueError, match="ssps_live need the embedding of a reference segment"):
+    with pytest.raises(ValueError, match="ssps_live need the embeddings of reference segments"):
         sampler.observe(projections(torch.arange(4)), torch.arange(4))
     with pytest.raises(ValueError, match=r"state of the positives ssps_live.*found none"):
         sampler.load_state_dict({})

@@ -10,8 +10,8 @@ from sslsv_tk.training import checkpoints
 from sslsv_tk.training.checkpoints import CheckpointFolder, DamagedCheckpoint
 
 
-def save(folder: CheckpointFolder, step: int, filled: int = 0) -> None:
-    folder.save({"step": step, "filled": filled, "value": torch.full((3,), float(step))}, {"queue": torch.arange(step)})
+def save(folder: CheckpointFolder, step: int, passed: int = 0) -> None:
+    folder.save({"step": step, "passed": passed, "value": torch.full((3,), float(step))}, {"queue": torch.arange(step)})
 
 
 def names(folder: CheckpointFolder) -> list[str]:
@@ -30,16 +30,16 @@ def test_two_generations_are_kept_with_their_sampler_files(tmp_path):
 
 
 def test_the_same_step_may_be_saved_twice(tmp_path):
-    """While the queues are filled the step stands still; the end of the filling may save what was just saved."""
+    """In a pass over the training set the step stands still; its end may save what was just saved."""
     folder = CheckpointFolder(tmp_path)
-    save(folder, 0, filled=4)
-    save(folder, 0, filled=8)
-    save(folder, 0, filled=8)
+    save(folder, 0, passed=4)
+    save(folder, 0, passed=8)
+    save(folder, 0, passed=8)
     state, _ = CheckpointFolder(tmp_path).load()
-    assert state["filled"] == 8
+    assert state["passed"] == 8
     os.truncate(folder.folder / "latest.pt", 10)
     state, _ = CheckpointFolder(tmp_path).load()
-    assert state["filled"] == 8
+    assert state["passed"] == 8
 
 
 @pytest.mark.parametrize("keep", [0, 1, 100, -1], ids=["empty", "one byte", "cut", "last byte missing"])

@@ -10,7 +10,14 @@ from train_options import options
 from sslsv_tk.bin import train
 
 WITH_POSITIVES = sorted(SMALL_METHODS.keys() - {"supervised"})
-COVERED = {"ssps_kmeans": 0.5, "ssps_live": 0.5, "same_speaker": 1.0}  # at least so many positives are others
+COVERED = {  # at least so many positives are others
+    "ssps_kmeans": 0.5,
+    "ssps_live": 0.5,
+    "ssps_knn": 1.0,
+    "ssps_live_knn": 0.5,
+    "same_speaker": 1.0,
+    "same_speaker_queue": 0.9,  # the oldest rows of a pass leave before their utterances are trained on again
+}
 
 
 def settings(method: str) -> list[str]:

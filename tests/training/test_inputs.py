@@ -15,15 +15,14 @@ from sslsv_tk.training.inputs import Inputs, keep_on_device, pool
 
 CPU = torch.device("cpu")
 PLAN = (Segment(0.4, "anchor"), Segment(0.3, "positive", augmented=False))
+REFERENCES = (Segment(0.5, "reference", False),) * 2
 KINDS = ("none", "reverb", "noise", "both")
 
 
 def made(folder, kinds, read_clips, output="logmel"):
     """The inputs of one batch, with the clips on the device or read with the segments."""
     augmentation = None if kinds is None else Augmentation.load(AugmentationConfig(kinds), folder)
-    audio = TrainingAudio(
-        AudioArchive(folder / "train"), PLAN, 3, augmentation, Segment(0.5, "reference", False), read_clips
-    )
+    audio = TrainingAudio(AudioArchive(folder / "train"), PLAN, 3, augmentation, REFERENCES, read_clips)
     inputs = Inputs(FrontEnd(LogMelConfig(), output), CPU, augmentation, on_device=not read_clips)
     return inputs.prepare(audio[BatchRequest(2, np.arange(COUNT))])
 
@@ -31,7 +30,7 @@ def made(folder, kinds, read_clips, output="logmel"):
 @pytest.mark.parametrize("kinds", [KINDS, ("reverb",), ("noise",), ("both",)])
 def test_clips_on_the_device_and_clips_read_by_the_loader_give_the_same_batch(inputs, kinds):
     on_device, read = made(inputs, kinds, False), made(inputs, kinds, True)
-    for one, other in zip([*on_device[0], on_device[2]], [*read[0], read[2]], strict=True):
+    for one, other in zip([*on_device[0], *on_device[2]], [*read[0], *read[2]], strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
     assert torch.equal(on_device[1], torch.arange(COUNT)) and torch.equal(read[1], on_device[1])
 
@@ -40,8 +39,19 @@ def test_what_is_not_augmented_is_the_plain_segment(inputs):
     plain, augmented = made(inputs, None, False, "waveform"), made(inputs, ("both",), False, "waveform")
     assert not torch.isclose(plain[0][0], augmented[0][0]).all(1).any(), "every anchor is augmented"
     torch.testing.assert_close(plain[0][1], augmented[0][1], rtol=0, atol=0)
-    torch.testing.assert_close(plain[2], augmented[2], rtol=0, atol=0)
-    assert [view.shape for view in plain[0]] == [(COUNT, 6400), (COUNT, 4800)] and plain[2].shape == (COUNT, 8000)
+    for one, other in zip(plain[2], augmented[2], strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    assert [view.shape for view in plain[0]] == [(COUNT, 6400), (COUNT, 4800)]
+    assert [reference.shape for reference in plain[2]] == [(COUNT, 8000)] * 2
+
+
+def test_a_pass_over_references_alone_has_no_views(inputs):
+    audio = TrainingAudio(AudioArchive(inputs / "train"), PLAN, 3, references=REFERENCES)
+    made_by = Inputs(FrontEnd(LogMelConfig()), CPU, None, on_device=False)
+    views, _, references = made_by.prepare(audio[BatchRequest(2, np.arange(COUNT), with_views=False)])
+    assert views == [] and len(references) == 2
+    views, _, references = made_by.prepare(audio[BatchRequest(2, np.arange(COUNT), with_references=False)])
+    assert len(views) == 2 and references == []
 
 
 def test_a_mixture_of_kinds_leaves_some_segments_plain(inputs):

@@ -37,14 +37,18 @@ def test_the_lines_of_a_run_are_complete(place, stage4):
     ]
     for line in of_kind(system, "step"):
         expected = ["step", "kind", "epoch", "loss", "positive_cosine", "negative_cosine"]
-        expected += ["embedding_deviation", "effective_rank", "learning_rate", "data_seconds", "device_seconds"]
+        expected += ["embedding_deviation", "effective_rank", "queue_age", "learning_rate"]
+        expected += ["data_seconds", "device_seconds"]
         assert list(line) == expected and all(math.isfinite(line[name]) for name in expected if name != "kind")
     for line in of_kind(system, "epoch"):
         assert {"loss", "coverage", "speaker_accuracy", "recording_accuracy", "learning_rate", "seconds"} < line.keys()
+        assert 0 < line["queue_age"] <= 1.1, "rows older than a pass of 18 left the queue of 13, or nearly so"
         assert 0 < line["coverage"] <= 1 and 0 <= line["speaker_accuracy"] <= 1
     for line in of_kind(system, "positives"):
         assert {"kmeans_objective", "largest_cluster", "nmi_speaker", "nmi_recording", "seen_share"} < line.keys()
+        assert {"median_cluster", "alone_share", "empty_clusters"} < line.keys()
         assert line["seen_share"] == 1 and SSPS["clusters"] <= line["largest_cluster"] <= 18
+    assert ["clusters_agreement" in line for line in of_kind(system, "positives")] == [False, True]
     rates = [line["learning_rate"] for line in of_kind(system, "epoch")]
     assert rates == pytest.approx([0.003 * 0.95**3, 0.003 * 0.95**4])
 
@@ -77,6 +81,26 @@ def test_workers_that_read_audio_change_no_number(place, stage4, assert_same):
     train.main(place.options("x", "training.loader_workers=2"))
     found, expected = (checkpoints.read(s / "checkpoints" / "latest.pt") for s in (place.systems / "x", stage4))
     assert_same(found["model"], expected["model"])
+
+
+@pytest.mark.parametrize("positives", ["ssps_kmeans", "ssps_knn", "ssps_live_knn", "same_speaker_queue"])
+def test_a_sampler_s_file_is_never_overwritten_by_another_state(place, stage4, monkeypatch, positives):
+    """Else a kill in between would leave a checkpoint that names a file of another checksum."""
+    saved = []
+    save = checkpoints.CheckpointFolder.save
+
+    def watched(folder, state, sampler_state):
+        save(folder, state, sampler_state)
+        written = checkpoints.read(folder.folder / "latest.pt")
+        saved.append((written["sampler"]["file"], state["epoch"], state["step_in_epoch"], state["passed"]))
+
+    monkeypatch.setattr(checkpoints.CheckpointFolder, "save", watched)
+    train.main(place.options("x", positives=positives, base=stage4))
+    assert len({name for name, *_ in saved}) == len(saved)
+    passes = [passed for _, epoch, step, passed in saved if (epoch, step) == (3, 0)]
+    assert passes == [5, 10, 15, 18], "one checkpoint for each batch of a pass"
+    later = [passed for _, epoch, step, passed in saved if (epoch, step) == (4, 0)]
+    assert later == ([0, 5, 10, 15, 18] if positives == "ssps_live_knn" else [0])
 
 
 def poison(monkeypatch, step, value):

@@ -46,7 +46,7 @@ def copied(root) -> CopiedFeatures:
 
 
 def training_set(copied: CopiedFeatures, plan=PLAN) -> TrainingFeatures:
-    return TrainingFeatures(copied, plan, SEED, LogMelConfig().count_frames, REFERENCE)
+    return TrainingFeatures(copied, plan, SEED, LogMelConfig().count_frames, (REFERENCE, REFERENCE))
 
 
 def request(rows=EVERYONE, partners=None) -> BatchRequest:
@@ -80,9 +80,9 @@ def test_augmented_views_come_from_different_copies_and_others_from_the_clean_se
         for number, copy in enumerate((order[0], "clean", order[1])):
             found = batch.views[number].frames_BLF[row].numpy()
             np.testing.assert_array_equal(found, expected_cut(root, copy, row, row, number, len(found)))
-        np.testing.assert_array_equal(
-            batch.reference.frames_BLF[row].numpy(), expected_cut(root, "clean", row, row, -1, 51)
-        )
+        for number, reference in zip((-1, -2), batch.references, strict=True):
+            expected = expected_cut(root, "clean", row, row, number, 51)
+            np.testing.assert_array_equal(reference.frames_BLF[row].numpy(), expected)
 
 
 def test_the_positive_is_cut_from_the_partner(root, copied):
@@ -101,16 +101,16 @@ def test_segments_start_and_last_as_those_of_audio(root, copied):
     audio = TrainingAudio(AudioArchive(root / "raw" / "train"), PLAN, SEED)
     inputs = Inputs(FrontEnd(LogMelConfig()), CPU, None, on_device=False)
     of_audio, _, _ = inputs.prepare(audio[request()])
-    of_features, rows, reference = inputs.prepare(training_set(copied)[request()])
+    of_features, rows, references = inputs.prepare(training_set(copied)[request()])
     assert [view.shape for view in of_audio] == [view.shape for view in of_features]
-    assert rows.tolist() == EVERYONE.tolist() and reference.shape == (COUNT, 40, 51)
+    assert rows.tolist() == EVERYONE.tolist() and [r.shape for r in references] == [(COUNT, 40, 51)] * 2
     assert LogMelConfig().count_frames(Segment(2.0, "anchor").samples) == 201
 
 
 def test_frames_are_normalised_after_the_cut(copied):
     batch = training_set(copied)[request()]
-    views, _, reference = Inputs(FrontEnd(LogMelConfig()), CPU, None, on_device=False).prepare(batch)
-    for found, cut in zip([*views, reference], [*batch.views, batch.reference], strict=True):
+    views, _, references = Inputs(FrontEnd(LogMelConfig()), CPU, None, on_device=False).prepare(batch)
+    for found, cut in zip([*views, *references], [*batch.views, *batch.references], strict=True):
         frames = cut.frames_BLF.numpy().transpose(0, 2, 1)
         deviation = np.sqrt(frames.var(2, keepdims=True) + 1e-5)
         np.testing.assert_allclose(found.numpy(), (frames - frames.mean(2, keepdims=True)) / deviation, atol=1e-4)
@@ -130,7 +130,7 @@ def test_the_number_of_workers_and_the_company_do_not_matter(copied, workers):
     requests = list(EpochBatches(COUNT, 5, SEED).epoch(EPOCH))
     together = segments[request()]
     for wanted, batch in zip(requests, loader(segments, requests, workers, pin_memory=False), strict=True):
-        pairs = zip([*batch.views, batch.reference], [*together.views, together.reference], strict=True)
+        pairs = zip([*batch.views, *batch.references], [*together.views, *together.references], strict=True)
         assert all(torch.equal(found.frames_BLF, every.frames_BLF[wanted.utterance_B]) for found, every in pairs)
 
 
@@ -159,7 +159,7 @@ def words(root, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("positives", ["ssps_kmeans", "ssps_live", "same_speaker"])
+@pytest.mark.parametrize("positives", ["ssps_kmeans", "ssps_live_knn", "same_speaker"])
 def test_both_stages_killed_at_random(words, tmp_path, outcome, assert_same, positives):
     chance = random.Random(positives)
     assert gated_run.train(words("ssl")) == 0
@@ -230,6 +230,6 @@ def test_an_encoder_of_waveforms_is_refused(root):
     system = config.load(SystemConfig, root / "system.yaml", overrides=[FBANK])
     method = assembly.build_method(system)
     method.encoder.input = "waveform"
-    cut = material.Cut(system, method, None, CPU)
+    cut = material.Cut(system, method, (), CPU)
     with pytest.raises(ValueError, match=r"fast_resnet34 eats waveforms, and frontend.feats_type fbank gives log-mel"):
         material.make(cut, FeatureArchive(root / "fbank" / "train"), root)

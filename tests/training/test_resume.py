@@ -7,12 +7,14 @@ import shutil
 
 import gated_run
 import pytest
+import small_corpus
 from small_methods import SMALL_METHODS, small_optimisation
 from train_options import options
 
 from sslsv_tk import registry
+from sslsv_tk.training import checkpoints
 
-POSITIVES = ("ssps_kmeans", "ssps_live", "same_speaker", "same_utterance")
+POSITIVES = tuple(small_corpus.POSITIVES)
 
 
 def train_with_kills(words, chance, kills, most_events):
@@ -86,7 +88,7 @@ def whole_ssps(inputs, stage4, outcome, tmp_path_factory):
     return outcome(system)
 
 
-@pytest.mark.parametrize("events", [2, 5, 8, 11, 14])
+@pytest.mark.parametrize("events", [2, 5, 8, 11, 15, 18])
 def test_killed_while_the_queues_are_filled(place, stage4, outcome, assert_same, whole_ssps, events):
     """Four batches fill the queues; each is read and its checkpoint written: 3 to 5 events."""
     words = place.options("killed", positives="ssps_kmeans", base=stage4)
@@ -97,10 +99,33 @@ def test_killed_while_the_queues_are_filled(place, stage4, outcome, assert_same,
     assert_same(outcome(place.systems / "killed"), whole_ssps)
 
 
+@pytest.fixture(scope="module")
+def whole_in_passes(inputs, stage4, outcome, tmp_path_factory):
+    """What an undisturbed stage 5 leaves whose references come from a pass before every epoch."""
+    system = tmp_path_factory.mktemp("exp") / "whole"
+    assert gated_run.train(options(inputs, system, positives="ssps_live_knn", base=stage4)) == 0
+    return outcome(system)
+
+
+@pytest.mark.parametrize("events, passed", [(50, 5), (57, 10), (61, 15)])
+def test_killed_in_the_pass_before_the_second_epoch(
+    place, stage4, outcome, assert_same, whole_in_passes, events, passed
+):
+    """References of two segments and the covariance of their differences are of the part of the pass that was saved."""
+    words = place.options("killed", positives="ssps_live_knn", base=stage4)
+    assert gated_run.train_until(words, events, random.Random(events)) is not None
+    state = checkpoints.read(place.systems / "killed" / "checkpoints" / "latest.pt")
+    assert (state["epoch"], state["step_in_epoch"], state["passed"]) == (4, 0, passed)
+    assert gated_run.train(words) == 0
+    said = (place.systems / "killed" / "train.log").read_text()
+    assert f"references of one encoder: {18 - passed} of 18 utterances to go" in said
+    assert_same(outcome(place.systems / "killed"), whole_in_passes)
+
+
 def test_a_latest_checkpoint_cut_short(place, stage4, outcome, assert_same, whole_ssps):
     """The run goes on from the checkpoint before, says so, and ends with the same model."""
     words = place.options("cut", positives="ssps_kmeans", base=stage4)
-    assert gated_run.train_until(words, 34, random.Random("cut")) is not None
+    assert gated_run.train_until(words, 30, random.Random("cut")) is not None
     latest = place.systems / "cut" / "checkpoints" / "latest.pt"
     os.truncate(latest, latest.stat().st_size // 2)
     assert gated_run.train(words) == 0

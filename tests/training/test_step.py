@@ -27,18 +27,18 @@ class RecordingSimCLR(SimCLR):
         calls.append(("project", len(views)))
         return super().project(views)
 
-    def loss(self, anchors_ABP, positives_SBP, labels_B=None, cluster_B=None):
-        calls.append(("loss", positives_SBP, cluster_B))
-        return super().loss(anchors_ABP, positives_SBP, labels_B, cluster_B)
+    def loss(self, anchors_ABP, positives_SBP, labels_B=None, clusters_2B=None):
+        calls.append(("loss", positives_SBP, clusters_2B))
+        return super().loss(anchors_ABP, positives_SBP, labels_B, clusters_2B)
 
 
 class Swap(PositiveSampler):
     """Replaces the positive of even utterances by a constant row of ones."""
 
-    needs_reference = True
+    reference_segments = 2
 
-    def replace(self, positives_SBP, utterance_B):
-        calls.append(("replace", positives_SBP))
+    def replace(self, positives_SBP, utterance_B, reference_RBD=None):
+        calls.append(("replace", positives_SBP, reference_RBD))
         even_B = utterance_B % 2 == 0
         ones = torch.ones_like(positives_SBP)
         return torch.where(even_B[None, :, None], ones, positives_SBP), torch.where(even_B, 99, utterance_B)
@@ -46,8 +46,8 @@ class Swap(PositiveSampler):
     def cluster_of(self, utterance_B):
         return utterance_B + 1000
 
-    def observe(self, positives_SBP, utterance_B, reference_BD=None):
-        calls.append(("observe", positives_SBP, utterance_B, reference_BD))
+    def observe(self, positives_SBP, utterance_B, reference_RBD=None):
+        calls.append(("observe", positives_SBP, utterance_B, reference_RBD))
 
 
 def make():
@@ -61,15 +61,15 @@ def make():
 
 def test_the_order_is_project_replace_observe_loss():
     step, views, utterance_B = make()
-    reference_BD = torch.randn(4, 3)
-    _, chosen_B = step(views, utterance_B, reference_BD)
+    reference_RBD = torch.randn(2, 4, 3)
+    _, chosen_B = step(views, utterance_B, reference_RBD)
     assert [name for name, *_ in calls] == ["project", "replace", "observe", "loss"]
     assert chosen_B.tolist() == [99, 5, 99, 7]
-    (_, original), (_, observed, owners, references), (_, used, clusters) = calls[1:]
+    (_, original, given), (_, observed, owners, references), (_, used, clusters) = calls[1:]
     torch.testing.assert_close(observed, original, rtol=0, atol=0)
     assert not observed.requires_grad, "the sampler keeps constants"
-    assert owners is utterance_B and references is reference_BD
-    assert clusters.tolist() == [1002, 1005, 1008, 1007]
+    assert owners is utterance_B and references is given is reference_RBD
+    assert clusters.tolist() == [[1002, 1005, 1008, 1007], [1099, 1005, 1099, 1007]], "of anchors, of positives"
     assert (used[0, [0, 2]] == 1).all() and torch.equal(used[0, [1, 3]], original[0, [1, 3]])
 
 
@@ -87,14 +87,32 @@ def test_reference_embeddings_are_unit_rows_and_change_no_statistics():
     step, views, _ = make()
     step.train()
     before = {name: tensor.clone() for name, tensor in step.method.state_dict().items()}
-    reference_BD = step.embed_reference(views[0])
-    torch.testing.assert_close(reference_BD.norm(dim=1), torch.ones(4))
-    assert not reference_BD.requires_grad
+    reference_RBD = step.embed_references(views)
+    torch.testing.assert_close(reference_RBD.norm(dim=2), torch.ones(2, 4))
+    assert not reference_RBD.requires_grad
+    for view, reference_BD in zip(views, reference_RBD, strict=True):
+        torch.testing.assert_close(reference_BD, step.method.embed_reference(view))
+    assert step.embed_references([]) is None
     assert all(torch.equal(before[name], tensor) for name, tensor in step.method.state_dict().items())
     assert all(part.training for part in step.modules())
     step.method.encoder.norm.eval()
-    step.embed_reference(views[0])
+    step.embed_references(views)
     assert not step.method.encoder.norm.training and step.method.encoder.linear.training, "each part keeps its mode"
+
+
+def test_positives_of_a_pass_are_those_of_evaluation_mode_and_leave_no_trace():
+    step, views, _ = make()
+    step.train()
+    before = {name: tensor.clone() for name, tensor in step.method.state_dict().items()}
+    positives_SBP = step.project_positives(views)
+    assert not positives_SBP.requires_grad
+    assert all(torch.equal(before[name], tensor) for name, tensor in step.method.state_dict().items())
+    assert all(part.training for part in step.modules())
+    alone = torch.cat([step.project_positives([view[row : row + 1] for view in views]) for row in range(4)], dim=1)
+    torch.testing.assert_close(positives_SBP, alone, msg="batch statistics play no part")
+    assert [name for name, *_ in calls] == ["project"] * 5, "the sampler is asked for nothing"
+    step.eval()
+    torch.testing.assert_close(step.method.project(views)[1], positives_SBP)
 
 
 def test_the_loss_stays_in_single_precision_under_autocast():

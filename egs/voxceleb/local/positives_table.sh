@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# The table of positives on a small corpus: for each method one stage 4 per seed, and every choice of positives from there on.
+#
+#     local/positives_table.sh --train-audio DIR --test-audio DIR --trials FILE --musan DIR --rirs DIR
+set -euo pipefail
+
+# Options
+methods="simclr moco dino"  # names of conf/method/*.yaml
+positives="same_utterance ssps_testbed ssps_live_testbed ssps_live_knn same_speaker_queue same_speaker"  # conf/positives/*.yaml
+seeds=0                # of training, with blanks between
+checkpoint=latest      # latest | averaged | an epoch
+encoder=fast_resnet34  # systems are conf/<method>_<encoder>.yaml
+overlay=testbed        # conf/<overlay>_<method>.yaml where it is there, else conf/<overlay>.yaml
+train_audio=           # as of run.sh
+test_audio=            # folder of one test set
+trials=                # one list
+musan=
+rirs=
+ngpu=auto              # as of run.sh
+num_threads=auto       # as of run.sh
+datadir=data           # as of run.sh
+dumpdir=dump
+expdir=exp             # EXPDIR_seedN for each seed
+# End of options
+
+caller=$PWD
+recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=../../../utils/parse_options.sh
+. "$recipe/../../utils/parse_options.sh"
+for name in train_audio test_audio trials musan rirs; do
+    [[ -z ${!name} || ${!name} == /* ]] || printf -v "$name" '%s' "$caller/${!name}"
+done
+cd "$recipe"
+# shellcheck source=../path.sh
+. ./path.sh
+
+[[ " $positives " == *" same_utterance "* ]] || positives="same_utterance $positives" # the control
+list=$(basename "$trials")
+list=${list%.*}
+[ "$list" != trials ] || list="test" # as run.sh names lists
+suffix=
+[ "$checkpoint" = averaged ] || suffix=_$checkpoint
+experiments=()
+for seed in $seeds; do experiments+=("${expdir}_seed$seed"); done
+for method in $methods; do
+    config=conf/${overlay}_$method.yaml
+    [ -f "$config" ] || config=conf/$overlay.yaml
+    system=${method}_$encoder
+    for seed in $seeds; do
+        ./run.sh --train-audio "$train_audio" --test-audio "$test_audio" --trials "$trials" --musan "$musan" --rirs "$rirs" \
+            --seed "$seed" --ngpu "$ngpu" --num-threads "$num_threads" --datadir "$datadir" --dumpdir "$dumpdir" \
+            --expdir "${expdir}_seed$seed" --system "$system" --config "$config" --positives "$positives" --checkpoint "$checkpoint"
+    done
+    rows=("SSL=$system/scores/$list$suffix.score")
+    for name in $positives; do rows+=("$name=${system}_$name/scores/$list$suffix.score"); done
+    printf '\n### %s\n\n' "$system"
+    python3 -m sslsv_tk.bin.compare_positives --exp "${experiments[@]}" --data "$dumpdir/raw/test" \
+        --trials "$datadir/test/trials_$list" --rows "${rows[@]}" --control same_utterance
+done

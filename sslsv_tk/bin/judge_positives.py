@@ -1,0 +1,55 @@
+"""How many positives would a choice of positives replace, and how many rightly, for a trained system? Trains nothing.
+
+Accuracies need labels: the shares of replaced positives of the right speaker, and of the anchor's very recording.
+"""
+
+import argparse
+import itertools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sslsv_tk import config, devices, logs
+from sslsv_tk.training import checkpoints, runs
+from sslsv_tk.training.configuration import SystemConfig
+from sslsv_tk.training.judgement import judge
+
+_COLUMNS = ("coverage", "speaker_accuracy", "recording_accuracy", "nmi_speaker", "nmi_recording")
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(prog="judge_positives", description=__doc__)
+    parser.add_argument("--system", type=Path, required=True, help="exp/SYSTEM, of stage 4")
+    parser.add_argument("--checkpoint", default="latest", help="latest, averaged, best or an epoch")
+    parser.add_argument("--train-set", type=Path, required=True, help="as of training: dump/raw/SET or dump/fbank/SET")
+    parser.add_argument("--augmentation", type=Path, required=True, help="as of training: dump/raw")
+    parser.add_argument(
+        "--positives", type=Path, nargs="+", required=True, metavar="FILE", help="conf/positives/*.yaml to compare"
+    )
+    parser.add_argument("--device", choices=devices.CHOICES, default="auto", help="auto: the GPU if there is one")
+    return parser
+
+
+def row(options: argparse.Namespace, positives: Path) -> list[str]:
+    """One line of the table."""
+    system = config.load(SystemConfig, options.system / "config.yaml", positives)
+    run = runs.RunOptions(options.train_set, options.augmentation, options.system)
+    parts = runs.make_parts(system, run, devices.choose(options.device))
+    path = checkpoints.CheckpointFolder(options.system).path_of(options.checkpoint)
+    parts.step.method.load_weights(checkpoints.read(path)["model"])
+    numbers = judge(parts, system.training.loader_workers)
+    rest = " ".join(f"{name} {value:.3g}" for name, value in numbers.items() if name not in _COLUMNS)
+    return [positives.stem, *(f"{numbers[name]:.3f}" if name in numbers else "-" for name in _COLUMNS), rest]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table in Markdown."""
+    options = get_parser().parse_args(arguments)
+    titles = ["positives", *(name.replace("_", " ") for name in _COLUMNS), "other numbers"]
+    for line in itertools.chain([titles, ["---"] * len(titles)], (row(options, path) for path in options.positives)):
+        print(f"| {' | '.join(line)} |", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(logs.run_command(main))

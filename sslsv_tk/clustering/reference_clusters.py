@@ -1,0 +1,143 @@
+"""Clusters of the reference embeddings, and from whose cluster each utterance draws its positive.
+
+Lepage and Dehak, "SSPS: Self-Supervised Positive Sampling for Robust Self-Supervised Speaker Verification",
+Interspeech 2025, arXiv 2505.14561; equations (3) to (5) are its own.
+N utterances, K clusters, M neighbours of a cluster, B batch, D embedding.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sslsv_tk import seeds
+from sslsv_tk.clustering.agreement import normalised_mutual_information
+from sslsv_tk.clustering.kmeans import Clustering, Precision, nearest_clusters, random_rows, spherical_kmeans
+from sslsv_tk.clustering.ranks import Weights, check_weights, draw_ranks
+from sslsv_tk.clustering.references import ReferenceConfig, References
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig(ReferenceConfig):
+    """Settings of the clusters; the defaults are the paper's for VoxCeleb2."""
+
+    clusters: int | float = 25_000
+    """K; below 1 it is a share of the utterances (0.02). The paper's K is four times the number of speakers."""
+    neighbours: int = 1
+    """M, nearest other clusters to draw from; 0 draws from the anchor's own cluster."""
+    weights: Weights = "uniform"
+    """How often each of the M is drawn; exponential: the nearest most often."""
+    decay: float = 0.7
+    """Of exponential weights: rank r has weight exp(-decay r)."""
+    iterations: int = 10
+    """Updates of the centroids at each epoch's start."""
+    permuted: bool = False
+    """Give every utterance the draw of another one, at random: a sanity control that must not help."""
+    kmeans_precision: Precision = "fp32"
+    """Precision of the products of points and centroids; bf16 is faster where the processor has it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (0 < self.clusters < 1 or (self.clusters >= 1 and float(self.clusters).is_integer())):
+            raise ValueError(
+                f"clusters: expected a whole number, or a share of the utterances below 1; found {self.clusters}."
+            )
+        if self.neighbours < 0:
+            raise ValueError(f"neighbours: expected 0 (own cluster) or more, found {self.neighbours}.")
+        if self.iterations < 0:
+            raise ValueError(f"iterations: expected 0 or more, found {self.iterations}.")
+        check_weights(self.weights, self.decay)
+
+    def clusters_of(self, utterances: int) -> int:
+        """K for a training set of N utterances, checked against N and M."""
+        clusters = int(self.clusters) if self.clusters >= 1 else max(1, round(self.clusters * utterances))
+        if clusters > utterances:
+            raise ValueError(
+                f"clusters: {clusters} clusters need at least as many utterances, found {utterances}. "
+                "Set fewer clusters, or a share of the utterances such as 0.02."
+            )
+        if self.neighbours >= clusters:
+            raise ValueError(
+                f"neighbours: {clusters} clusters have {clusters - 1} others, found neighbours = {self.neighbours}. "
+                "Set fewer neighbours or more clusters."
+            )
+        return clusters
+
+
+class ReferenceClusters(References):
+    """Reference embeddings, clustered anew at each epoch's start."""
+
+    def __init__(self, config: ClusterConfig, utterances: int, dimension: int, seed: int, device: torch.device) -> None:
+        super().__init__(config, utterances, dimension, device)
+        self.config: ClusterConfig = config
+        self.seed = seed
+        self.clusters = config.clusters_of(utterances)
+        self.assignments_N = torch.full((utterances,), -1, dtype=torch.int32, device=device)
+        self.centroids_KD = torch.zeros(self.clusters, dimension, device=device)
+        self.neighbours_KM = torch.zeros(self.clusters, config.neighbours, dtype=torch.int32, device=device)
+
+    def cluster(self, epoch: int) -> dict[str, float]:
+        """Cluster the embeddings seen so far, if any were; numbers to log."""
+        rows, points_ND = self.points()
+        numbers = {"seen_share": len(rows) / len(self.seen_N)}
+        if len(rows) == 0:
+            return numbers
+        initial_rows = random_rows(len(rows), self.clusters, self.seed, "kmeans", epoch)
+        found = spherical_kmeans(points_ND, initial_rows, self.config.iterations, self.config.kmeans_precision)
+        before_N = self.assignments_N.clone()
+        self.assignments_N.fill_(-1)
+        self.assignments_N[rows] = found.assignments_N.int()
+        self.centroids_KD = found.centroids_KD
+        self.neighbours_KM = nearest_clusters(found.centroids_KD, self.config.neighbours).int()
+        return {**numbers, **sizes(found), **agreement(before_N, self.assignments_N)}
+
+    def draw(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """For an epoch the cluster of each utterance's positive (-1 unknown), and a number in [0, 1) for a member.
+
+        Both are (N,). The cluster is the own one if M = 0 (eq. 3), else one of the M nearest others (eq. 4 and 5).
+        """
+        config, cluster_N = self.config, self.assignments_N
+        everyone = np.arange(len(cluster_N))
+        draws_N2 = torch.from_numpy(seeds.uniform(2, self.seed, "ssps", epoch, everyone)).to(cluster_N.device)
+        if config.neighbours > 0:
+            count_N = torch.full_like(draws_N2[:, 0], config.neighbours, dtype=torch.int64)
+            which_N = draw_ranks(count_N, draws_N2[:, 0], config.weights, config.decay)
+            drawn_N = self.neighbours_KM[cluster_N.clamp(min=0), which_N]
+            cluster_N = torch.where(cluster_N >= 0, drawn_N, cluster_N)
+        if config.permuted:
+            order = seeds.generator(self.seed, "permuted", epoch).permutation(len(everyone))
+            cluster_N = cluster_N[torch.from_numpy(order).to(cluster_N.device)]
+        return cluster_N, draws_N2[:, 1].clone()
+
+    def cluster_of(self, utterance_B: Tensor) -> Tensor:
+        """(B,) cluster of each utterance in this epoch; -1 where its embedding was not seen before the epoch."""
+        return self.assignments_N[utterance_B.to(self.assignments_N.device)].long().to(utterance_B.device)
+
+    def tensors(self) -> tuple[str, ...]:
+        """Names of the tensors in the state."""
+        return (*super().tensors(), "assignments_N", "centroids_KD", "neighbours_KM")
+
+
+def sizes(found: Clustering) -> dict[str, float]:
+    """How tight and how even the clusters are.
+
+    `kmeans_objective`: mean cosine of points and centroids. `alone_share`: points that are alone in their cluster.
+    """
+    sizes_K = found.sizes_K
+    return {
+        "kmeans_objective": found.objective,
+        "empty_clusters": float((sizes_K == 0).sum()),
+        "largest_cluster": float(sizes_K.max()),
+        "median_cluster": float(sizes_K[sizes_K > 0].float().median()),
+        "alone_share": float((sizes_K == 1).sum() / sizes_K.sum()),
+    }
+
+
+def agreement(before_N: Tensor, after_N: Tensor) -> dict[str, float]:
+    """`clusters_agreement`: normalised mutual information of two successive clusterings (none: {})."""
+    before, after = before_N.cpu().numpy(), after_N.cpu().numpy()
+    both = (before >= 0) & (after >= 0)
+    if not both.any():
+        return {}
+    return {"clusters_agreement": normalised_mutual_information(before[both], after[both])}

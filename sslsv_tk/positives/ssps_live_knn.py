@@ -1,0 +1,118 @@
+"""Live pseudo-positives from the nearest reference embeddings, where possible only from those that agree.
+
+Where speakers have few recordings, a cluster large enough to hold several of them holds other speakers, too. Here an
+utterance's candidates are the k others whose reference embeddings are nearest, and with `mutual` only those of them
+that count it among their own k nearest: an utterance without any keeps its own positive. The loader cuts the positive
+from the chosen utterance's audio, as in ssps_live. N utterances, k nearest, B batch, S positive slots, P projection.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sslsv_tk import seeds
+from sslsv_tk.clustering.kmeans import nearest_clusters
+from sslsv_tk.clustering.ranks import Weights, check_weights, draw_ranks
+from sslsv_tk.clustering.references import ReferenceConfig, References
+from sslsv_tk.positives.base import ReferenceSampler, SamplerFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class SSPSLiveKNNConfig(ReferenceConfig):
+    """Settings of the sampler."""
+
+    nearest: int = 2
+    """k, candidates of an utterance."""
+    mutual: bool = True
+    """Only those candidates that have the utterance among their own k."""
+    weights: Weights = "uniform"
+    """How often each candidate is drawn; exponential: the nearest most often."""
+    decay: float = 0.7
+    """Of exponential weights: rank r has weight exp(-decay r)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nearest < 1:
+            raise ValueError(f"nearest: expected at least 1 candidate, found {self.nearest}.")
+        check_weights(self.weights, self.decay)
+
+
+class SSPSLiveKNN(ReferenceSampler):
+    """Pseudo-positives from the audio of one of the nearest utterances."""
+
+    Config = SSPSLiveKNNConfig
+
+    def __init__(self, config: SSPSLiveKNNConfig, facts: SamplerFacts) -> None:
+        super().__init__(config, facts)
+        self.config: SSPSLiveKNNConfig = config
+        if config.nearest >= facts.utterances:
+            raise ValueError(
+                f"nearest: {facts.utterances} utterances have {facts.utterances - 1} others, found {config.nearest}. "
+                "Set fewer."
+            )
+        self.references = References(config, facts.utterances, facts.embedding_dimension, facts.device)
+        self._partner_N = torch.arange(facts.utterances, device=facts.device)
+
+    def start_epoch(self, epoch: int) -> dict[str, float]:
+        """Find the candidates and draw the partners of an epoch."""
+        self.epoch = epoch
+        rows, points_ND = self.references.points()
+        self.references.forget_scatter()
+        partner_N = torch.arange(self.facts.utterances, device=self.facts.device)
+        numbers = {"seen_share": len(rows) / self.facts.utterances}
+        if len(rows) > self.config.nearest:
+            nearest_NK = nearest_clusters(points_ND.float(), self.config.nearest)
+            accepted_NK = is_mutual(nearest_NK) if self.config.mutual else torch.ones_like(nearest_NK, dtype=torch.bool)
+            draws_N1 = seeds.uniform(1, self.facts.seed, "ssps_live_knn", epoch, rows.cpu().numpy())
+            uniform_N = torch.from_numpy(draws_N1[:, 0].copy()).to(rows.device)
+            drawn_N = draw_accepted(nearest_NK, accepted_NK, uniform_N, self.config.weights, self.config.decay)
+            partner_N[rows] = torch.where(drawn_N >= 0, rows[drawn_N.clamp(min=0)], rows)
+            numbers["candidates"] = float(accepted_NK.sum() / len(rows))
+        self._partner_N = partner_N
+        return numbers
+
+    def partners(self) -> NDArray[np.int64]:
+        """(N,) utterance from whose audio the positive is cut; itself where there is no candidate."""
+        return self._partner_N.cpu().numpy()
+
+    def replace(
+        self, positives_SBP: Tensor, utterance_B: Tensor, reference_RBD: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The positives as they are, since the loader cut them from the partners' audio, and whose they are."""
+        self._check_started()
+        return positives_SBP, self._partner_N[utterance_B.to(self.facts.device)].to(utterance_B.device)
+
+    def observe(self, positives_SBP: Tensor | None, utterance_B: Tensor, reference_RBD: Tensor | None = None) -> None:
+        """Keep the reference embeddings for the next epoch's candidates."""
+        self._observe_reference(utterance_B.to(self.facts.device), reference_RBD)
+
+    def state_dict(self) -> dict[str, Any]:
+        """References and the partners of the epoch (tensors are not copies)."""
+        return {**super().state_dict(), "partner_N": self._partner_N}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where a sampler of the same training set stopped."""
+        super().load_state_dict(state)
+        self._partner_N = state["partner_N"].to(self.facts.device, copy=True)
+
+
+def is_mutual(nearest_NK: Tensor) -> Tensor:
+    """(N, k): does each candidate have the row itself among its own candidates?"""
+    own_N1 = torch.arange(len(nearest_NK), device=nearest_NK.device)[:, None]
+    mutual = [(nearest_NK[nearest_NK[:, k]] == own_N1).any(1) for k in range(nearest_NK.shape[1])]
+    return torch.stack(mutual, dim=1)
+
+
+def draw_accepted(
+    candidates_NK: Tensor, accepted_NK: Tensor, uniform_N: Tensor, weights: Weights, decay: float
+) -> Tensor:
+    """(N,) one of the accepted candidates of each row, the nearest standing first; -1 where none is accepted."""
+    rank_N = draw_ranks(accepted_NK.sum(1), uniform_N, weights, decay)
+    is_drawn_NK = accepted_NK & (accepted_NK.cumsum(1) == rank_N[:, None] + 1)
+    drawn_N = candidates_NK.gather(1, is_drawn_NK.int().argmax(1, keepdim=True))[:, 0]
+    return torch.where(rank_N >= 0, drawn_N, -1)

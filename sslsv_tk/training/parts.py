@@ -1,0 +1,26 @@
+"""What a run is made of."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from sslsv_tk.data.batches import EpochBatches
+from sslsv_tk.data.datasets import TrainingSegments
+from sslsv_tk.training.diagnostics import PositiveDiagnostics
+from sslsv_tk.training.inputs import Inputs
+from sslsv_tk.training.step import TrainingStep
+from sslsv_tk.training.validation import Validation
+
+
+@dataclass
+class Parts:
+    """Model, sampler and data of a run; `continued` says that it is stage 5."""
+
+    step: TrainingStep
+    batches: EpochBatches
+    segments: TrainingSegments
+    inputs: Inputs
+    diagnostics: PositiveDiagnostics
+    validation: Validation | None = None
+    labels_N: Tensor | None = None  # true speakers, for methods that need them
+    continued: bool = False

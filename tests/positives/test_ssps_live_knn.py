@@ -1,0 +1,214 @@
+"""Live pseudo-positives of nearest neighbours: candidates and draws against loops, and what a restart keeps."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+from ssps_samplers import EMBEDDING, facts, filled, projections, read_back, references
+
+from sslsv_tk.clustering.references import whitened
+from sslsv_tk.positives.ssps_live_knn import SSPSLiveKNN, SSPSLiveKNNConfig, draw_accepted, is_mutual
+
+WHITENED = {"reference_segments": 2, "whitening": "within_utterance"}
+everyone = torch.arange(40)
+
+
+def live(**more) -> SSPSLiveKNN:
+    return filled(kind=SSPSLiveKNN, **more)
+
+
+def slow_candidates(points_ND: torch.Tensor, nearest: int, mutual: bool) -> list[list[int]]:
+    """For each row its nearest others, the nearest first; with `mutual` those that have it among theirs."""
+    rows = points_ND.double().tolist()
+    cosines = [[sum(a * b for a, b in zip(x, y, strict=True)) for y in rows] for x in rows]
+    found = []
+    for own, row in enumerate(cosines):
+        others = sorted((u for u in range(len(rows)) if u != own), key=lambda u: -row[u])
+        found.append(others[:nearest])
+    if mutual:
+        return [[u for u in candidates if own in found[u]] for own, candidates in enumerate(found)]
+    return found
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 9999), nearest=st.integers(1, 7), mutual=st.booleans())
+def test_partners_are_the_candidates_that_a_loop_finds_and_all_of_them_in_time(seed, nearest, mutual):
+    sampler = SSPSLiveKNN(SSPSLiveKNNConfig(nearest=nearest, mutual=mutual), facts(8, seed))
+    reference_RBD = references(8, seed)
+    sampler.observe(None, torch.arange(8), reference_RBD)
+    expected = slow_candidates(reference_RBD[0], nearest, mutual)
+    drawn = [set() for _ in range(8)]
+    for epoch in range(120):
+        numbers = sampler.start_epoch(epoch)
+        for anchor, partner in enumerate(sampler.partners().tolist()):
+            drawn[anchor].add(partner)
+    assert numbers == {"seen_share": 1.0, "candidates": pytest.approx(sum(map(len, expected)) / 8)}
+    assert drawn == [set(candidates) or {own} for own, candidates in enumerate(expected)]
+
+
+@pytest.mark.parametrize("weights", ["uniform", "exponential"])
+def test_candidates_come_as_often_as_their_weights_say_the_nearest_first(weights):
+    sampler = live(nearest=5, weights=weights)
+    expected = slow_candidates(references(40)[0], 5, mutual=True)
+    counts = np.zeros(3)
+    for epoch in range(120):
+        sampler.start_epoch(epoch)
+        for candidates, partner in zip(expected, sampler.partners().tolist(), strict=True):
+            if len(candidates) == 3:
+                counts[candidates.index(partner)] += 1
+    shares = np.ones(3) if weights == "uniform" else np.exp(-0.7 * np.arange(3))
+    assert counts.sum() >= 360
+    assert chisquare(counts, shares / shares.sum() * counts.sum()).pvalue > 1e-3
+
+
+def test_mutual_candidates_and_draws_listed_by_hand():
+    nearest_NK = torch.tensor([[1, 2], [0, 3], [0, 1], [1, 2]])  # 2 counts 0 in, and so on, as is_mutual says
+    accepted = [[True, True], [True, True], [True, False], [True, False]]
+    assert is_mutual(nearest_NK).tolist() == accepted
+    nobody = torch.tensor([[False, False], [False, True]])
+    draws = torch.tensor([0.9, 0.0], dtype=torch.float64)
+    assert draw_accepted(nearest_NK[:2], nobody, draws, "uniform", 0.7).tolist() == [-1, 3]
+
+
+def test_one_whom_nobody_counts_among_their_nearest_keeps_its_own_positive():
+    pairs = torch.nn.functional.normalize(torch.tensor([[1, 0.0, 0, 0], [1, 0.1, 0, 0], [0, 0, 1, 0.0]]), dim=1)
+    for mutual, expected in ((True, [1, 0, 2]), (False, [1, 0, 1])):
+        sampler = SSPSLiveKNN(SSPSLiveKNNConfig(nearest=1, mutual=mutual), facts(3))
+        sampler.observe(None, torch.arange(3), (pairs + torch.tensor([0, 1e-3, 0, 0]))[None])
+        sampler.start_epoch(0)
+        assert sampler.partners().tolist() == expected
+
+
+def test_utterances_never_seen_keep_themselves_and_are_no_partners():
+    sampler = SSPSLiveKNN(SSPSLiveKNNConfig(nearest=4, mutual=False), facts(20))
+    seen = torch.arange(0, 20, 2)
+    sampler.observe(None, seen, references(10))
+    assert sampler.start_epoch(0) == {"seen_share": 0.5, "candidates": 4.0}
+    partners = sampler.partners()
+    assert partners[1::2].tolist() == list(range(1, 20, 2))
+    expected = slow_candidates(references(10)[0], 4, mutual=False)
+    assert all(partners[2 * row] in [2 * u for u in candidates] for row, candidates in enumerate(expected))
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_as_few_seen_as_candidates_are_wanted_leave_every_positive(count):
+    sampler = SSPSLiveKNN(SSPSLiveKNNConfig(nearest=4), facts(20))
+    sampler.observe(None, torch.arange(count), references(count))
+    assert sampler.start_epoch(0) == {"seen_share": count / 20}
+    assert sampler.partners().tolist() == list(range(20))
+
+
+@pytest.mark.parametrize("more", [{}, WHITENED])
+def test_utterances_that_are_all_equal_have_partners_other_than_themselves(more):
+    sampler = SSPSLiveKNN(SSPSLiveKNNConfig(nearest=3, mutual=False, **more), facts(12))
+    same = torch.nn.functional.normalize(torch.ones(sampler.reference_segments, 12, EMBEDDING), dim=2)
+    sampler.observe(None, torch.arange(12), same)
+    assert sampler.start_epoch(0)["candidates"] == 3
+    assert (sampler.partners() != np.arange(12)).all()
+
+
+def test_whitened_references_decide_who_is_near():
+    sampler, reference_RBD = live(nearest=3, **WHITENED), references(40, segments=2)
+    sampler.start_epoch(0)
+    mean_ND = torch.nn.functional.normalize(reference_RBD.mean(0), dim=1)
+    apart = (reference_RBD - reference_RBD.mean(0)).flatten(0, 1)
+    expected = slow_candidates(whitened(mean_ND, apart.T @ apart / 40, 0.3), 3, mutual=True)
+    assert expected != slow_candidates(mean_ND, 3, mutual=True)
+    for partner, own, candidates in zip(sampler.partners().tolist(), range(40), expected, strict=True):
+        assert partner in (candidates or [own])
+
+
+def test_positives_stay_as_the_loader_cut_them_and_name_their_owner():
+    sampler = live(nearest=5)
+    sampler.start_epoch(0)
+    batch = torch.tensor([3, 31, 8])
+    positives = projections(batch).requires_grad_()
+    replaced, chosen = sampler.replace(positives, batch)
+    assert replaced is positives
+    assert chosen.tolist() == sampler.partners()[[3, 31, 8]].tolist()
+
+
+def test_partners_are_those_of_seed_and_epoch():
+    def partners(seed: int, epoch: int) -> tuple[int, ...]:
+        sampler = live(seed=seed, nearest=6)
+        sampler.start_epoch(epoch)
+        return tuple(sampler.partners().tolist())
+
+    assert partners(1, 3) == partners(1, 3)
+    assert len({partners(1, epoch) for epoch in range(5)}) == 5 == len({partners(seed, 3) for seed in range(5)})
+
+
+@pytest.mark.parametrize("more", [{}, {"mutual": False}, WHITENED, {"reference_dtype": "float16"}])
+def test_a_sampler_read_back_in_the_middle_of_an_epoch_goes_on_identically(more):
+    sampler = live(nearest=4, **more)
+    sampler.start_epoch(2)
+    first, second = everyone[:17], everyone[17:]
+    sampler.observe(projections(first), first, references(17, 3, sampler.reference_segments))
+    other = read_back(sampler)
+    assert other.pass_before(2) == other.pass_before(3) == "nothing"
+    assert other.partners().tolist() == sampler.partners().tolist() != list(range(40))
+    for one in (sampler, other):
+        one.observe(projections(second), second, references(23, 4, sampler.reference_segments))
+    assert sampler.start_epoch(3) == other.start_epoch(3)
+    assert other.partners().tolist() == sampler.partners().tolist()
+
+
+def test_a_pass_that_was_interrupted_goes_on_where_it_stopped():
+    """Two segments, whitened: references and scatter of the first part are in the state."""
+    sampler = live(nearest=4, refresh="epochs", **WHITENED)
+    sampler.start_epoch(0)
+    again = references(40, 7, segments=2)
+    assert sampler.pass_before(1) == "references"
+    sampler.observe(None, everyone[:25], again[:, :25])
+    other = read_back(sampler)
+    for one in (sampler, other):
+        assert one.pass_before(1) == "references"
+        one.observe(None, everyone[25:], again[:, 25:])
+        one.end_pass(1)
+    assert read_back(other).pass_before(1) == "nothing"
+    assert sampler.start_epoch(1) == other.start_epoch(1)
+    assert other.partners().tolist() == sampler.partners().tolist()
+    whole = live(nearest=4, refresh="epochs", **WHITENED)
+    whole.start_epoch(0)
+    whole.observe(None, everyone, again)
+    whole.start_epoch(1)
+    assert whole.partners().tolist() == other.partners().tolist()
+
+
+@pytest.mark.parametrize(
+    "named, message",
+    [
+        ({"nearest": 0}, "nearest: expected at least 1 candidate, found 0"),
+        ({"reference_segments": 0}, "reference_segments: expected at least 1, found 0"),
+        ({"whitening": "within_utterance"}, r"differ; found reference_segments = 1\. Set it to 2 or more"),
+        ({"shrinkage": 1.5}, "shrinkage: expected a share from 0 to 1, found 1.5"),
+        ({"weights": "exponential", "decay": -1.0}, "decay: exponential weights need a number above 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(named, message):
+    with pytest.raises(ValueError, match=message):
+        SSPSLiveKNNConfig(**named)
+
+
+def test_as_many_candidates_as_utterances_are_refused():
+    with pytest.raises(ValueError, match=r"nearest: 5 utterances have 4 others, found 5\. Set fewer"):
+        SSPSLiveKNN(SSPSLiveKNNConfig(nearest=5), facts(5))
+    assert filled(5, kind=SSPSLiveKNN, nearest=4, mutual=False).start_epoch(0)["candidates"] == 4
+
+
+def test_steps_out_of_order_wrong_states_and_methods_without_positives_are_refused():
+    sampler = live(nearest=5)
+    with pytest.raises(ValueError, match="ssps_live_knn have drawn nothing yet"):
+        sampler.replace(projections(torch.arange(4)), torch.arange(4))
+    with pytest.raises(ValueError, match="ssps_live_knn need the embeddings of reference segments"):
+        sampler.observe(projections(torch.arange(4)), torch.arange(4))
+    with pytest.raises(ValueError, match=r"state of the positives ssps_live_knn.*found none"):
+        sampler.load_state_dict({})
+    with pytest.raises(ValueError, match="another training set or other settings"):
+        sampler.load_state_dict(filled(41, kind=SSPSLiveKNN, nearest=5).state_dict())
+    with pytest.raises(ValueError, match=r"scatter_DD.*another training set or other settings"):
+        sampler.load_state_dict(live(nearest=5, **WHITENED).state_dict())
+    with pytest.raises(ValueError, match=r"ssps_live_knn .*slots 0"):
+        SSPSLiveKNN(SSPSLiveKNNConfig(), facts(5, slots=0))
