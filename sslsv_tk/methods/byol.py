@@ -25,6 +25,9 @@ class BYOLConfig:
     momentum: float = 0.99  # of the target, rising to 1 over the span; paper: 0.99 for 300 epochs, 0.996 for 1000
     hidden: int = 1024  # width of the hidden layer of projector and predictor; 4096 in the paper
     output: int = 256  # P, width of a projection, as in the paper
+    output_norm: bool = False
+    """A batch norm without scale and offset ends the projector, as SimSiam's does: projections then tell utterances
+    apart from the first step on, though an untrained encoder's embeddings share a large mean."""
     segment_seconds: float = 2.0  # of each of the two views
 
     def __post_init__(self) -> None:
@@ -62,7 +65,7 @@ class BYOL(Method):
         super().__init__(encoder, config)
         self.segments = (Segment(config.segment_seconds, "both"), Segment(config.segment_seconds, "both"))
         self.projection_dimension = config.output
-        self.projector = mlp((encoder.dimension, config.hidden, config.output))
+        self.projector = mlp((encoder.dimension, config.hidden, config.output), last_norm=config.output_norm)
         self.predictor = mlp((config.output, config.hidden, config.output))
         self.target_encoder = frozen_copy(self.encoder)
         self.target_projector = frozen_copy(self.projector)
