@@ -179,3 +179,15 @@ def test_a_saved_state_makes_the_same_next_step() -> None:
 def test_impossible_settings_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="of byol must be"):
         small_method(**settings)
+
+
+def test_a_batch_norm_at_the_projectors_end_takes_away_what_all_projections_share() -> None:
+    method = small_method(output_norm=True)
+    views = batch(rows=8)
+    method.encoder.forward = lambda frames: 5 + 0.01 * torch.randn(len(frames), method.encoder.dimension)  # type: ignore[method-assign]
+    method.target_encoder.forward = method.encoder.forward  # type: ignore[method-assign]
+    _, targets_SBP = method.project(views)
+    assert targets_SBP.mean((0, 1)).abs().max() < 1e-5
+    plain = small_method()
+    plain.target_encoder.forward = method.encoder.forward  # type: ignore[method-assign]
+    assert plain.project(views)[1].mean((0, 1)).abs().max() > 1e-3
