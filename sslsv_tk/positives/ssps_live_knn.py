@@ -3,7 +3,8 @@
 Where speakers have few recordings, a cluster large enough to hold several of them holds other speakers, too. Here an
 utterance's candidates are the k others whose reference embeddings are nearest, and with `mutual` only those of them
 that count it among their own k nearest: an utterance without any keeps its own positive. The loader cuts the positive
-from the chosen utterance's audio, as in ssps_live. N utterances, k nearest, B batch, S positive slots, P projection.
+from the chosen utterance's audio, as in ssps_live. The search is exact: N x N products before every epoch.
+N utterances, k nearest, B batch, S positive slots, P projection.
 """
 
 from collections.abc import Mapping
