@@ -62,19 +62,13 @@ class References:
         self.scattered = 0
         """Degrees of freedom of that sum."""
 
-    @property
-    def are_complete(self) -> bool:
-        """Was every utterance observed?"""
-        return bool(self.seen_N.all())
-
     def observe(self, utterance_B: Tensor, reference_RBD: Tensor) -> None:
         """Keep the mean embeddings of a batch, of unit length; the segments' own rows have unit length, too."""
-        reference_RBD = reference_RBD.detach().float()
-        mean_BD = reference_RBD.mean(0)
-        self.embeddings_ND[utterance_B] = normalize(mean_BD, dim=1).to(self.embeddings_ND.dtype)
+        self.embeddings_ND[utterance_B] = mean_reference(reference_RBD).to(self.embeddings_ND.dtype)
         self.seen_N[utterance_B] = True
         if len(self.scatter_DD):
-            apart_D = (reference_RBD - mean_BD).flatten(0, 1)
+            reference_RBD = reference_RBD.detach().float()
+            apart_D = (reference_RBD - reference_RBD.mean(0)).flatten(0, 1)
             self.scatter_DD.addmm_(apart_D.T, apart_D)
             self.scattered += (len(reference_RBD) - 1) * len(utterance_B)
 
@@ -112,6 +106,11 @@ class References:
         for name in self.tensors():
             setattr(self, name, state[name].to(self.seen_N.device, copy=True))
         self.scattered = int(state["scattered"])
+
+
+def mean_reference(reference_RBD: Tensor) -> Tensor:
+    """(B, D) unit rows: the mean of each utterance's segments."""
+    return normalize(reference_RBD.detach().float().mean(0), dim=1)
 
 
 def whitened(points_ND: Tensor, within_DD: Tensor, shrinkage: float) -> Tensor:

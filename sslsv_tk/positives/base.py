@@ -72,6 +72,7 @@ class PositiveSampler:
     def __init__(self, config: Any, facts: SamplerFacts) -> None:
         self.config = config
         self.facts = facts
+        self._measures: dict[str, Tensor] = {}
         if self.needs_labels and facts.speakers is None:
             raise ValueError(
                 f"The positives {self.name} need true speakers, and the training set has none. "
@@ -119,8 +120,11 @@ class PositiveSampler:
         """
 
     def measures(self) -> dict[str, Tensor]:
-        """Detached numbers of the last `replace` for the log."""
-        return {}
+        """Detached numbers of the last `replace` for the log.
+
+        `queue_age`: passes over the training set since the rows taken in that step entered a queue.
+        """
+        return self._measures
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and numbers with which a new sampler goes on identically."""
@@ -189,7 +193,7 @@ class ReferenceSampler(PositiveSampler):
 
     def state_dict(self) -> dict[str, Any]:
         """The epoch, the last pass, and the references (tensors are not copies)."""
-        references = {f"references.{name}": value for name, value in self.references.state_dict().items()}
+        references = with_part("references", self.references.state_dict())
         return {"epoch": self.epoch, "passed_epoch": self._passed_epoch, **references}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -227,6 +231,29 @@ class ClusterSampler(ReferenceSampler):
         return self.references.cluster_of(utterance_B)
 
 
+class LiveSampler(ReferenceSampler):
+    """What samplers share that name partners from whose audio the loader cuts positives; a subclass draws them."""
+
+    def __init__(self, config: ReferenceConfig, facts: SamplerFacts) -> None:
+        super().__init__(config, facts)
+        self._partner_N = torch.arange(facts.utterances, device=facts.device)
+
+    def partners(self) -> NDArray[np.int64]:
+        """(N,) utterance from whose audio the positive is cut; itself where none could be drawn."""
+        return self._partner_N.cpu().numpy()
+
+    def replace(
+        self, positives_SBP: Tensor, utterance_B: Tensor, reference_RBD: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The positives as they are, since the loader cut them from the partners' audio, and whose they are."""
+        self._check_started()
+        return positives_SBP, self._partner_N[utterance_B.to(self.facts.device)].to(utterance_B.device)
+
+    def observe(self, positives_SBP: Tensor | None, utterance_B: Tensor, reference_RBD: Tensor | None = None) -> None:
+        """Keep the reference embeddings for the next epoch."""
+        self._observe_reference(utterance_B.to(self.facts.device), reference_RBD)
+
+
 def check_method_has_positives(name: str, facts: SamplerFacts) -> None:
     """Refuse a method without positives."""
     if facts.embedding_dimension < 1 or facts.projection_dimension < 1 or facts.slots < 1:
@@ -241,6 +268,11 @@ def put_rows(positives_SBP: Tensor, rows_BSP: Tensor, is_replaced_B: Tensor) -> 
     """Positives with rows in the place of those to replace, as constants."""
     rows_SBP = rows_BSP.transpose(0, 1).to(positives_SBP.dtype)
     return torch.where(is_replaced_B[None, :, None], rows_SBP, positives_SBP)
+
+
+def with_part(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a part's state under its name, as `part_of` finds them."""
+    return {f"{name}.{key}": value for key, value in state.items()}
 
 
 def part_of(state: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -14,7 +14,15 @@ from torch import Tensor
 
 from sslsv_tk import seeds
 from sslsv_tk.nn.queue import UtteranceQueue
-from sslsv_tk.positives.base import Pass, PositiveSampler, SamplerFacts, check_method_has_positives, part_of, put_rows
+from sslsv_tk.positives.base import (
+    Pass,
+    PositiveSampler,
+    SamplerFacts,
+    check_method_has_positives,
+    part_of,
+    put_rows,
+    with_part,
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,6 @@ class SameSpeaker(PositiveSampler):
         self.epoch = -1
         self._is_filled = config.source == "audio"
         self._queue: UtteranceQueue | None = None
-        self._measures: dict[str, Tensor] = {}
         if config.source == "queue":
             check_method_has_positives(self.name, facts)
             shape = (facts.slots, facts.projection_dimension)
@@ -88,17 +95,12 @@ class SameSpeaker(PositiveSampler):
         if self._queue is not None and positives_SBP is not None:
             self._queue.push(positives_SBP.detach().transpose(0, 1), utterance_B.to(self.facts.device))
 
-    def measures(self) -> dict[str, Tensor]:
-        """`queue_age`: passes over the training set since the rows taken in this step entered the queue."""
-        return self._measures
-
     def state_dict(self) -> dict[str, Any]:
         """The epoch, from which the partners follow, and the queue."""
         state = {"epoch": self.epoch, "utterances": self.facts.utterances}
         if self._queue is None:
             return state
-        queue = {f"queue.{name}": value for name, value in self._queue.state_dict().items()}
-        return {**state, "is_filled": self._is_filled, **queue}
+        return {**state, "is_filled": self._is_filled, **with_part("queue", self._queue.state_dict())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Draw the partners of the saved epoch again."""

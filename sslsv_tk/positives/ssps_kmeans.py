@@ -19,7 +19,7 @@ from torch import Tensor
 from sslsv_tk.clustering.members import ClusterMembers
 from sslsv_tk.clustering.reference_clusters import ClusterConfig
 from sslsv_tk.nn.queue import UtteranceQueue
-from sslsv_tk.positives.base import ClusterSampler, SamplerFacts, part_of, put_rows
+from sslsv_tk.positives.base import ClusterSampler, SamplerFacts, part_of, put_rows, with_part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,6 @@ class SSPSKMeans(ClusterSampler):
         queue_size = min(config.queue_size or self.references.clusters, facts.utterances)
         width = (facts.slots, facts.projection_dimension)
         self.queue = UtteranceQueue(queue_size, facts.utterances, width, facts.device)
-        self._measures: dict[str, Tensor] = {}
 
     def _prepare(self) -> None:
         """Everything of an epoch that follows from its clusters and (seed, epoch)."""
@@ -85,10 +84,6 @@ class SSPSKMeans(ClusterSampler):
             self._measures = {"queue_age": self.queue.mean_age(chosen_B, is_replaced_B)}
         return put_rows(positives_SBP, rows_BSP, is_replaced_B), chosen_B.to(device)
 
-    def measures(self) -> dict[str, Tensor]:
-        """`queue_age`: passes over the training set since the rows taken in this step entered the queue."""
-        return self._measures
-
     def _draw(self, utterance_B: Tensor) -> Tensor:
         """(B,) whose projection to take, by eq. (6); -1 where there is none and the own positive stays."""
         cluster_B, uniform_B = self._drawn_cluster_N[utterance_B], self._member_draw_N[utterance_B]
@@ -115,7 +110,7 @@ class SSPSKMeans(ClusterSampler):
 
     def state_dict(self) -> dict[str, Any]:
         """References, clusters and queue (tensors are not copies)."""
-        return {**super().state_dict(), **{f"queue.{name}": value for name, value in self.queue.state_dict().items()}}
+        return {**super().state_dict(), **with_part("queue", self.queue.state_dict())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a sampler of the same training set, clusters, queue and widths stopped."""

@@ -12,12 +12,20 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from sslsv_tk import seeds
 from sslsv_tk.clustering.ranks import Weights, check_weights, draw_ranks
+from sslsv_tk.clustering.references import mean_reference
 from sslsv_tk.nn.queue import UtteranceQueue
-from sslsv_tk.positives.base import Pass, PositiveSampler, SamplerFacts, check_method_has_positives, part_of, put_rows
+from sslsv_tk.positives.base import (
+    Pass,
+    PositiveSampler,
+    SamplerFacts,
+    check_method_has_positives,
+    part_of,
+    put_rows,
+    with_part,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +66,6 @@ class SSPSKNN(PositiveSampler):
         self.epoch = -1
         self._is_filled = config.filling == "epoch"
         self._draw_N = torch.zeros(facts.utterances, dtype=torch.float64, device=facts.device)
-        self._measures: dict[str, Tensor] = {}
 
     def pass_before(self, epoch: int) -> Pass:
         """Everything, once, unless the first epoch is the filling."""
@@ -82,7 +89,7 @@ class SSPSKNN(PositiveSampler):
         if self.epoch < 0:
             raise ValueError("The positives ssps_knn have drawn nothing yet: start_epoch comes before replace.")
         device, utterance_B = utterance_B.device, utterance_B.to(self.facts.device)
-        candidates_BK, count_B = self._nearest(utterance_B, mean_reference(reference_RBD))
+        candidates_BK, count_B = self._nearest(utterance_B, self._mean_reference(reference_RBD))
         rank_B = draw_ranks(count_B, self._draw_N[utterance_B], self.config.weights, self.config.decay)
         is_replaced_B = rank_B >= 0
         drawn_B = candidates_BK.gather(1, rank_B.clamp(min=0)[:, None])[:, 0]
@@ -104,19 +111,15 @@ class SSPSKNN(PositiveSampler):
         if positives_SBP is None:
             return
         utterance_B = utterance_B.to(self.facts.device)
-        reference_BD = mean_reference(reference_RBD)[-self.queue.size :]
+        reference_BD = self._mean_reference(reference_RBD)[-self.queue.size :]
         self.queue.push(positives_SBP.detach().transpose(0, 1), utterance_B)
         slots_B = torch.arange(self.queue.entered - len(reference_BD), self.queue.entered, device=self.facts.device)
         self.references_QD[slots_B % self.queue.size] = reference_BD
 
-    def measures(self) -> dict[str, Tensor]:
-        """`queue_age`: passes over the training set since the rows taken in this step entered the queue."""
-        return self._measures
-
     def state_dict(self) -> dict[str, Any]:
         """The epoch and the queue (tensors are not copies)."""
-        queue = {f"queue.{name}": value for name, value in self.queue.state_dict().items()}
-        return {"epoch": self.epoch, "is_filled": self._is_filled, "references_QD": self.references_QD, **queue}
+        own = {"epoch": self.epoch, "is_filled": self._is_filled, "references_QD": self.references_QD}
+        return {**own, **with_part("queue", self.queue.state_dict())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a sampler of the same training set, queue and widths stopped."""
@@ -133,9 +136,8 @@ class SSPSKNN(PositiveSampler):
         if int(state["epoch"]) >= 0:
             self.start_epoch(int(state["epoch"]))
 
-
-def mean_reference(reference_RBD: Tensor | None) -> Tensor:
-    """(B, D) unit rows: the mean of the segments' embeddings."""
-    if reference_RBD is None:
-        raise ValueError("The positives ssps_knn need the embeddings of reference segments with every batch.")
-    return normalize(reference_RBD.detach().float().mean(0), dim=1)
+    def _mean_reference(self, reference_RBD: Tensor | None) -> Tensor:
+        """(B, D) unit rows, which come with every batch."""
+        if reference_RBD is None:
+            raise ValueError("The positives ssps_knn need the embeddings of reference segments with every batch.")
+        return mean_reference(reference_RBD)

@@ -10,14 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from sslsv_tk.clustering.members import ClusterMembers
 from sslsv_tk.clustering.reference_clusters import ClusterConfig
-from sslsv_tk.positives.base import ClusterSampler, SamplerFacts
+from sslsv_tk.positives.base import ClusterSampler, LiveSampler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +22,10 @@ class SSPSLiveConfig(ClusterConfig):
     """Settings of the sampler: those of the clusters; the defaults are the paper's for VoxCeleb2."""
 
 
-class SSPSLive(ClusterSampler):
+class SSPSLive(ClusterSampler, LiveSampler):
     """Pseudo-positives from the audio of a member of the same or a nearby cluster of reference embeddings."""
 
     Config = SSPSLiveConfig
-
-    def __init__(self, config: SSPSLiveConfig, facts: SamplerFacts) -> None:
-        super().__init__(config, facts)
-        self._partner_N = torch.arange(facts.utterances, device=facts.device)
 
     def _prepare(self) -> None:
         """The partners of an epoch follow from its clusters and (seed, epoch)."""
@@ -42,21 +35,6 @@ class SSPSLive(ClusterSampler):
         cluster_N, uniform_N = self.references.draw(self.epoch)
         drawn_N = members.draw(cluster_N.clamp(min=0), uniform_N, everyone)
         self._partner_N = torch.where((cluster_N >= 0) & (drawn_N >= 0), drawn_N, everyone)
-
-    def partners(self) -> NDArray[np.int64]:
-        """(N,) utterance from whose audio the positive is cut; itself where the drawn cluster has no other member."""
-        return self._partner_N.cpu().numpy()
-
-    def replace(
-        self, positives_SBP: Tensor, utterance_B: Tensor, reference_RBD: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The positives as they are, since the loader cut them from the partners' audio, and whose they are."""
-        self._check_started()
-        return positives_SBP, self._partner_N[utterance_B.to(self.facts.device)].to(utterance_B.device)
-
-    def observe(self, positives_SBP: Tensor | None, utterance_B: Tensor, reference_RBD: Tensor | None = None) -> None:
-        """Keep the reference embeddings for the next epoch's clusters."""
-        self._observe_reference(utterance_B.to(self.facts.device), reference_RBD)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a sampler of the same training set and clusters stopped."""

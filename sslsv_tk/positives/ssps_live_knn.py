@@ -11,16 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from sslsv_tk import seeds
 from sslsv_tk.clustering.kmeans import nearest_clusters
 from sslsv_tk.clustering.ranks import Weights, check_weights, draw_ranks
 from sslsv_tk.clustering.references import ReferenceConfig, References
-from sslsv_tk.positives.base import ReferenceSampler, SamplerFacts
+from sslsv_tk.positives.base import LiveSampler, SamplerFacts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +41,7 @@ class SSPSLiveKNNConfig(ReferenceConfig):
         check_weights(self.weights, self.decay)
 
 
-class SSPSLiveKNN(ReferenceSampler):
+class SSPSLiveKNN(LiveSampler):
     """Pseudo-positives from the audio of one of the nearest utterances."""
 
     Config = SSPSLiveKNNConfig
@@ -57,7 +55,6 @@ class SSPSLiveKNN(ReferenceSampler):
                 "Set fewer."
             )
         self.references = References(config, facts.utterances, facts.embedding_dimension, facts.device)
-        self._partner_N = torch.arange(facts.utterances, device=facts.device)
 
     def start_epoch(self, epoch: int) -> dict[str, float]:
         """Find the candidates and draw the partners of an epoch."""
@@ -76,21 +73,6 @@ class SSPSLiveKNN(ReferenceSampler):
             numbers["candidates"] = float(accepted_NK.sum() / len(rows))
         self._partner_N = partner_N
         return numbers
-
-    def partners(self) -> NDArray[np.int64]:
-        """(N,) utterance from whose audio the positive is cut; itself where there is no candidate."""
-        return self._partner_N.cpu().numpy()
-
-    def replace(
-        self, positives_SBP: Tensor, utterance_B: Tensor, reference_RBD: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The positives as they are, since the loader cut them from the partners' audio, and whose they are."""
-        self._check_started()
-        return positives_SBP, self._partner_N[utterance_B.to(self.facts.device)].to(utterance_B.device)
-
-    def observe(self, positives_SBP: Tensor | None, utterance_B: Tensor, reference_RBD: Tensor | None = None) -> None:
-        """Keep the reference embeddings for the next epoch's candidates."""
-        self._observe_reference(utterance_B.to(self.facts.device), reference_RBD)
 
     def state_dict(self) -> dict[str, Any]:
         """References and the partners of the epoch (tensors are not copies)."""

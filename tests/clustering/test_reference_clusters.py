@@ -19,9 +19,9 @@ def embeddings(count: int, seed: int = 0) -> torch.Tensor:
 
 def observed(count: int = 40, seed: int = 0, **settings) -> ReferenceClusters:
     references = ReferenceClusters(ClusterConfig(**settings), count, 4, seed, torch.device("cpu"))
-    assert not references.are_complete
+    assert not references.seen_N.all()
     references.observe(torch.arange(count), embeddings(count)[None])
-    assert references.are_complete
+    assert references.seen_N.all()
     return references
 
 

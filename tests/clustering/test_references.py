@@ -30,9 +30,9 @@ def fresh(count: int = 20, width: int = 4, **more) -> References:
 
 def test_an_embedding_observed_again_replaces_the_one_before():
     references = fresh()
-    assert not references.are_complete
+    assert not references.seen_N.all()
     references.observe(torch.arange(20), segments(20))
-    assert references.are_complete
+    assert references.seen_N.all()
     later = segments(5, seed=9)
     references.observe(torch.arange(5), later)
     torch.testing.assert_close(references.embeddings_ND[:5], later[0])
