@@ -1,16 +1,15 @@
 """Two processes that each hold half of the rows do what one process does with all of them."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+from two_processes import PROCESSES, Means, found_by_two, numbers
 
 from sslsv_tk import distributed
-from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.barlow_twins import BarlowTwins, BarlowTwinsConfig
 from sslsv_tk.methods.base import Method
 from sslsv_tk.methods.dino import DINO, DINOConfig
@@ -21,25 +20,8 @@ from sslsv_tk.methods.vicreg import VICReg, VICRegConfig
 from sslsv_tk.nn.sinkhorn import sinkhorn
 from sslsv_tk.schedules import Progress
 
-PROCESSES, ROWS, WIDTH = 2, 6, 4
+ROWS, WIDTH = 6, 4
 SHARE = ROWS // PROCESSES
-
-
-class Means(Encoder):
-    """Mean of the frames of each band through a linear layer; without batch norm, which sees a process's rows."""
-
-    dimension = WIDTH
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(3, WIDTH)
-
-    def forward(self, input_BFL: Tensor) -> Tensor:
-        return self.linear(input_BFL.mean(2))
-
-
-def numbers(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def own(rows: Tensor, rank: int | None, dimension: int = 0) -> Tensor:
@@ -73,7 +55,7 @@ def balanced(rank: int | None) -> dict[str, Any]:
 
 def contrasted(rank: int | None) -> dict[str, Any]:
     """The gradient that the processes get together, as their mean."""
-    encoder = Means()
+    encoder = Means(WIDTH)
     with torch.no_grad():
         encoder.linear.weight.copy_(numbers(3, WIDTH, 3))
         encoder.linear.bias.zero_()
@@ -115,24 +97,24 @@ def without_norms(method: Method) -> Method:
 
 
 def make_vicreg() -> Method:
-    return without_norms(VICReg(Means(), VICRegConfig(hidden=6, output=5)))
+    return without_norms(VICReg(Means(WIDTH), VICRegConfig(hidden=6, output=5)))
 
 
 def make_barlow_twins() -> Method:
-    return without_norms(BarlowTwins(Means(), BarlowTwinsConfig(hidden=6, output=5)))
+    return without_norms(BarlowTwins(Means(WIDTH), BarlowTwinsConfig(hidden=6, output=5)))
 
 
 def make_dino() -> Method:
     settings = DINOConfig(local_views=0, hidden=6, bottleneck=5, prototypes=9, teacher_momentum=0.5)
-    return without_norms(DINO(Means(), settings))
+    return without_norms(DINO(Means(WIDTH), settings))
 
 
 def make_moco() -> MoCo:
-    return MoCo(Means(), MoCoConfig(queue_size=8, temperature=0.3, momentum=0.5))
+    return MoCo(Means(WIDTH), MoCoConfig(queue_size=8, temperature=0.3, momentum=0.5))
 
 
 def make_swav() -> SwAV:
-    return SwAV(Means(), SwAVConfig(hidden=(), projection=5, prototypes=7, queue_size=9, queue_epoch=0.0))
+    return SwAV(Means(WIDTH), SwAVConfig(hidden=(), projection=5, prototypes=7, queue_size=9, queue_epoch=0.0))
 
 
 METHODS: dict[str, Callable[[], Method]] = {
@@ -155,22 +137,10 @@ def everything(rank: int | None) -> dict[str, dict[str, Any]]:
     }
 
 
-def work(rank: int, folder: str) -> None:
-    """What each of the two processes does."""
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=PROCESSES
-    )
-    torch.save(everything(rank), Path(folder) / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Any]]]:
     """What each of two processes found."""
-    folder = tmp_path_factory.mktemp("processes")
-    torch.multiprocessing.spawn(work, (str(folder),), nprocs=PROCESSES)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
+    return found_by_two(everything, tmp_path_factory.mktemp("processes"))
 
 
 @pytest.fixture(scope="module")

@@ -4,31 +4,14 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cosine_similarity
+from two_processes import Means
 
-from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.moco import MoCo, MoCoConfig
 from sslsv_tk.methods.simclr import SimCLR, SimCLRConfig
 
 WIDTH = 5
-
-
-class Means(Encoder):
-    """Mean of the frames of each band through a linear layer; without batch norm, which sees a process's rows."""
-
-    dimension = WIDTH
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(3, WIDTH)
-
-    def forward(self, input_BFL: Tensor) -> Tensor:
-        return self.linear(input_BFL.mean(2))
-
-
-def numbers(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
@@ -64,9 +47,11 @@ def naive_info_nce(
 
 def make_simclr() -> SimCLR:
     torch.manual_seed(0)
-    return SimCLR(Means(), SimCLRConfig(temperature=0.3, margin=0.1, mask_same_cluster=True))
+    return SimCLR(Means(WIDTH), SimCLRConfig(temperature=0.3, margin=0.1, mask_same_cluster=True))
 
 
 def make_moco(seed: int = 0, **settings: Any) -> MoCo:
     torch.manual_seed(seed)
-    return MoCo(Means(), MoCoConfig(**{"queue_size": 7, "temperature": 0.3, "mask_same_cluster": True, **settings}))
+    return MoCo(
+        Means(WIDTH), MoCoConfig(**{"queue_size": 7, "temperature": 0.3, "mask_same_cluster": True, **settings})
+    )

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from clustered_rows import make_moco, make_simclr, numbers
+from clustered_rows import make_moco, make_simclr
 from small_corpus import SSPS, SYSTEM, pack_all
 from torch import Tensor
+from two_processes import PROCESSES, found_by_two, numbers
 
 from sslsv_tk import distributed
 from sslsv_tk.artifacts import RECORD
@@ -21,7 +22,7 @@ from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
 from sslsv_tk.schedules import Progress
 from sslsv_tk.training.step import TrainingStep
 
-PROCESSES, ROWS, SPAN = 2, 6, 20
+ROWS, SPAN = 6, 20
 
 
 @pytest.mark.parametrize("make", [make_simclr, make_moco])
@@ -71,24 +72,16 @@ def steps(make: Callable[[], SimCLR | MoCo], rank: int | None) -> dict[str, Tens
     return {"means": torch.stack(means), **method.state_dict()}
 
 
-def work(rank: int, folder: str) -> None:
+def everything(rank: int) -> dict[str, dict[str, Tensor]]:
     """What each of the two processes does."""
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=PROCESSES
-    )
     gathered = distributed.gather(torch.arange(3) + 2**40 * rank)
-    found = {"gathered": {"numbers": gathered}, **{name: steps(make, rank) for name, make in MAKERS.items()}}
-    torch.save(found, Path(folder) / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
+    return {"gathered": {"numbers": gathered}, **{name: steps(make, rank) for name, make in MAKERS.items()}}
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Tensor]]]:
     """What each of two processes found."""
-    folder = tmp_path_factory.mktemp("processes")
-    torch.multiprocessing.spawn(work, (str(folder),), nprocs=PROCESSES)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
+    return found_by_two(everything, tmp_path_factory.mktemp("processes"))
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -4,10 +4,11 @@ import copy
 
 import pytest
 import torch
-from clustered_rows import WIDTH, is_left_out, make_moco, naive_info_nce, numbers
+from clustered_rows import WIDTH, is_left_out, make_moco, naive_info_nce
 from contrast_steps import copied
 from torch import Tensor
 from torch.nn.functional import normalize
+from two_processes import numbers
 
 from sslsv_tk.methods.moco import MoCo
 from sslsv_tk.schedules import Progress

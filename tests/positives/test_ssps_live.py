@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from ssps_samplers import facts, filled, projections, read_back, references
+from ssps_samplers import check_that_positives_stay, facts, filled, projections, read_back, references
 
 from sslsv_tk.positives.ssps_live import SSPSLive, SSPSLiveConfig
 
@@ -36,13 +36,7 @@ def test_partners_are_other_members_of_the_allowed_clusters_and_all_of_them_in_t
 
 
 def test_positives_stay_as_the_loader_cut_them_and_name_their_owner():
-    sampler = live(clusters=5)
-    sampler.start_epoch(0)
-    batch = torch.tensor([3, 31, 8])
-    positives = projections(batch).requires_grad_()
-    replaced, chosen = sampler.replace(positives, batch)
-    assert replaced is positives
-    assert chosen.tolist() == sampler.partners()[[3, 31, 8]].tolist()
+    check_that_positives_stay(live(clusters=5))
 
 
 def test_no_projections_are_kept_and_only_references_are_asked_for():

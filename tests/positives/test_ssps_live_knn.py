@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
-from ssps_samplers import EMBEDDING, facts, filled, projections, read_back, references
+from ssps_samplers import EMBEDDING, check_that_positives_stay, facts, filled, projections, read_back, references
 
 from sslsv_tk.clustering.references import whitened
 from sslsv_tk.positives.ssps_live_knn import SSPSLiveKNN, SSPSLiveKNNConfig, draw_accepted, is_mutual
@@ -121,13 +121,7 @@ def test_whitened_references_decide_who_is_near():
 
 
 def test_positives_stay_as_the_loader_cut_them_and_name_their_owner():
-    sampler = live(nearest=5)
-    sampler.start_epoch(0)
-    batch = torch.tensor([3, 31, 8])
-    positives = projections(batch).requires_grad_()
-    replaced, chosen = sampler.replace(positives, batch)
-    assert replaced is positives
-    assert chosen.tolist() == sampler.partners()[[3, 31, 8]].tolist()
+    check_that_positives_stay(live(nearest=5))
 
 
 def test_partners_are_those_of_seed_and_epoch():

@@ -25,19 +25,13 @@ caller=$PWD
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=../../../utils/parse_options.sh
 . "$recipe/../../utils/parse_options.sh"
-for name in train_audio test_audio trials musan rirs; do
-    [[ -z ${!name} || ${!name} == /* ]] || printf -v "$name" '%s' "$caller/${!name}"
-done
-cd "$recipe"
-# shellcheck source=../path.sh
-. ./path.sh
+# shellcheck source=small_corpus.sh
+. "$recipe/local/small_corpus.sh"
 
-options=(--train-audio "$train_audio" --test-audio "$test_audio" --trials "$trials" --musan "$musan" --rirs "$rirs" --seed "$seed"
-    --ngpu "$ngpu" --num-threads "$num_threads" --datadir "$datadir" --dumpdir "$dumpdir" --expdir "$expdir" --positives none)
+options=("${corpus[@]}" --seed "$seed" --expdir "$expdir" --positives none)
 systems=()
 for method in $methods; do
-    config=conf/${overlay}_$method.yaml
-    [ -f "$config" ] || config=conf/$overlay.yaml
+    config=$(overlay_of "$method")
     system=${method}_$encoder
     ./run.sh "${options[@]}" --system "$system" --config "$config"
     for checkpoint in latest 0; do
@@ -45,7 +39,4 @@ for method in $methods; do
     done
     systems+=("$system")
 done
-list=$(basename "$trials")
-list=${list%.*}
-[ "$list" != trials ] || list="test" # as run.sh names lists
 python3 local/method_table.py --exp "$expdir" --list "$list" --systems "${systems[@]}"

@@ -27,29 +27,19 @@ caller=$PWD
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=../../../utils/parse_options.sh
 . "$recipe/../../utils/parse_options.sh"
-for name in train_audio test_audio trials musan rirs; do
-    [[ -z ${!name} || ${!name} == /* ]] || printf -v "$name" '%s' "$caller/${!name}"
-done
-cd "$recipe"
-# shellcheck source=../path.sh
-. ./path.sh
+# shellcheck source=small_corpus.sh
+. "$recipe/local/small_corpus.sh"
 
 [[ " $positives " == *" same_utterance "* ]] || positives="same_utterance $positives" # the control
-list=$(basename "$trials")
-list=${list%.*}
-[ "$list" != trials ] || list="test" # as run.sh names lists
 suffix=
 [ "$checkpoint" = averaged ] || suffix=_$checkpoint
 experiments=()
 for seed in $seeds; do experiments+=("${expdir}_seed$seed"); done
 for method in $methods; do
-    config=conf/${overlay}_$method.yaml
-    [ -f "$config" ] || config=conf/$overlay.yaml
     system=${method}_$encoder
     for seed in $seeds; do
-        ./run.sh --train-audio "$train_audio" --test-audio "$test_audio" --trials "$trials" --musan "$musan" --rirs "$rirs" \
-            --seed "$seed" --ngpu "$ngpu" --num-threads "$num_threads" --datadir "$datadir" --dumpdir "$dumpdir" \
-            --expdir "${expdir}_seed$seed" --system "$system" --config "$config" --positives "$positives" --checkpoint "$checkpoint"
+        ./run.sh "${corpus[@]}" --seed "$seed" --expdir "${expdir}_seed$seed" --system "$system" \
+            --config "$(overlay_of "$method")" --positives "$positives" --checkpoint "$checkpoint"
     done
     rows=("SSL=$system/scores/$list$suffix.score")
     for name in $positives; do rows+=("$name=${system}_$name/scores/$list$suffix.score"); done
