@@ -77,6 +77,7 @@ POSITIVES = {
         "reference_segments": 2,
         "whitening": "within_utterance",
     },
+    "ssps_live_recordings": {"name": "ssps_live_recordings"},
     "same_speaker": {"name": "same_speaker"},
     "same_speaker_queue": {"name": "same_speaker", "source": "queue"},
     "same_utterance": {"name": "same_utterance"},

@@ -23,7 +23,7 @@ Pass = Literal["nothing", "references", "everything"]
 
 @dataclass(frozen=True)
 class SamplerFacts:
-    """What a sampler is told about the corpus and the method; labels reach only those that say `needs_labels`."""
+    """What a sampler is told about corpus and method; speakers and recordings reach those alone that need them."""
 
     utterances: int
     """N, rows of the training set."""
@@ -42,7 +42,7 @@ class SamplerFacts:
     speakers: NDArray[np.int32] | None = None
     """(N,) true speaker codes; None unless the sampler needs labels."""
     recordings: NDArray[np.int32] | None = None
-    """(N,) recording codes; come with the speakers, None where they are unknown."""
+    """(N,) recording codes; None where they are unknown, or needed by neither `needs_labels` nor `needs_recordings`."""
 
     def __post_init__(self) -> None:
         if self.utterances < 1:
@@ -68,6 +68,8 @@ class PositiveSampler:
     """Does it want them in every step, or in passes alone?"""
     needs_labels: ClassVar[bool] = False
     """Does the sampler look at true speakers (an oracle)?"""
+    needs_recordings: ClassVar[bool] = False
+    """Must it know which utterances are of one recording?"""
 
     def __init__(self, config: Any, facts: SamplerFacts) -> None:
         self.config = config
@@ -77,6 +79,11 @@ class PositiveSampler:
             raise ValueError(
                 f"The positives {self.name} need true speakers, and the training set has none. "
                 "Give it an utt2spk with labels, or choose other positives (ssps_kmeans, same_utterance)."
+            )
+        if self.needs_recordings and facts.recordings is None:
+            raise ValueError(
+                f"The positives {self.name} must know which utterances are of one recording, and the training set has "
+                "no utt2rec. Give it one, or choose other positives (ssps_live_knn, ssps_kmeans)."
             )
 
     @property

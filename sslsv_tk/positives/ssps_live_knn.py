@@ -9,7 +9,7 @@ N utterances, k nearest, B batch, S positive slots, P projection.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -45,34 +45,57 @@ class SSPSLiveKNN(LiveSampler):
     """Pseudo-positives from the audio of one of the nearest utterances."""
 
     Config = SSPSLiveKNNConfig
+    points_are: ClassVar[str] = "utterances"
+    """What is compared with its kind."""
 
     def __init__(self, config: SSPSLiveKNNConfig, facts: SamplerFacts) -> None:
         super().__init__(config, facts)
         self.config: SSPSLiveKNNConfig = config
-        if config.nearest >= facts.utterances:
+        points = self._count_points()
+        if config.nearest >= points:
             raise ValueError(
-                f"nearest: {facts.utterances} utterances have {facts.utterances - 1} others, found {config.nearest}. "
-                "Set fewer."
+                f"nearest: {points} {self.points_are} have {points - 1} others, found {config.nearest}. Set fewer."
             )
         self.references = References(config, facts.utterances, facts.embedding_dimension, facts.device)
+
+    def _count_points(self) -> int:
+        return self.facts.utterances
 
     def start_epoch(self, epoch: int) -> dict[str, float]:
         """Find the candidates and draw the partners of an epoch."""
         self.epoch = epoch
         rows, points_ND = self.references.points()
         self.references.forget_scatter()
-        partner_N = torch.arange(self.facts.utterances, device=self.facts.device)
+        self._partner_N = torch.arange(self.facts.utterances, device=self.facts.device)
         numbers = {"seen_share": len(rows) / self.facts.utterances}
-        if len(rows) > self.config.nearest:
-            nearest_NK = nearest_clusters(points_ND.float(), self.config.nearest)
-            accepted_NK = is_mutual(nearest_NK) if self.config.mutual else torch.ones_like(nearest_NK, dtype=torch.bool)
-            draws_N1 = seeds.uniform(1, self.facts.seed, "ssps_live_knn", epoch, rows.cpu().numpy())
-            uniform_N = torch.from_numpy(draws_N1[:, 0].copy()).to(rows.device)
-            drawn_N = draw_accepted(nearest_NK, accepted_NK, uniform_N, self.config.weights, self.config.decay)
-            partner_N[rows] = torch.where(drawn_N >= 0, rows[drawn_N.clamp(min=0)], rows)
-            numbers["candidates"] = float(accepted_NK.sum() / len(rows))
-        self._partner_N = partner_N
+        found = self._draw(rows, points_ND.float())
+        if found is not None:
+            drawn_N, candidates_N = found
+            self._partner_N[rows] = torch.where(drawn_N >= 0, rows[drawn_N.clamp(min=0)], rows)
+            numbers["candidates"] = float(candidates_N.sum() / len(rows))
         return numbers
+
+    def _draw(self, rows: Tensor, points_ND: Tensor) -> tuple[Tensor, Tensor] | None:
+        """(N,) place among `rows` of the one that each row draws, -1 for none, and (N,) how many candidates it has.
+
+        None while there are no more than the candidates wanted.
+        """
+        if len(rows) <= self.config.nearest:
+            return None
+        nearest_NK, accepted_NK = self._candidates(points_ND)
+        (uniform_N,) = self._uniform(rows, 1)
+        drawn_N = draw_accepted(nearest_NK, accepted_NK, uniform_N, self.config.weights, self.config.decay)
+        return drawn_N, accepted_NK.sum(1)
+
+    def _candidates(self, points_ND: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, k) the nearest others of each point, the nearest first, and which of them are accepted."""
+        nearest_NK = nearest_clusters(points_ND, self.config.nearest)
+        return nearest_NK, is_mutual(nearest_NK) if self.config.mutual else torch.ones_like(nearest_NK).bool()
+
+    def _uniform(self, rows: Tensor, count: int) -> Tensor:
+        """(count, N) draws in [0, 1) of the epoch for some utterances."""
+        draws_NC = seeds.uniform(count, self.facts.seed, self.name, self.epoch, rows.cpu().numpy())
+        return torch.from_numpy(draws_NC.T.copy()).to(rows.device)
 
     def state_dict(self) -> dict[str, Any]:
         """References and the partners of the epoch (tensors are not copies)."""

@@ -12,8 +12,9 @@ from sslsv_tk.frontend.logmel import LogMelConfig
 class OptimisationConfig:
     """Optimiser and learning-rate schedule."""
 
-    optimiser: Literal["adam", "sgd"] = "adam"
-    momentum: float = 0.9  # of sgd
+    optimiser: Literal["adam", "sgd", "lars"] = "adam"
+    momentum: float = 0.9  # of sgd and lars
+    trust: float = 1e-3  # of lars: a step at learning rate 1 moves a tensor by this share of its norm
     learning_rate: float = 1e-3  # at the first epoch; cosine: after the warm-up
     schedule: Literal["stepwise", "cosine"] = "stepwise"  # stepwise: once per epoch; cosine: at every step
     decay: float = 0.95  # stepwise: factor on the learning rate ...
@@ -29,8 +30,8 @@ class OptimisationConfig:
             raise ValueError(
                 "optimisation: learning_rate and continued_factor must be above 0, decay in (0, 1], decay_epochs >= 1."
             )
-        if not 0 <= self.momentum < 1 or self.weight_decay < 0:
-            raise ValueError("optimisation: momentum must be in [0, 1), weight_decay not negative.")
+        if not 0 <= self.momentum < 1 or self.weight_decay < 0 or self.trust <= 0:
+            raise ValueError("optimisation: momentum must be in [0, 1), weight_decay not negative, trust above 0.")
         if self.schedule == "cosine" and not 0 <= self.final_learning_rate <= self.learning_rate:
             raise ValueError(
                 "optimisation: final_learning_rate must be from 0 to learning_rate; found "

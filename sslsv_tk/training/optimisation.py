@@ -7,6 +7,7 @@ from torch import nn
 
 from sslsv_tk.schedules import Progress, stepwise_decay, warm_up_then_cosine
 from sslsv_tk.training.configuration import OptimisationConfig
+from sslsv_tk.training.lars import LARS
 
 
 def make_optimiser(module: nn.Module, config: OptimisationConfig) -> torch.optim.Optimizer:
@@ -19,6 +20,8 @@ def make_optimiser(module: nn.Module, config: OptimisationConfig) -> torch.optim
     groups = [group for group in groups if group["params"]]
     if config.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+    if config.optimiser == "lars":
+        return LARS(groups, config.learning_rate, config.momentum, config.trust)
     return torch.optim.Adam(groups, lr=config.learning_rate)
 
 

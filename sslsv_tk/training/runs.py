@@ -168,7 +168,9 @@ def _taken_over(config: SystemConfig) -> dict[str, dict[str, Any]]:
         plain["method"].pop(name, None)
     return {
         **{section: plain[section] for section in ("encoder", "method", "frontend")},
-        "optimisation": {name: plain["optimisation"][name] for name in ("optimiser", "momentum", "weight_decay")},
+        "optimisation": {
+            name: plain["optimisation"][name] for name in ("optimiser", "momentum", "trust", "weight_decay")
+        },
         "training": {"span_epochs": _span(config)},
         "speakers": {"classes": config.classes},
     }
@@ -214,7 +216,7 @@ def _make_validation(config: SystemConfig, options: RunOptions) -> Validation | 
 
 
 def _make_sampler(config: SystemConfig, archive: Archive, method: Method, device: torch.device) -> PositiveSampler:
-    """The sampler; true labels are handed over to those alone that say they need them."""
+    """The sampler; true speakers and recordings are handed over to those alone that say they need them."""
     cls = assembly.sampler_class(config)
     if method.slots == 0 and config.positives.name != "same_utterance":
         raise ValueError(
@@ -223,7 +225,9 @@ def _make_sampler(config: SystemConfig, archive: Archive, method: Method, device
         )
     labels = {}
     if cls.needs_labels:
-        labels = {"speakers": archive.read_codes("utt2spk"), "recordings": archive.read_codes("utt2rec")}
+        labels["speakers"] = archive.read_codes("utt2spk")
+    if cls.needs_labels or cls.needs_recordings:
+        labels["recordings"] = archive.read_codes("utt2rec")
     facts = SamplerFacts(
         utterances=len(archive),
         seed=config.training.seed,

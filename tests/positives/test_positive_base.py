@@ -1,22 +1,24 @@
 """What every sampler asks of the loop before an epoch, and parts that several share."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from ssps_samplers import facts, projections, read_back, references
 
 from sslsv_tk import registry
-from sslsv_tk.positives.base import PositiveSampler, SamplerFacts, part_of, put_rows
+from sslsv_tk.positives.base import PositiveSampler, part_of, put_rows
 
 SETTINGS = {"ssps_kmeans": {"clusters": 3}, "ssps_live": {"clusters": 3}, "ssps_knn": {"nearest": 3}}
 
 
 def made(name: str, **settings) -> PositiveSampler:
     kind = registry.find("sslsv_tk.positives", name, PositiveSampler)
-    told = facts(12)
-    if kind.needs_labels:
-        speakers = (np.arange(12) // 6).astype(np.int32)
-        told = SamplerFacts(12, projection_dimension=3, embedding_dimension=4, speakers=speakers)
+    codes = (np.arange(12) // 6).astype(np.int32)
+    told = dataclasses.replace(
+        facts(12), speakers=codes if kind.needs_labels else None, recordings=codes if kind.needs_recordings else None
+    )
     return kind(kind.Config(**SETTINGS.get(name, {}), **settings), told)
 
 
@@ -70,13 +72,15 @@ EVERYTHING, REFERENCES = ["everything", "nothing", "nothing"], ["references", "n
         ("ssps_live_knn", {"filling": "epoch"}, ["nothing"] * 3),
         ("ssps_live_knn", {"refresh": "epochs", "reference_segments": 2}, ["references"] * 3),
         ("ssps_live_knn", {"refresh": "epochs", "filling": "epoch"}, ["nothing", "references", "references"]),
+        ("ssps_live_recordings", {}, REFERENCES),
+        ("ssps_live_recordings", {"refresh": "epochs"}, ["references"] * 3),
     ],
 )
 def test_what_is_asked_before_each_of_three_epochs(name, settings, asked):
     assert follow(made(name, **settings), 3) == asked
 
 
-@pytest.mark.parametrize("name", ["ssps_kmeans", "ssps_live", "ssps_live_knn"])
+@pytest.mark.parametrize("name", ["ssps_kmeans", "ssps_live", "ssps_live_knn", "ssps_live_recordings"])
 def test_an_epoch_that_is_the_filling_keeps_all_positives_and_the_next_one_replaces(name):
     sampler, everyone = made(name, filling="epoch"), torch.arange(12)
     assert sampler.start_epoch(0) == {"seen_share": 0.0}
@@ -87,7 +91,7 @@ def test_an_epoch_that_is_the_filling_keeps_all_positives_and_the_next_one_repla
     assert (sampler.replace(projections(everyone), everyone)[1] != everyone).any()
 
 
-@pytest.mark.parametrize("name", ["ssps_kmeans", "ssps_live", "ssps_live_knn"])
+@pytest.mark.parametrize("name", ["ssps_kmeans", "ssps_live", "ssps_live_knn", "ssps_live_recordings"])
 def test_references_that_come_in_passes_are_not_asked_for_in_steps(name):
     sampler, everyone = made(name, refresh="epochs"), torch.arange(12)
     assert not sampler.reference_in_steps and made(name).reference_in_steps

@@ -8,7 +8,15 @@ from sslsv_tk import config, registry
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
 from sslsv_tk.positives.same_utterance import SameUtterance, SameUtteranceConfig
 
-SAMPLERS = ("same_utterance", "same_speaker", "ssps_kmeans", "ssps_live", "ssps_knn", "ssps_live_knn")
+SAMPLERS = (
+    "same_utterance",
+    "same_speaker",
+    "ssps_kmeans",
+    "ssps_live",
+    "ssps_knn",
+    "ssps_live_knn",
+    "ssps_live_recordings",
+)
 
 
 def test_every_utterance_keeps_its_own_positive_with_its_gradient():

@@ -1,9 +1,12 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from sslsv_tk.schedules import Progress
 from sslsv_tk.training.configuration import OptimisationConfig, TrainingConfig
+from sslsv_tk.training.lars import LARS
 from sslsv_tk.training.optimisation import clip_gradients, learning_rate, make_optimiser, set_learning_rate
 
 
@@ -47,7 +50,7 @@ def test_the_rate_is_set_in_every_group_and_frozen_parameters_are_left_out():
     assert {group["lr"] for group in optimiser.param_groups} == {0.25}
 
 
-@pytest.mark.parametrize("name", ["adam", "sgd"])
+@pytest.mark.parametrize("name", ["adam", "sgd", "lars"])
 def test_biases_and_norms_are_not_decayed(name):
     module = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     optimiser = make_optimiser(module, OptimisationConfig(optimiser=name, weight_decay=0.1))
@@ -68,6 +71,54 @@ def test_a_step_is_that_of_sgd_with_momentum_written_out():
         velocity = 0.9 * velocity + 2 * weight + 0.01 * weight
         weight -= 0.1 * velocity
         torch.testing.assert_close(module.weight.item(), weight, rtol=1e-5, atol=1e-6)
+
+
+def test_steps_are_those_of_lars_written_out():
+    """A matrix moves by a share of its norm whatever its gradient's, a bias by its gradient."""
+    module = nn.Linear(3, 2).double()
+    config = OptimisationConfig(optimiser="lars", learning_rate=0.5, momentum=0.8, weight_decay=0.1, trust=0.02)
+    optimiser = make_optimiser(module, config)
+    matrix, bias = (parameter.detach().clone() for parameter in (module.weight, module.bias))
+    velocities = [torch.zeros_like(matrix), torch.zeros_like(bias)]
+    for step in range(4):
+        steep = torch.randn(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(step)) * 10.0**step
+        module.weight.grad, module.bias.grad = steep.clone(), torch.full((2,), 0.3, dtype=torch.float64)
+        optimiser.step()
+        direction = steep + 0.1 * matrix
+        length = float((direction**2).sum()) ** 0.5
+        velocities[0] = 0.8 * velocities[0] + 0.02 * float((matrix**2).sum()) ** 0.5 / length * direction
+        velocities[1] = 0.8 * velocities[1] + 0.3
+        matrix, bias = matrix - 0.5 * velocities[0], bias - 0.5 * velocities[1]
+        torch.testing.assert_close(module.weight.detach(), matrix)
+        torch.testing.assert_close(module.bias.detach(), bias)
+
+
+def test_lars_moves_a_matrix_of_zeros_by_its_gradient_and_leaves_one_without_a_gradient():
+    zeros, same, unused = (nn.Parameter(torch.full((2, 2), value)) for value in (0.0, 1.0, 1.0))
+    optimiser = LARS([{"params": [zeros, same, unused]}], lr=0.1)
+    zeros.grad, same.grad = torch.ones(2, 2), torch.zeros(2, 2)
+    optimiser.step()
+    torch.testing.assert_close(zeros.detach(), torch.full((2, 2), -0.1))
+    assert torch.equal(same.detach(), torch.ones(2, 2)) and torch.equal(unused.detach(), torch.ones(2, 2))
+
+
+def test_lars_read_back_goes_on_identically():
+    def gradient(step: int) -> torch.Tensor:
+        return torch.randn(2, 2, generator=torch.Generator().manual_seed(step))
+
+    first = nn.Parameter(torch.eye(2))
+    one = LARS([{"params": [first]}], lr=0.1)
+    for step in range(3):
+        first.grad = gradient(step)
+        one.step()
+    second = nn.Parameter(first.detach().clone())
+    other = LARS([{"params": [second]}], lr=0.1)
+    other.load_state_dict(copy.deepcopy(one.state_dict()))
+    for step in range(3, 6):
+        for parameter, optimiser in ((first, one), (second, other)):
+            parameter.grad = gradient(step)
+            optimiser.step()
+    assert torch.equal(first, second) and not torch.equal(first, torch.eye(2))
 
 
 def test_each_gradient_is_cut_to_the_largest_norm_on_its_own():

@@ -165,7 +165,7 @@ def test_stage_5_goes_on_with_the_schedule_of_stage_4(place):
     assert rates[0] + rates[1] == rates[2]
 
 
-@pytest.mark.parametrize("setting", ["optimiser=sgd", "momentum=0.5", "weight_decay=0.1"])
+@pytest.mark.parametrize("setting", ["optimiser=sgd", "momentum=0.5", "trust=0.5", "weight_decay=0.1"])
 def test_stage_5_refuses_another_optimiser(place, stage4, setting):
     with pytest.raises(ValueError, match=f"has another optimisation: optimisation.{setting.partition('=')[0]}"):
         train.main(place.options("five", f"optimisation.{setting}", base=stage4))

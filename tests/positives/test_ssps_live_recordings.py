@@ -1,0 +1,134 @@
+"""Live pseudo-positives between recordings: candidates against loops, uniform draws, and what a restart keeps."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+from ssps_samplers import check_that_positives_stay, facts, projections, read_back, references
+from torch.nn.functional import normalize
+
+from sslsv_tk.clustering.references import whitened
+from sslsv_tk.positives.ssps_live_recordings import SSPSLiveRecordings, SSPSLiveRecordingsConfig
+
+
+def live(recordings: list[int], seed: int = 0, seen: list[int] | None = None, **more) -> SSPSLiveRecordings:
+    """A sampler that has seen random references of all utterances or of some."""
+    known = dataclasses.replace(facts(len(recordings), seed), recordings=np.array(recordings, dtype=np.int32))
+    sampler = SSPSLiveRecordings(SSPSLiveRecordingsConfig(**more), known)
+    rows = torch.arange(len(recordings)) if seen is None else torch.tensor(seen, dtype=torch.int64)
+    sampler.observe(None, rows, references(len(recordings), seed, sampler.reference_segments)[:, rows])
+    sampler.end_pass(0)
+    return sampler
+
+
+def slow_candidates(
+    reference_ND: torch.Tensor, recordings: list[int], seen: list[int], nearest: int, mutual: bool
+) -> dict[int, list[int]]:
+    """Of each recording with a row that was seen, the candidate recordings, the nearest first."""
+    means = {}
+    for row in seen:
+        means[recordings[row]] = means.get(recordings[row], 0) + reference_ND[row].double()
+    cosine = {(a, b): float(normalize(means[a], dim=0) @ normalize(means[b], dim=0)) for a in means for b in means}
+    near = {a: sorted((b for b in means if b != a), key=lambda b: -cosine[a, b])[:nearest] for a in means}
+    if mutual:
+        return {a: [b for b in candidates if a in near[b]] for a, candidates in near.items()}
+    return near
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 9999),
+    recordings=st.lists(st.integers(0, 6), min_size=6, max_size=12).filter(lambda codes: len(set(codes)) > 3),
+    nearest=st.integers(1, 3),
+    mutual=st.booleans(),
+    share=st.floats(0, 1),
+)
+def test_partners_are_the_utterances_seen_of_the_recordings_that_a_loop_finds(seed, recordings, nearest, mutual, share):
+    seen = [row for row in range(len(recordings)) if row / len(recordings) <= share]
+    sampler = live(recordings, seed, seen, nearest=nearest, mutual=mutual)
+    near = slow_candidates(references(len(recordings), seed)[0], recordings, seen, nearest, mutual)
+    if len(near) <= nearest:
+        near = {}
+    expected = [
+        {other for other in seen if recordings[other] in near.get(code, [])} if row in seen else set()
+        for row, code in enumerate(recordings)
+    ]
+    drawn = [set() for _ in recordings]
+    for epoch in range(250):
+        numbers = sampler.start_epoch(epoch)
+        for anchor, partner in enumerate(sampler.partners().tolist()):
+            drawn[anchor].add(partner)
+    assert drawn == [candidates or {own} for own, candidates in enumerate(expected)]
+    if near:
+        counts = [len(near[recordings[row]]) for row in seen]
+        assert numbers["candidates"] == pytest.approx(sum(counts) / len(counts))
+    else:
+        assert "candidates" not in numbers
+
+
+def test_recordings_and_their_utterances_come_equally_often():
+    """Three recordings near each other, of 2, 1 and 3 utterances, and each anchor takes those of both others."""
+    recordings = [0, 0, 1, 2, 2, 2]
+    sampler = live(recordings, nearest=2, mutual=False)
+    counts = np.zeros((6, 6))
+    for epoch in range(3000):
+        sampler.start_epoch(epoch)
+        counts[np.arange(6), sampler.partners()] += 1
+    for anchor, own in enumerate(recordings):
+        others = [row for row in range(6) if recordings[row] != own]
+        shares = np.array([0.5 / recordings.count(recordings[row]) for row in others])
+        assert counts[anchor].sum() == counts[anchor, others].sum()
+        assert chisquare(counts[anchor, others], shares * 3000).pvalue > 1e-4
+
+
+def test_whitening_comes_before_the_mean_of_a_recording():
+    recordings = [row // 3 for row in range(30)]
+    sampler = live(recordings, reference_segments=2, whitening="within_utterance", nearest=3)
+    sampler.start_epoch(0)
+    reference_RND = references(30, segments=2)
+    mean_ND = normalize(reference_RND.mean(0), dim=1)
+    apart = (reference_RND - reference_RND.mean(0)).flatten(0, 1)
+    everyone = list(range(30))
+    near = slow_candidates(whitened(mean_ND, apart.T @ apart / 30, 0.3), recordings, everyone, 3, True)
+    assert near != slow_candidates(mean_ND, recordings, everyone, 3, True)
+    for own, partner in enumerate(sampler.partners().tolist()):
+        candidates = near[recordings[own]]
+        assert recordings[partner] in candidates if candidates else partner == own
+
+
+def test_partners_are_those_of_seed_and_epoch_and_positives_stay_as_they_were_cut():
+    def partners(seed: int, epoch: int) -> tuple[int, ...]:
+        sampler = live([row // 2 for row in range(40)], nearest=4)
+        sampler.facts = dataclasses.replace(sampler.facts, seed=seed)
+        sampler.start_epoch(epoch)
+        return tuple(sampler.partners().tolist())
+
+    assert partners(1, 3) == partners(1, 3)
+    assert len({partners(1, epoch) for epoch in range(5)}) == 5 == len({partners(seed, 3) for seed in range(5)})
+    check_that_positives_stay(live([row // 2 for row in range(40)], nearest=4))
+
+
+def test_a_sampler_read_back_in_the_middle_of_an_epoch_goes_on_identically():
+    sampler = live([row // 3 for row in range(39)], nearest=4, mutual=False)
+    sampler.start_epoch(2)
+    first, second = torch.arange(17), torch.arange(17, 39)
+    sampler.observe(projections(first), first, references(17, 3))
+    other = read_back(sampler)
+    assert other.partners().tolist() == sampler.partners().tolist() != list(range(39))
+    for one in (sampler, other):
+        one.observe(projections(second), second, references(22, 4))
+    assert sampler.start_epoch(3) == other.start_epoch(3)
+    assert other.partners().tolist() == sampler.partners().tolist()
+
+
+def test_unknown_recordings_and_too_few_of_them_are_refused():
+    with pytest.raises(ValueError, match=r"ssps_live_recordings must know .* of one recording, .* no utt2rec\. Give"):
+        SSPSLiveRecordings(SSPSLiveRecordingsConfig(), facts(5))
+    with pytest.raises(ValueError, match=r"nearest: 2 recordings have 1 others, found 2\. Set fewer"):
+        live([0, 0, 1, 1], nearest=2)
+    with pytest.raises(ValueError, match=r"nearest: 1 recordings have 0 others, found 1\. Set fewer"):
+        live([0, 0, 0])
