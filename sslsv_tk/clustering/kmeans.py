@@ -61,7 +61,7 @@ def spherical_kmeans(
     On the CPU the result depends on nothing but the arguments and the number of threads.
     """
     _check_points(points_ND, len(initial_rows_K), iterations)
-    chunk = chunk or _points_at_once(len(initial_rows_K), points_ND.device)
+    chunk = chunk or points_at_once(len(initial_rows_K), points_ND.device)
     centroids_KD = normalize(points_ND[initial_rows_K.to(points_ND.device)].float(), dim=1)
     for _ in range(iterations):
         assignments_N, _ = assign(points_ND, centroids_KD, precision, chunk)
@@ -84,7 +84,7 @@ def assign(points_ND: Tensor, centroids_KD: Tensor, precision: Precision, chunk:
     assignments_N = torch.empty(len(points_ND), dtype=torch.int64, device=points_ND.device)
     similarities_N = torch.empty(len(points_ND), dtype=torch.float32, device=points_ND.device)
     products = torch.empty(min(chunk, len(points_ND)), clusters + padding, dtype=kind, device=points_ND.device)
-    for rows in _slices(len(points_ND), chunk):
+    for rows in slices(len(points_ND), chunk):
         found = torch.mm(points_ND[rows].to(kind), centroids_DK, out=products[: rows.stop - rows.start])
         similarities_N[rows], assignments_N[rows] = found[:, :clusters].max(dim=1)
         if precision != "fp32":
@@ -92,36 +92,21 @@ def assign(points_ND: Tensor, centroids_KD: Tensor, precision: Precision, chunk:
     return assignments_N, similarities_N
 
 
-def nearest_clusters(centroids_KD: Tensor, neighbours: int, chunk: int | None = None) -> Tensor:
-    """(K, M) int64: the M other clusters of largest cosine for each cluster, the nearest first [eq. 5 of SSPS]."""
-    clusters = len(centroids_KD)
-    if not 0 <= neighbours < clusters:
-        raise ValueError(
-            f"Expected a number of neighbours from 0 to {clusters - 1}, since {clusters} clusters have that many "
-            f"others; found {neighbours}. Use fewer neighbours or more clusters."
-        )
-    nearest_KM = torch.empty(clusters, neighbours, dtype=torch.int64, device=centroids_KD.device)
-    for rows in _slices(clusters, chunk or _points_at_once(clusters, centroids_KD.device)):
-        similarities = centroids_KD[rows] @ centroids_KD.T
-        own = torch.arange(rows.start, rows.stop, device=centroids_KD.device)
-        similarities.scatter_(1, own[:, None], -torch.inf)
-        nearest_KM[rows] = similarities.topk(neighbours, dim=1).indices
-    return nearest_KM
-
-
 def _update(points_ND: Tensor, assignments_N: Tensor, centroids_KD: Tensor) -> Tensor:
     sums_KD = torch.zeros_like(centroids_KD)
-    for rows in _slices(len(points_ND), _ROWS_AT_ONCE):
+    for rows in slices(len(points_ND), _ROWS_AT_ONCE):
         sums_KD.index_add_(0, assignments_N[rows], points_ND[rows].float())
     lengths_K1 = sums_KD.norm(dim=1, keepdim=True)
     return torch.where(lengths_K1 > 1e-6, sums_KD / lengths_K1.clamp(min=1e-6), centroids_KD)
 
 
-def _points_at_once(clusters: int, device: torch.device) -> int:
+def points_at_once(clusters: int, device: torch.device) -> int:
+    """Points whose similarities with so many others fit the cache of a CPU, or are work enough for a GPU."""
     return max(_LEAST_CHUNK, _SIMILARITIES_AT_ONCE.get(device.type, 2**20) // clusters)
 
 
-def _slices(count: int, chunk: int) -> Iterator[slice]:
+def slices(count: int, chunk: int) -> Iterator[slice]:
+    """`chunk` rows after the other."""
     return (slice(start, min(start + chunk, count)) for start in range(0, count, chunk))
 
 
@@ -139,7 +124,7 @@ def _check_points(points_ND: Tensor, clusters: int, iterations: int) -> None:
     _check_count(len(points_ND), clusters)
     if iterations < 0:
         raise ValueError(f"Expected a number of k-means iterations of at least 0, found {iterations}.")
-    lengths_N = torch.cat([points_ND[rows].float().norm(dim=1) for rows in _slices(len(points_ND), _ROWS_AT_ONCE)])
+    lengths_N = torch.cat([points_ND[rows].float().norm(dim=1) for rows in slices(len(points_ND), _ROWS_AT_ONCE)])
     wrong = ~((lengths_N - 1).abs() <= _UNIT_TOLERANCE)  # also true for NaN
     if wrong.any():
         row = int(wrong.nonzero()[0])

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from sslsv_tk import seeds
 from sslsv_tk.clustering.agreement import normalised_mutual_information
-from sslsv_tk.clustering.kmeans import Clustering, Precision, nearest_clusters, random_rows, spherical_kmeans
+from sslsv_tk.clustering.kmeans import Clustering, Precision, random_rows, spherical_kmeans
+from sslsv_tk.clustering.neighbours import nearest_clusters
 from sslsv_tk.clustering.ranks import Weights, check_weights, draw_ranks
 from sslsv_tk.clustering.references import ReferenceConfig, References
 

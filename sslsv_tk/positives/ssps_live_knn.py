@@ -7,6 +7,7 @@ from the chosen utterance's audio, as in ssps_live. The search is exact: N x N p
 N utterances, k nearest, B batch, S positive slots, P projection.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sslsv_tk import seeds
-from sslsv_tk.clustering.kmeans import nearest_clusters
+from sslsv_tk.clustering.neighbours import cohort_of, nearest_others
 from sslsv_tk.clustering.ranks import Weights, check_weights, draw_ranks
 from sslsv_tk.clustering.references import ReferenceConfig, References
 from sslsv_tk.positives.base import LiveSampler, SamplerFacts
@@ -33,12 +34,21 @@ class SSPSLiveKNNConfig(ReferenceConfig):
     """How often each candidate is drawn; exponential: the nearest most often."""
     decay: float = 0.7
     """Of exponential weights: rank r has weight exp(-decay r)."""
+    cohort: int = 0
+    """Similarities are normalised by those with so many nearest others (adaptive symmetric score normalisation); 0:
+    they are cosines."""
+    kept_share: float = 1.0
+    """Only candidates as similar as those that so large a share of all have in their nearest."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.nearest < 1:
             raise ValueError(f"nearest: expected at least 1 candidate, found {self.nearest}.")
         check_weights(self.weights, self.decay)
+        if self.cohort < 0 or self.cohort == 1:
+            raise ValueError(f"cohort: expected 0 for none, or at least 2 others, found {self.cohort}.")
+        if not 0 < self.kept_share <= 1:
+            raise ValueError(f"kept_share: expected a share above 0, up to 1, found {self.kept_share}.")
 
 
 class SSPSLiveKNN(LiveSampler):
@@ -72,7 +82,7 @@ class SSPSLiveKNN(LiveSampler):
         if found is not None:
             drawn_N, candidates_N = found
             self._partner_N[rows] = torch.where(drawn_N >= 0, rows[drawn_N.clamp(min=0)], rows)
-            numbers["candidates"] = float(candidates_N.sum() / len(rows))
+            numbers["candidates"] = int(candidates_N.sum()) / len(rows)
         return numbers
 
     def _draw(self, rows: Tensor, points_ND: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -89,8 +99,13 @@ class SSPSLiveKNN(LiveSampler):
 
     def _candidates(self, points_ND: Tensor) -> tuple[Tensor, Tensor]:
         """(N, k) the nearest others of each point, the nearest first, and which of them are accepted."""
-        nearest_NK = nearest_clusters(points_ND, self.config.nearest)
-        return nearest_NK, is_mutual(nearest_NK) if self.config.mutual else torch.ones_like(nearest_NK).bool()
+        cohort = cohort_of(points_ND, self.config.cohort) if self.config.cohort else None
+        similarity_NK, nearest_NK = nearest_others(points_ND, self.config.nearest, cohort)
+        accepted_NK = is_mutual(nearest_NK) if self.config.mutual else torch.ones_like(nearest_NK).bool()
+        if self.config.kept_share < 1:
+            best_N = similarity_NK[:, 0].sort(descending=True).values
+            accepted_NK &= similarity_NK >= best_N[math.ceil(self.config.kept_share * len(best_N)) - 1]
+        return nearest_NK, accepted_NK
 
     def _uniform(self, rows: Tensor, count: int) -> Tensor:
         """(count, N) draws in [0, 1) of the epoch for some utterances."""

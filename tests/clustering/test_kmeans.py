@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
-from sslsv_tk.clustering.kmeans import nearest_clusters, random_rows, spherical_kmeans
+from sslsv_tk.clustering.kmeans import random_rows, spherical_kmeans
 
 
 def unit_points(count: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -182,25 +182,3 @@ def test_points_that_are_no_matrix_and_negative_iterations_are_refused():
         spherical_kmeans(torch.ones(5), torch.arange(2))
     with pytest.raises(ValueError, match="iterations"):
         spherical_kmeans(unit_points(5, 3), torch.arange(2), iterations=-1)
-
-
-@pytest.mark.parametrize("neighbours", [0, 1, 3, 19])
-@pytest.mark.parametrize("chunk", [None, 3])
-def test_nearest_clusters_are_those_of_a_sort_without_the_cluster_itself(neighbours, chunk):
-    centroids = unit_points(20, 5)
-    nearest = nearest_clusters(centroids, neighbours, chunk)
-    assert nearest.shape == (20, neighbours)
-    for k in range(20):
-        others = sorted((j for j in range(20) if j != k), key=lambda j, k=k: -float(centroids[k] @ centroids[j]))
-        assert nearest[k].tolist() == others[:neighbours]
-
-
-def test_nearest_clusters_never_names_the_cluster_itself_among_equal_ones():
-    nearest = nearest_clusters(torch.tensor([[1.0, 0.0]]).repeat(5, 1), 4)
-    assert [sorted(row) for row in nearest.tolist()] == [[j for j in range(5) if j != k] for k in range(5)]
-
-
-@pytest.mark.parametrize("neighbours", [-1, 5])
-def test_more_neighbours_than_other_clusters_are_refused(neighbours):
-    with pytest.raises(ValueError, match=f"from 0 to 4.*found {neighbours}"):
-        nearest_clusters(unit_points(5, 3), neighbours)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from ssps_samplers import EMBEDDING, check_that_positives_stay, facts, filled, projections, read_back, references
 
+from sslsv_tk.clustering.neighbours import cohort_of, nearest_others
 from sslsv_tk.clustering.references import whitened
 from sslsv_tk.positives.ssps_live_knn import SSPSLiveKNN, SSPSLiveKNNConfig, draw_accepted, is_mutual
 
@@ -46,6 +47,38 @@ def test_partners_are_the_candidates_that_a_loop_finds_and_all_of_them_in_time(s
             drawn[anchor].add(partner)
     assert numbers == {"seen_share": 1.0, "candidates": pytest.approx(sum(map(len, expected)) / 8)}
     assert drawn == [set(candidates) or {own} for own, candidates in enumerate(expected)]
+
+
+@pytest.mark.parametrize("cohort", [0, 5])
+@pytest.mark.parametrize("kept_share, kept", [(0.3, 12), (0.31, 13), (0.001, 1)])
+def test_only_those_as_similar_as_the_surest_keep_a_candidate(cohort, kept_share, kept):
+    """Of 40, without mutual: those are kept that are as similar to their nearest as the given one in that order."""
+    points_ND = references(40)[0]
+    similarity_NK, nearest_NK = nearest_others(points_ND, 1, cohort_of(points_ND, 5) if cohort else None)
+    least = sorted(similarity_NK[:, 0].tolist(), reverse=True)[kept - 1]
+    is_sure = similarity_NK[:, 0] >= least
+    expected = torch.where(is_sure, nearest_NK[:, 0], torch.arange(40))
+    sampler = live(nearest=1, mutual=False, cohort=cohort, kept_share=kept_share)
+    assert sampler.start_epoch(0)["candidates"] == is_sure.sum() / 40
+    assert kept <= is_sure.sum() <= kept + 1, "the two of a pair are equally similar"
+    assert sampler.partners().tolist() == expected.tolist()
+
+
+def test_a_second_candidate_must_be_as_similar_as_the_surest_have_theirs():
+    sampler, points_ND = live(nearest=6, mutual=False, kept_share=0.5), references(40)[0]
+    similarity_NK, nearest_NK = nearest_others(points_ND, 6)
+    least = similarity_NK[:, 0].sort(descending=True).values[19]
+    expected = [
+        {int(u) for u, s in zip(*pair, strict=True) if s >= least}
+        for pair in zip(nearest_NK, similarity_NK, strict=True)
+    ]
+    drawn = [set() for _ in range(40)]
+    for epoch in range(200):
+        sampler.start_epoch(epoch)
+        for anchor, partner in enumerate(sampler.partners().tolist()):
+            drawn[anchor].add(partner)
+    assert drawn == [candidates or {own} for own, candidates in enumerate(expected)]
+    assert max(map(len, expected)) > 1 and sum(map(bool, expected)) == 20
 
 
 @pytest.mark.parametrize("weights", ["uniform", "exponential"])
@@ -100,7 +133,7 @@ def test_as_few_seen_as_candidates_are_wanted_leave_every_positive(count):
     assert sampler.partners().tolist() == list(range(20))
 
 
-@pytest.mark.parametrize("more", [{}, WHITENED])
+@pytest.mark.parametrize("more", [{}, WHITENED, {"cohort": 5}])
 def test_utterances_that_are_all_equal_have_partners_other_than_themselves(more):
     sampler = SSPSLiveKNN(SSPSLiveKNNConfig(nearest=3, mutual=False, **more), facts(12))
     same = torch.nn.functional.normalize(torch.ones(sampler.reference_segments, 12, EMBEDDING), dim=2)
@@ -175,6 +208,10 @@ def test_a_pass_that_was_interrupted_goes_on_where_it_stopped():
     "named, message",
     [
         ({"nearest": 0}, "nearest: expected at least 1 candidate, found 0"),
+        ({"cohort": 1}, "cohort: expected 0 for none, or at least 2 others, found 1"),
+        ({"cohort": -3}, "cohort: expected 0 for none, or at least 2 others, found -3"),
+        ({"kept_share": 0.0}, "kept_share: expected a share above 0, up to 1, found 0.0"),
+        ({"kept_share": 1.5}, "kept_share: expected a share above 0, up to 1, found 1.5"),
         ({"reference_segments": 0}, "reference_segments: expected at least 1, found 0"),
         ({"whitening": "within_utterance"}, r"differ; found reference_segments = 1\. Set it to 2 or more"),
         ({"shrinkage": 1.5}, "shrinkage: expected a share from 0 to 1, found 1.5"),
