@@ -23,6 +23,7 @@ FIGURES = {
     "front_end": ["| 1 | ", "| 2 | "],
     "kmeans": ["| ours, fp32 | ", "| straightforward, fp32 | "],
     "loading": ["| load + reverb + noise | ", "| load | "],
+    "nearest": ["| nearest | ", "| normalised | ", "| row by row | "],
     "positive_sampling": ["| choose and replace a batch | ", "| loop over the batch | "],
     "scoring": ["| 2,000 of 250 | "],
     "training_step": ["| fp32 | ", "| bf16 | ", "| straightforward, fp32 | "],
