@@ -36,7 +36,7 @@ def get_parser() -> argparse.ArgumentParser:
 def row_by_row(points_ND: Tensor, count: int) -> Tensor:
     """(ROWS, k) the nearest others of the first rows, each by a product and a sort of its own."""
     found = []
-    for row in range(ROWS):
+    for row in range(min(ROWS, len(points_ND))):
         cosines_N = points_ND @ points_ND[row]
         cosines_N[row] = -torch.inf
         found.append(cosines_N.argsort(descending=True)[:count])
@@ -55,6 +55,7 @@ def main() -> None:
         options.points, options.width, options.repeats = 500, 16, 1
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
+    torch.manual_seed(0)
     points_ND = normalize(torch.randn(options.points, options.width, device=device), dim=1)
     search = nearest_others(points_ND, options.nearest)
     assert torch.equal(search.index_NK[:ROWS].cpu(), row_by_row(points_ND, options.nearest).cpu())
@@ -68,7 +69,7 @@ def main() -> None:
         options.repeats,
         device,
     )
-    times["row by row"] *= options.points / ROWS
+    times["row by row"] *= options.points / min(ROWS, options.points)
     print(f"{options.points} x {options.width}, k {options.nearest}, cohort {options.cohort}, {device}\n")
     rate = product_rate(device, 512 if options.smoke else 4096)
     rows = [[name, f"{time:.3g}", f"{time / times['bare product']:.2f}"] for name, time in times.items()]

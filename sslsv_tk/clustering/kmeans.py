@@ -106,7 +106,7 @@ def points_at_once(clusters: int, device: torch.device) -> int:
 
 
 def slices(count: int, chunk: int) -> Iterator[slice]:
-    """`chunk` rows after the other."""
+    """`chunk` rows at a time, the last time fewer."""
     return (slice(start, min(start + chunk, count)) for start in range(0, count, chunk))
 
 

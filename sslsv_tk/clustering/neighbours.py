@@ -1,6 +1,6 @@
 """The nearest others of each point, by exact search, by cosines or by normalised ones, comparable between points.
 
-N points, D embedding, k neighbours, K clusters, M neighbouring clusters.
+N points, D embedding, k neighbours (the second axis of `_NK`); in `nearest_clusters` K clusters and M neighbours.
 """
 
 from typing import NamedTuple
@@ -26,11 +26,11 @@ class Cohort(NamedTuple):
 
 
 def nearest_others(points_ND: Tensor, count: int, cohort: Cohort | None = None, chunk: int | None = None) -> Neighbours:
-    """(N, k) the `count` others of largest cosine (unit rows), or of largest normalised cosine.
+    """Similarities and rows, (N, k) each, of the `count` others of largest cosine (unit rows), or normalised cosine.
 
     With the cohorts of both, the similarity of i and j is the mean of (s_ij - mean_i) / deviation_i and (s_ij - mean_j)
     / deviation_j: adaptive symmetric score normalisation (Matejka et al., "Analysis of score normalization in
-    multilingual speaker recognition", Interspeech 2017). A point that is near to many is nobody's neighbour for that.
+    multilingual speaker recognition", Interspeech 2017). A point near to many is not made a neighbour by that alone.
     """
     points, device = len(points_ND), points_ND.device
     similarity_NK = torch.empty(points, count, device=device)
@@ -38,8 +38,8 @@ def nearest_others(points_ND: Tensor, count: int, cohort: Cohort | None = None, 
     for rows in slices(points, chunk or points_at_once(points, device)):
         found = points_ND[rows] @ points_ND.T
         if cohort is not None:
-            to_row = (found - cohort.mean_N[rows, None]) / cohort.deviation_N[rows, None]
-            found = (to_row + found.sub_(cohort.mean_N).div_(cohort.deviation_N)).div_(2)
+            to_others = found / cohort.deviation_N - cohort.mean_N / cohort.deviation_N
+            found.sub_(cohort.mean_N[rows, None]).div_(cohort.deviation_N[rows, None]).add_(to_others).div_(2)
         found.scatter_(1, torch.arange(rows.start, rows.stop, device=device)[:, None], -torch.inf)
         similarity_NK[rows], index_NK[rows] = found.topk(count, dim=1)
     return Neighbours(similarity_NK, index_NK)

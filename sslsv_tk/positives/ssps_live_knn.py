@@ -38,7 +38,8 @@ class SSPSLiveKNNConfig(ReferenceConfig):
     """Similarities are normalised by those with so many nearest others (adaptive symmetric score normalisation); 0:
     they are cosines."""
     kept_share: float = 1.0
-    """Only candidates as similar as those that so large a share of all have in their nearest."""
+    """Only candidates that are at least as similar as the nearest one is for this share of all that are compared; with
+    `mutual` fewer utterances are left, where many are equally similar more."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,12 +57,17 @@ class SSPSLiveKNN(LiveSampler):
 
     Config = SSPSLiveKNNConfig
     points_are: ClassVar[str] = "utterances"
-    """What is compared with its kind."""
+    """What is compared, as messages call it."""
 
     def __init__(self, config: SSPSLiveKNNConfig, facts: SamplerFacts) -> None:
         super().__init__(config, facts)
         self.config: SSPSLiveKNNConfig = config
         points = self._count_points()
+        if points < 2:
+            raise ValueError(
+                f"The positives {self.name} are those of other {self.points_are}, and the training set has {points}. "
+                "Choose other positives (same_utterance)."
+            )
         if config.nearest >= points:
             raise ValueError(
                 f"nearest: {points} {self.points_are} have {points - 1} others, found {config.nearest}. Set fewer."
@@ -99,7 +105,8 @@ class SSPSLiveKNN(LiveSampler):
 
     def _candidates(self, points_ND: Tensor) -> tuple[Tensor, Tensor]:
         """(N, k) the nearest others of each point, the nearest first, and which of them are accepted."""
-        cohort = cohort_of(points_ND, self.config.cohort) if self.config.cohort else None
+        compares = self.config.cohort > 0 and len(points_ND) > 2  # the only other one has no deviation
+        cohort = cohort_of(points_ND, self.config.cohort) if compares else None
         similarity_NK, nearest_NK = nearest_others(points_ND, self.config.nearest, cohort)
         accepted_NK = is_mutual(nearest_NK) if self.config.mutual else torch.ones_like(nearest_NK).bool()
         if self.config.kept_share < 1:

@@ -1,11 +1,11 @@
 """Live pseudo-positives from the nearest recordings: for corpora that say which utterances were cut from one recording.
 
 VoxCeleb's folders do so, without saying whose recording it is. The utterances of a recording have one speaker and one
-channel, so the mean of their reference embeddings tells both better than any of them, and an utterance of another
-recording is the only positive that can teach the encoder to forget the channel. A recording's candidates are the k
+channel, so the mean of their reference embeddings tells both better than any of them, and no pseudo-positive is
+of the anchor's own channel. A recording's candidates are the k
 others whose means are nearest, with `mutual` those of them that count it among their own k nearest; an utterance
 draws one of them, and any utterance of it. The search compares recordings with recordings, not utterances.
-N utterances, G recordings, k nearest, D embedding.
+N utterances, G recordings, k nearest, B draws, D embedding.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sslsv_tk.clustering.members import ClusterMembers
 from sslsv_tk.positives.base import SamplerFacts
 from sslsv_tk.positives.ssps_live_knn import SSPSLiveKNN, SSPSLiveKNNConfig, draw_accepted
 
@@ -52,7 +51,14 @@ class SSPSLiveRecordings(SSPSLiveKNN):
         recording_uniform_N, member_uniform_N = self._uniform(rows, 2)
         nearest_NK, accepted_NK = nearest_GK[recording_N], accepted_GK[recording_N]
         drawn_N = draw_accepted(nearest_NK, accepted_NK, recording_uniform_N, self.config.weights, self.config.decay)
-        everyone = torch.arange(len(rows), device=rows.device)
-        members = ClusterMembers(recording_N, len(codes_G), torch.zeros_like(everyone, dtype=torch.bool))
-        member_N = members.draw(drawn_N.clamp(min=0), member_uniform_N, everyone)
+        member_N = draw_members(recording_N, len(codes_G), drawn_N.clamp(min=0), member_uniform_N)
         return torch.where(drawn_N >= 0, member_N, -1), accepted_NK.sum(1)
+
+
+def draw_members(group_N: Tensor, groups: int, wanted_B: Tensor, uniform_B: Tensor) -> Tensor:
+    """(B,) place of a member of each wanted group, by a draw in [0, 1); every group has members."""
+    members_N = group_N.argsort(stable=True)
+    size_G = group_N.bincount(minlength=groups)
+    first_G = size_G.cumsum(0) - size_G
+    rank_B = torch.minimum((uniform_B * size_G[wanted_B]).long(), size_G[wanted_B] - 1)
+    return members_N[first_G[wanted_B] + rank_B]

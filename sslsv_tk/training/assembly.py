@@ -56,6 +56,12 @@ def resolve(config: SystemConfig) -> SystemConfig:
     return SystemConfig(**values)
 
 
+def with_defaults(config: SystemConfig) -> SystemConfig:
+    """The same encoder, method and positives with none of their settings given, nor any other."""
+    encoder, method, positives = (Component(part.name) for part in (config.encoder, config.method, config.positives))
+    return resolve(SystemConfig(encoder, method, positives))
+
+
 def load_system(system: str | Path, checkpoint: str) -> tuple[SystemConfig, Method, Path]:
     """A trained system: its configuration, the method with the weights of `checkpoint`, and that file's path."""
     system = Path(system)

@@ -1,6 +1,7 @@
 """LARS, with which BYOL and Barlow Twins were published: every layer moves by the same share of its own size.
 
-You, Gitman and Ginsburg, "Large batch training of convolutional networks", 2017, arXiv 1708.03888.
+You, Gitman and Ginsburg, "Large batch training of convolutional networks", 2017, arXiv 1708.03888; as those two papers
+have it, with one norm of gradient and decay together, and the learning rate outside of the velocity.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,17 +24,14 @@ class LARS(torch.optim.Optimizer):
         super().__init__(groups, defaults)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One step for all parameters that have a gradient."""
-        loss = None
         if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+            raise ValueError("LARS takes no closure: compute the gradients before the step.")
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
             if weights:
                 self._step(weights, group)
-        return loss
 
     def _step(self, weights: list[Tensor], group: dict[str, Any]) -> None:
         gradients = [weight.grad for weight in weights if weight.grad is not None]

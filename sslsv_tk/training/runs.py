@@ -93,32 +93,35 @@ def remove(system: Path) -> None:
         (system / name).unlink(missing_ok=True)
 
 
-def _claim(config: SystemConfig, options: RunOptions, first: dict[str, Any] | None) -> None:
-    """Write config.yaml, the environment and the record of the inputs, or compare with those that are there."""
+def _described(config: SystemConfig) -> dict[str, Any]:
+    """What makes a run what it is, as `section.name` and value."""
     described = configuration.to_dict(config)
     described["training"]["span_epochs"] = _span(config)
     if described.pop("classes") is not None:
         described["method"]["classes"] = config.classes
     for name in _FREE:
         del described["training"][name]
-    if config.frontend.feats_type == "raw":  # what made runs of before there was a choice
-        del described["frontend"]["feats_type"], described["augmentation"]["copies"]
-    if config.frontend.frames == "computed":
-        del described["frontend"]["frames"]
-    for name in assembly.method_class(config).needs_clusters:
-        if not described["method"][name]:
-            del described["method"][name]
+    return {f"{section}.{name}": value for section, table in described.items() for name, value in table.items()}
+
+
+def _claim(config: SystemConfig, options: RunOptions, first: dict[str, Any] | None) -> None:
+    """Write config.yaml, the environment and the record of the inputs, or compare with those that are there."""
     folders = material.folders(config, options.train_set, options.augmentation)
     lists = [material.list_of(config, folder) for folder in folders]
     inputs = {f"{path.name} of {path.parent}": artifacts.fingerprint(path) for path in lists if path.exists()}
     if options.continue_from is not None and first is not None:
         inputs[f"training of {options.continue_from}"] = artifacts.digest(artifacts.read_record(options.continue_from))
         inputs[f"epochs of {options.continue_from}"] = str(first["epoch"])
-    flat = {f"{section}.{name}": value for section, table in described.items() for name, value in table.items()}
+    described = _described(config)
     if not checkpoints.CheckpointFolder(options.system).has_begun():  # what was asked for before came to nothing
         (options.system / artifacts.RECORD).unlink(missing_ok=True)
-    if not artifacts.made_as(options.system, flat, inputs):
-        artifacts.record(options.system, flat, inputs)
+    made = artifacts.read_record(options.system)
+    if made is not None:  # a setting that came since has its default, which is what was done before
+        unset = _described(assembly.with_defaults(config))
+        new = [name for name in described.keys() - made["options"].keys() if described[name] == unset.get(name)]
+        described = {name: value for name, value in described.items() if name not in new}
+    if not artifacts.made_as(options.system, described, inputs):
+        artifacts.record(options.system, described, inputs)
     configuration.dump(config, options.system / "config.yaml")
     facts = {**provenance.versions(), "commit": provenance.commit(), "hardware": provenance.hardware()}
     with artifacts.replacing(options.system / "environment.txt") as stream:
@@ -223,11 +226,11 @@ def _make_sampler(config: SystemConfig, archive: Archive, method: Method, device
             f"The method {config.method.name} has no positives, so {config.positives.name} has nothing to choose. "
             "Leave stage 5 out (run.sh --positives none), or go on with same_utterance."
         )
-    labels = {}
+    codes = {}
     if cls.needs_labels:
-        labels["speakers"] = archive.read_codes("utt2spk")
+        codes["speakers"] = archive.read_codes("utt2spk")
     if cls.needs_labels or cls.needs_recordings:
-        labels["recordings"] = archive.read_codes("utt2rec")
+        codes["recordings"] = archive.read_codes("utt2rec")
     facts = SamplerFacts(
         utterances=len(archive),
         seed=config.training.seed,
@@ -236,7 +239,7 @@ def _make_sampler(config: SystemConfig, archive: Archive, method: Method, device
         embedding_dimension=method.scoring_encoder().dimension,
         projections_are_embeddings=method.projects_embeddings,
         slots=method.slots,
-        **labels,
+        **codes,
     )
     return cls(config.positives.build(cls.Config), facts)
 

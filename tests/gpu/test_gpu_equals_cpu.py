@@ -14,6 +14,7 @@ from sslsv_tk.positives.base import SamplerFacts
 from sslsv_tk.positives.ssps_kmeans import SSPSKMeans, SSPSKMeansConfig
 from sslsv_tk.positives.ssps_knn import SSPSKNN, SSPSKNNConfig
 from sslsv_tk.positives.ssps_live_knn import SSPSLiveKNN, SSPSLiveKNNConfig
+from sslsv_tk.positives.ssps_live_recordings import SSPSLiveRecordings, SSPSLiveRecordingsConfig
 from sslsv_tk.training.step import TrainingStep
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
@@ -97,6 +98,22 @@ def test_whitened_nearest_neighbours_are_the_same(mutual: bool) -> None:
         found.append(sampler.partners())
     assert (found[0] == found[1]).mean() > 0.98, "but for near ties"
     assert (found[0] != np.arange(300)).mean() > 0.5
+
+
+def test_the_surest_recordings_are_the_same() -> None:
+    torch.manual_seed(0)
+    centres = torch.randn(1, 20, 16).repeat(1, 15, 1) + 0.2 * torch.randn(1, 300, 16)
+    references = torch.nn.functional.normalize(centres, dim=2)
+    config = SSPSLiveRecordingsConfig(nearest=2, cohort=20, kept_share=0.7)
+    found = []
+    for device in DEVICES:
+        told = SamplerFacts(300, 0, torch.device(device), 16, 16, recordings=(np.arange(300) // 3).astype(np.int32))
+        sampler = SSPSLiveRecordings(config, told)
+        sampler.observe(None, torch.arange(300, device=device), references.to(device))
+        sampler.start_epoch(0)
+        found.append(sampler.partners())
+    assert (found[0] == found[1]).mean() > 0.95, "but for near ties"
+    assert (found[0] != np.arange(300)).mean() > 0.3
 
 
 def test_neighbours_in_a_queue_are_the_same() -> None:

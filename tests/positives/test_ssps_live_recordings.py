@@ -11,6 +11,7 @@ from scipy.stats import chisquare
 from ssps_samplers import check_that_positives_stay, facts, projections, read_back, references
 from torch.nn.functional import normalize
 
+from sslsv_tk.clustering.neighbours import cohort_of, nearest_others
 from sslsv_tk.clustering.references import whitened
 from sslsv_tk.positives.ssps_live_recordings import SSPSLiveRecordings, SSPSLiveRecordingsConfig
 
@@ -42,7 +43,9 @@ def slow_candidates(
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 9999),
-    recordings=st.lists(st.integers(0, 6), min_size=6, max_size=12).filter(lambda codes: len(set(codes)) > 3),
+    recordings=st.lists(st.integers(0, 6), min_size=6, max_size=12).filter(
+        lambda codes: len(set(codes)) > 3 and max(map(codes.count, codes)) < 5
+    ),
     nearest=st.integers(1, 3),
     mutual=st.booleans(),
     share=st.floats(0, 1),
@@ -112,8 +115,25 @@ def test_partners_are_those_of_seed_and_epoch_and_positives_stay_as_they_were_cu
     check_that_positives_stay(live([row // 2 for row in range(40)], nearest=4))
 
 
-def test_a_sampler_read_back_in_the_middle_of_an_epoch_goes_on_identically():
-    sampler = live([row // 3 for row in range(39)], nearest=4, mutual=False)
+@pytest.mark.parametrize("cohort", [0, 4])
+def test_the_surest_recordings_alone_have_candidates_and_an_utterance_keeps_its_own_positive_else(cohort):
+    """Of 13 recordings four or, where two of a pair are equally similar, five."""
+    recordings = [row // 3 for row in range(39)]
+    sampler = live(recordings, nearest=1, mutual=False, cohort=cohort, kept_share=0.3)
+    means_GD = normalize(references(39)[0].view(13, 3, -1).sum(1), dim=1)
+    similarity_NK, nearest_NK = nearest_others(means_GD, 1, cohort_of(means_GD, 4) if cohort else None)
+    least = sorted(similarity_NK[:, 0].tolist(), reverse=True)[3]
+    sure = (similarity_NK[:, 0] >= least).tolist()
+    sampler.start_epoch(0)
+    assert sum(sure) in (4, 5)
+    for own, partner in enumerate(sampler.partners().tolist()):
+        code = recordings[own]
+        assert recordings[partner] == nearest_NK[code, 0] if sure[code] else partner == own
+
+
+@pytest.mark.parametrize("more", [{}, {"cohort": 3, "kept_share": 0.6}, {"reference_dtype": "float16"}])
+def test_a_sampler_read_back_in_the_middle_of_an_epoch_goes_on_identically(more):
+    sampler = live([row // 3 for row in range(39)], nearest=4, mutual=False, **more)
     sampler.start_epoch(2)
     first, second = torch.arange(17), torch.arange(17, 39)
     sampler.observe(projections(first), first, references(17, 3))
@@ -130,5 +150,5 @@ def test_unknown_recordings_and_too_few_of_them_are_refused():
         SSPSLiveRecordings(SSPSLiveRecordingsConfig(), facts(5))
     with pytest.raises(ValueError, match=r"nearest: 2 recordings have 1 others, found 2\. Set fewer"):
         live([0, 0, 1, 1], nearest=2)
-    with pytest.raises(ValueError, match=r"nearest: 1 recordings have 0 others, found 1\. Set fewer"):
+    with pytest.raises(ValueError, match=r"are those of other recordings, and the training set has 1\. Choose other"):
         live([0, 0, 0])

@@ -159,7 +159,7 @@ def words(root, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("positives", ["ssps_kmeans", "ssps_live_knn", "same_speaker"])
+@pytest.mark.parametrize("positives", ["ssps_kmeans", "ssps_live_knn", "ssps_live_recordings", "same_speaker"])
 def test_both_stages_killed_at_random(words, tmp_path, outcome, assert_same, positives):
     chance = random.Random(positives)
     assert gated_run.train(words("ssl")) == 0
@@ -181,7 +181,7 @@ def test_features_and_audio_are_other_systems(root, words, tmp_path):
     audio = options(root, tmp_path / "ssl", "training.epochs=1")
     audio[audio.index("--train-set") + 1] = str(root / "raw" / "train")
     audio[audio.index("--augmentation") + 1] = str(root / "raw")
-    with pytest.raises(StaleArtifact, match=r"frontend.feats_type: was fbank, now absent"):
+    with pytest.raises(StaleArtifact, match=r"frontend.feats_type: was fbank, now raw"):
         train.main(audio)
     audio[audio.index("--out") + 1] = str(tmp_path / "stage5")
     with pytest.raises(ValueError, match="has another frontend"):

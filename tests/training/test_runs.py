@@ -53,6 +53,18 @@ def test_another_configuration_is_stale_and_names_the_option(place, ssl, setting
     assert last(ssl)["step"] == before
 
 
+@pytest.mark.parametrize("setting", ["optimisation.trust", "method.symmetric", "frontend.feats_type"])
+def test_a_run_of_before_a_setting_came_goes_on_where_it_has_its_default(place, ssl, setting):
+    record = json.loads((ssl / "made.json").read_text())
+    del record["options"][setting]
+    (ssl / "made.json").write_text(json.dumps(record))
+    train.main(place.options("ssl", "training.epochs=4"))
+    assert last(ssl)["epoch"] == 4
+    other = {"optimisation.trust": "0.5", "method.symmetric": "false", "frontend.feats_type": "fbank"}[setting]
+    with pytest.raises(StaleArtifact, match=f"{setting}: was absent, now"):
+        train.main(place.options("ssl", "training.epochs=5", f"{setting}={other}"))
+
+
 def test_another_training_set_is_stale(place, ssl):
     words = place.options("ssl")
     words[words.index("--train-set") + 1] = str(place.inputs / "test")

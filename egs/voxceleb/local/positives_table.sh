@@ -6,7 +6,7 @@ set -euo pipefail
 
 # Options
 methods="simclr moco dino"  # names of conf/method/*.yaml
-positives="same_utterance ssps_testbed ssps_live_testbed ssps_live_knn same_speaker_queue same_speaker"  # conf/positives/*.yaml
+positives="same_utterance ssps_testbed ssps_live_testbed ssps_live_knn ssps_live_recordings same_speaker_queue same_speaker"  # conf/positives/*.yaml
 seeds="0 1 2"          # of training
 checkpoint=latest      # latest | averaged | an epoch
 encoder=fast_resnet34  # systems are conf/<method>_<encoder>.yaml
