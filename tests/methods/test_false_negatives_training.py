@@ -146,7 +146,9 @@ def test_stage_5_with_the_mask_goes_on_from_a_stage_4_without(
     words += ["--augmentation", str(inputs)]
     train.main([*words, "--out", str(tmp_path / "base")])
     record = json.loads((tmp_path / "base" / RECORD).read_text())
-    assert not [name for name in record["options"] if "mask" in name]
+    del record["options"]["method.mask_same_cluster"]
+    (tmp_path / "base" / RECORD).write_text(json.dumps(record))
+    train.main([*words, "--out", str(tmp_path / "base")])
     words += ["--positives", str(tmp_path / "masked.yaml"), "--continue-from", str(tmp_path / "base")]
     train.main([*words, "--out", str(tmp_path / "masked")])
     lines = [json.loads(line) for line in (tmp_path / "masked" / "metrics.jsonl").read_text().splitlines()]

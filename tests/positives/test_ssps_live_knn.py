@@ -53,19 +53,20 @@ def test_partners_are_the_candidates_that_a_loop_finds_and_all_of_them_in_time(s
 @pytest.mark.parametrize("kept_share, kept", [(0.3, 12), (0.31, 13), (0.001, 1)])
 def test_only_those_as_similar_as_the_surest_keep_a_candidate(cohort, kept_share, kept):
     """Of 40, without mutual: those are kept that are as similar to their nearest as the given one in that order."""
-    points_ND = references(40)[0]
+    sampler = live(nearest=1, mutual=False, cohort=cohort, kept_share=kept_share)
+    points_ND = sampler.references.points()[1]
     similarity_NK, nearest_NK = nearest_others(points_ND, 1, cohort_of(points_ND, 5) if cohort else None)
     least = sorted(similarity_NK[:, 0].tolist(), reverse=True)[kept - 1]
     is_sure = similarity_NK[:, 0] >= least
     expected = torch.where(is_sure, nearest_NK[:, 0], torch.arange(40))
-    sampler = live(nearest=1, mutual=False, cohort=cohort, kept_share=kept_share)
-    assert sampler.start_epoch(0)["candidates"] == is_sure.sum() / 40
+    assert sampler.start_epoch(0)["candidates"] == int(is_sure.sum()) / 40
     assert kept <= is_sure.sum() <= kept + 1, "the two of a pair are equally similar"
     assert sampler.partners().tolist() == expected.tolist()
 
 
 def test_a_second_candidate_must_be_as_similar_as_the_surest_have_theirs():
-    sampler, points_ND = live(nearest=6, mutual=False, kept_share=0.5), references(40)[0]
+    sampler = live(nearest=6, mutual=False, kept_share=0.5)
+    points_ND = sampler.references.points()[1]
     similarity_NK, nearest_NK = nearest_others(points_ND, 6)
     least = similarity_NK[:, 0].sort(descending=True).values[19]
     expected = [

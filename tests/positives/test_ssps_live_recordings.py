@@ -117,18 +117,23 @@ def test_partners_are_those_of_seed_and_epoch_and_positives_stay_as_they_were_cu
 
 @pytest.mark.parametrize("cohort", [0, 4])
 def test_the_surest_recordings_alone_have_candidates_and_an_utterance_keeps_its_own_positive_else(cohort):
-    """Of 13 recordings four or, where two of a pair are equally similar, five."""
+    """Of 13 recordings those as similar to their nearest as the fourth is, but for rounding within a pair."""
     recordings = [row // 3 for row in range(39)]
     sampler = live(recordings, nearest=1, mutual=False, cohort=cohort, kept_share=0.3)
     means_GD = normalize(references(39)[0].view(13, 3, -1).sum(1), dim=1)
     similarity_NK, nearest_NK = nearest_others(means_GD, 1, cohort_of(means_GD, 4) if cohort else None)
     least = sorted(similarity_NK[:, 0].tolist(), reverse=True)[3]
-    sure = (similarity_NK[:, 0] >= least).tolist()
     sampler.start_epoch(0)
-    assert sum(sure) in (4, 5)
+    replaced = set()
     for own, partner in enumerate(sampler.partners().tolist()):
         code = recordings[own]
-        assert recordings[partner] == nearest_NK[code, 0] if sure[code] else partner == own
+        above = float(similarity_NK[code, 0]) - least
+        if above > 1e-4 or (above > -1e-4 and partner != own):
+            assert recordings[partner] == nearest_NK[code, 0]
+            replaced.add(code)
+        else:
+            assert partner == own
+    assert len(replaced) in (4, 5)
 
 
 @pytest.mark.parametrize("more", [{}, {"cohort": 3, "kept_share": 0.6}, {"reference_dtype": "float16"}])
