@@ -53,9 +53,12 @@ class CountTree:
 
 
 class ClusterMembers:
-    """The members of each cluster, from assignments (N,) in which -1 stands for no cluster."""
+    """The members of each cluster, from assignments (N,) in which -1 stands for no cluster.
 
-    def __init__(self, assignments_N: Tensor, clusters: int, marked_N: Tensor) -> None:
+    Without `marked_N` nobody can be marked, and there is no tree.
+    """
+
+    def __init__(self, assignments_N: Tensor, clusters: int, marked_N: Tensor | None = None) -> None:
         order = torch.argsort(assignments_N, stable=True)
         unknown = int((assignments_N < 0).sum())
         self.members = order[unknown:]
@@ -64,7 +67,8 @@ class ClusterMembers:
         self.place_N[self.members] = torch.arange(len(self.members), device=order.device)
         sizes_K = torch.bincount(assignments_N[self.members].long(), minlength=clusters)
         self.first_K = torch.cat([sizes_K[:1] * 0, sizes_K.cumsum(0)])
-        self.marked = CountTree(marked_N[self.members])
+        if marked_N is not None:
+            self.marked = CountTree(marked_N[self.members])
 
     def mark(self, utterance_B: Tensor, change_B: Tensor) -> None:
         """Mark utterances (+1), unmark them (-1) or leave them alone (0); those of no cluster do not matter."""

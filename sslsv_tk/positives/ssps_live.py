@@ -30,8 +30,7 @@ class SSPSLive(ClusterSampler, LiveSampler):
     def _prepare(self) -> None:
         """The partners of an epoch follow from its clusters and (seed, epoch)."""
         everyone = torch.arange(self.facts.utterances, device=self.facts.device)
-        nobody_N = torch.zeros_like(everyone, dtype=torch.bool)
-        members = ClusterMembers(self.references.assignments_N, self.references.clusters, nobody_N)
+        members = ClusterMembers(self.references.assignments_N, self.references.clusters)
         cluster_N, uniform_N = self.references.draw(self.epoch)
         drawn_N = members.draw(cluster_N.clamp(min=0), uniform_N, everyone)
         self._partner_N = torch.where((cluster_N >= 0) & (drawn_N >= 0), drawn_N, everyone)

@@ -5,7 +5,7 @@ channel, so the mean of their reference embeddings tells both better than any of
 of the anchor's own channel. A recording's candidates are the k
 others whose means are nearest, with `mutual` those of them that count it among their own k nearest; an utterance
 draws one of them, and any utterance of it. The search compares recordings with recordings, not utterances.
-N utterances, G recordings, k nearest, B draws, D embedding.
+N utterances, G recordings, k nearest, D embedding.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from sslsv_tk.clustering.members import ClusterMembers
 from sslsv_tk.positives.base import SamplerFacts
 from sslsv_tk.positives.ssps_live_knn import SSPSLiveKNN, SSPSLiveKNNConfig, draw_accepted
 
@@ -51,14 +52,6 @@ class SSPSLiveRecordings(SSPSLiveKNN):
         recording_uniform_N, member_uniform_N = self._uniform(rows, 2)
         nearest_NK, accepted_NK = nearest_GK[recording_N], accepted_GK[recording_N]
         drawn_N = draw_accepted(nearest_NK, accepted_NK, recording_uniform_N, self.config.weights, self.config.decay)
-        member_N = draw_members(recording_N, len(codes_G), drawn_N.clamp(min=0), member_uniform_N)
+        everyone = torch.arange(len(rows), device=rows.device)
+        member_N = ClusterMembers(recording_N, len(codes_G)).draw(drawn_N.clamp(min=0), member_uniform_N, everyone)
         return torch.where(drawn_N >= 0, member_N, -1), accepted_NK.sum(1)
-
-
-def draw_members(group_N: Tensor, groups: int, wanted_B: Tensor, uniform_B: Tensor) -> Tensor:
-    """(B,) place of a member of each wanted group, by a draw in [0, 1); every group has members."""
-    members_N = group_N.argsort(stable=True)
-    size_G = group_N.bincount(minlength=groups)
-    first_G = size_G.cumsum(0) - size_G
-    rank_B = torch.minimum((uniform_B * size_G[wanted_B]).long(), size_G[wanted_B] - 1)
-    return members_N[first_G[wanted_B] + rank_B]
