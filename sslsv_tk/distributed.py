@@ -10,6 +10,11 @@ def processes() -> int:
     return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 
 
+def rank() -> int:
+    """Which of them this one is, from 0."""
+    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+
+
 def gather(rows_B: Tensor) -> Tensor:
     """The rows of all processes, in the order of their ranks; the gradient goes back to the process of each row.
 
@@ -35,6 +40,27 @@ def largest(numbers: Tensor) -> Tensor:
     return numbers
 
 
+@torch.no_grad()
+def shared_permutation(count: int, device: torch.device) -> Tensor:
+    """(count,) a random order, the same for all processes: the first one's torch draws it."""
+    order = torch.randperm(count).to(device)
+    if processes() > 1:
+        torch.distributed.broadcast(order, 0)
+    return order
+
+
+@torch.no_grad()
+def exchange(rows_B: Tensor, order: Tensor) -> Tensor:
+    """Of the rows of all processes in another order, the stretch of this process; without gradient.
+
+    Every process must bring as many rows.
+    """
+    if processes() == 1:
+        return rows_B[order]
+    count, first = len(rows_B), rank() * len(rows_B)
+    return gather(rows_B)[order[first : first + count]]
+
+
 def own_share(rows_B: Tensor) -> Tensor:
     """Of rows that all processes hold, those that this one works on; every row is one process's."""
-    return rows_B if processes() == 1 else rows_B[torch.distributed.get_rank() :: processes()]
+    return rows_B if processes() == 1 else rows_B[rank() :: processes()]

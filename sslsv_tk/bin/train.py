@@ -5,9 +5,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sslsv_tk import config, devices, logs
+from sslsv_tk import config, devices, logs, processes
+from sslsv_tk.launch.base import RUN_AGAIN
 from sslsv_tk.training.configuration import SystemConfig
 from sslsv_tk.training.runs import RunOptions, train
+from sslsv_tk.training.stopping import Stopped
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -50,23 +52,25 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, load, train."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, load, train; status RUN_AGAIN where training was asked to stop and has saved its state."""
     parser = get_parser()
     options = parser.parse_args(arguments)
     if (options.validation_data is None) != (options.validation_trials is None):
         parser.error("--validation-data and --validation-trials belong together")
     files = [*options.config, *([options.positives] if options.positives else [])]
     system = config.load(SystemConfig, *files, overrides=options.set)
-    run = RunOptions(
-        options.train_set,
-        options.augmentation,
-        options.out,
-        options.continue_from,
-        options.validation_data,
-        options.validation_trials,
-    )
-    train(system, run, devices.choose(options.device), force=options.force == "true")
+    names = ("train_set", "augmentation", "out", "continue_from", "validation_data", "validation_trials")
+    run = RunOptions(*(getattr(options, name) for name in names))
+    device = devices.choose(options.device)
+    try:
+        with processes.together(device):
+            train(system, run, device, force=options.force == "true")
+    except processes.EndedElsewhere:
+        return 1
+    except Stopped:
+        return RUN_AGAIN
+    return 0
 
 
 if __name__ == "__main__":

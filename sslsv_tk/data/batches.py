@@ -23,16 +23,23 @@ class BatchRequest:
 class EpochBatches:
     """Batches of one permutation of the N utterances per epoch; the last, short batch is left out.
 
-    Draws are keyed (seed, epoch), so that an epoch can be entered at any step.
+    Draws are keyed (seed, epoch), so that an epoch can be entered at any step. Of each batch every process gets a
+    stretch of the same length, so that the stretches in the order of the ranks are the batch.
     """
 
-    def __init__(self, utterances: int, batch_size: int, seed: int) -> None:
+    def __init__(self, utterances: int, batch_size: int, seed: int, rank: int = 0, processes: int = 1) -> None:
         if batch_size > utterances:
             raise ValueError(
                 f"A batch of {batch_size} utterances does not fit a training set of {utterances}. "
                 f"Set training.batch_size to {utterances} or less."
             )
+        if batch_size % processes:
+            raise ValueError(
+                f"A batch of {batch_size} utterances cannot be shared out evenly among {processes} processes. Set "
+                f"training.batch_size to a multiple of {processes}, or train on another number of processes."
+            )
         self.utterances, self.batch_size, self.seed = utterances, batch_size, seed
+        self.rank, self.processes = rank, processes
 
     @property
     def steps(self) -> int:
@@ -46,21 +53,29 @@ class EpochBatches:
         first_step: int = 0,
         with_references: bool = True,
     ) -> Iterator[BatchRequest]:
-        """The requests of an epoch from `first_step` on."""
-        order = self._order(epoch)
+        """The requests of an epoch from `first_step` on, for this process."""
+        order, share = self._order(epoch), self.batch_size // self.processes
         for step in range(first_step, self.steps):
-            rows = order[step * self.batch_size : (step + 1) * self.batch_size]
+            first = step * self.batch_size + self.rank * share
+            rows = order[first : first + share]
             partner_B = None if partners is None else partners[rows]
             yield BatchRequest(epoch, rows, partner_B, with_references=with_references)
 
     def everyone(self, epoch: int, first: int = 0, with_views: bool = True) -> Iterator[BatchRequest]:
         """Every utterance once, from the place `first` of a random order on, the last batch short.
 
-        The order is random so that a queue that holds fewer than all holds utterances of all speakers.
+        The order is random so that a queue that holds fewer than all holds utterances of all speakers. Where the last
+        batch cannot be shared out evenly its last utterance is repeated until it can; `whole` does not count those.
         """
         order = self._order(epoch)
         for start in range(first, self.utterances, self.batch_size):
-            yield BatchRequest(epoch, order[start : start + self.batch_size], with_views=with_views)
+            rows = order[start : start + self.batch_size]
+            rows = np.append(rows, np.repeat(rows[-1:], -len(rows) % self.processes))
+            yield BatchRequest(epoch, np.split(rows, self.processes)[self.rank], with_views=with_views)
+
+    def whole(self, first: int) -> int:
+        """How many utterances the batch of `everyone` has that begins at the place `first`, over all processes."""
+        return min(self.batch_size, self.utterances - first)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         return seeds.generator(self.seed, "order", epoch).permutation(self.utterances)

@@ -4,6 +4,9 @@ import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+RUN_AGAIN = 75
+"""Exit status of a command that was asked to stop and saved its state: run it again, and it goes on (EX_TEMPFAIL)."""
+
 
 @dataclass(frozen=True)
 class JobArray:

@@ -35,6 +35,9 @@ class Method(nn.Module):
     """First words of the names of state that only further training reads (queues): epoch files do without it."""
     projects_embeddings: ClassVar[bool] = False
     """Are projections the embeddings themselves, so that a centroid of embeddings can stand for one?"""
+    synchronised_batch_norm: ClassVar[bool] = True
+    """Of several processes, do batch norms look at the rows of all? Else each at its own, and running statistics are
+    averaged after every step."""
     collapse_remedies: ClassVar[str] = ""
     """What of the method's own settings may help when all embeddings become alike."""
     segments: SegmentPlan

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sslsv_tk.distributed import gather
+from sslsv_tk.distributed import exchange, gather, processes, shared_permutation
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Method, encode, evaluation_mode, same_cluster
 from sslsv_tk.nn.momentum import follow, frozen_copy
@@ -87,6 +87,7 @@ class MoCo(Method):
     projects_embeddings = True
     needs_clusters = ("mask_same_cluster",)
     training_only = ("key_encoder.", "queue_")
+    synchronised_batch_norm = False  # the statistics of a batch would tell which key is whose
 
     def __init__(self, encoder: Encoder, config: MoCoConfig, classes: int | None = None) -> None:
         super().__init__(encoder, config)
@@ -108,8 +109,20 @@ class MoCo(Method):
         queries_ABD = self.encode(views[:2])
         average = self.config.key_statistics == "average"
         with torch.no_grad(), evaluation_mode(self.key_encoder) if average else contextlib.nullcontext():
-            keys_VBD = encode(self.key_encoder, views[-2:])
+            keys_VBD = self._keys(views[-2:])
         return queries_ABD, keys_VBD.flip(0)
+
+    def _keys(self, views: Sequence[Tensor]) -> Tensor:
+        """(V, B, D) keys. The rows of several processes are exchanged before and brought back after they are encoded.
+
+        So a query and its key do not share the statistics of a batch (section 3.3 of He et al.).
+        """
+        if processes() == 1:
+            return encode(self.key_encoder, views)
+        order = shared_permutation(len(views[0]) * processes(), views[0].device)
+        exchanged = [exchange(view, order) for view in views]
+        keys_BVD = encode(self.key_encoder, exchanged).transpose(0, 1)
+        return exchange(keys_BVD, order.argsort()).transpose(0, 1)
 
     def loss(
         self,

@@ -91,6 +91,11 @@ class PositiveSampler:
         """The name that a configuration uses, which is the file's."""
         return type(self).__module__.rpartition(".")[2]
 
+    @property
+    def observes(self) -> bool:
+        """Does it keep anything of a step?"""
+        return type(self).observe is not PositiveSampler.observe
+
     def pass_before(self, epoch: int) -> Pass:
         """What must be observed of all utterances before an epoch starts?"""
         return "nothing"

@@ -2,7 +2,8 @@
 
     checkpoints/latest.pt      everything to go on from: model, optimiser, place in the run, running sums
     checkpoints/previous.pt    the one before, for the case that latest.pt is damaged
-    checkpoints/sampler-<step>.pt   queues and clusters that belong to the checkpoint of that step
+    checkpoints/sampler-<step>-<passed>.pt   queues and clusters that belong to the checkpoint of that step; of several
+                               processes one file each, ...-<rank>of<processes>.pt
     checkpoints/<N>epoch.pt    the model after N epochs (0: untrained): for averaging and extraction
     checkpoints/averaged.pt    the mean of the last epochs
     checkpoints/best.pt        the model of the lowest validation EER, where one is asked for
@@ -42,12 +43,17 @@ def write(path: Path, state: Mapping[str, Any]) -> None:
         torch.save(dict(state), stream)
 
 
-def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """torch.load of tensors and plain values only."""
+def _samplers(state: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Name and checksum of the sampler file of each process; before there were several it was one."""
+    return state["samplers"] if "samplers" in state else [state["sampler"]]
+
+
+def read(path: Path, device: torch.device | str = "cpu", mapped: bool = False) -> dict[str, Any]:
+    """torch.load of tensors and plain values only; `mapped`: of tensors those bytes alone that are looked at."""
     import torch
 
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location=device, weights_only=True, mmap=mapped)
     except FileNotFoundError:
         raise
     except Exception as error:  # torch raises many kinds for a file that was cut short
@@ -64,35 +70,50 @@ class CheckpointFolder:
     def __init__(self, system: str | Path, keep_epochs: int = 10, keep_every: int = 10) -> None:
         self.folder = Path(system) / "checkpoints"
         self.keep_epochs, self.keep_every = keep_epochs, keep_every
-        self._newest_sampler: str | None = None
+        self._newest_samplers: set[str] = set()
 
     def save(self, state: Mapping[str, Any], sampler_state: Mapping[str, Any]) -> None:
-        """Write a new latest.pt; the old one becomes previous.pt."""
-        latest, previous = self.folder / "latest.pt", self.folder / "previous.pt"
-        sampler = self.folder / f"sampler-{state['step']}-{state['passed']}.pt"
+        """Write a new latest.pt; the old one becomes previous.pt. Each process brings its own part of the sampler."""
+        from sslsv_tk.distributed import processes, rank
+        from sslsv_tk.processes import of_all, of_first
+
+        part = "" if processes() == 1 else f"-{rank()}of{processes()}"
+        sampler = self.folder / f"sampler-{state['step']}-{state['passed']}{part}.pt"
         write(sampler, sampler_state)
-        whole = {**state, "sampler": {"file": sampler.name, "sha256": artifacts.file_checksum(sampler)}}
+        parts = of_all({"file": sampler.name, "sha256": artifacts.file_checksum(sampler)})
+        of_first(lambda: self._save(state, parts))
+
+    def _save(self, state: Mapping[str, Any], samplers: list[dict[str, str]]) -> None:
+        """Write latest.pt, and remove sampler files that belong neither to it nor to previous.pt."""
+        latest, previous = self.folder / "latest.pt", self.folder / "previous.pt"
+        whole = {**state, "samplers": samplers}
         if latest.exists():
             link = self.folder / f".previous.pt.{os.getpid()}.tmp"
             link.unlink(missing_ok=True)
             os.link(latest, link)
             os.replace(link, previous)
         write(latest, whole)
-        self._remove_samplers({sampler.name, self._newest_sampler})
-        self._newest_sampler = sampler.name
+        names = {part["file"] for part in samplers}
+        self._remove_samplers(names | self._newest_samplers)
+        self._newest_samplers = names
 
-    def _remove_samplers(self, keep: set[str | None]) -> None:
+    def _remove_samplers(self, keep: set[str]) -> None:
         for path in self.folder.glob("sampler-*.pt"):
             if path.name not in keep:
                 path.unlink()
 
-    def load(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """The newest complete pair of training state and sampler state; None when the run has not begun."""
+    def load(self) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+        """The newest complete training state and sampler states; None when the run has not begun."""
+        name = self.newest()
+        return None if name is None else self.read_whole(name)
+
+    def newest(self) -> str | None:
+        """The newest checkpoint that is whole, with all its sampler files; None when the run has not begun."""
         problems = []
         for name in ("latest.pt", "previous.pt"):
             try:
                 state = read(self.folder / name)
-                sampler_state = self._read_sampler(state)
+                self._check_samplers(state)
             except FileNotFoundError:
                 continue
             except (DamagedCheckpoint, KeyError) as error:
@@ -101,8 +122,7 @@ class CheckpointFolder:
                 continue
             if problems:
                 _log.warning("going on from %s, the checkpoint before (step %d)", name, state["step"])
-            self._newest_sampler = state["sampler"]["file"]
-            return state, sampler_state
+            return name
         if problems:
             raise DamagedCheckpoint(
                 f"{self.folder}: no checkpoint can be read ({'; '.join(problems)}). "
@@ -110,17 +130,24 @@ class CheckpointFolder:
             )
         return None
 
+    def read_whole(self, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The training state of a checkpoint, and the sampler states of the processes that wrote it."""
+        state = read(self.folder / name)
+        samplers = _samplers(state)
+        self._newest_samplers = {part["file"] for part in samplers}
+        return state, [read(self.folder / part["file"], mapped=len(samplers) > 1) for part in samplers]
+
     def has_begun(self) -> bool:
         """Has a run written a checkpoint here, damaged or not?"""
         return any((self.folder / name).exists() for name in ("latest.pt", "previous.pt"))
 
-    def _read_sampler(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        path = self.folder / state["sampler"]["file"]
-        if not path.exists():
-            raise DamagedCheckpoint(f"{path}: not found, although the checkpoint of step {state['step']} names it.")
-        if artifacts.file_checksum(path) != state["sampler"]["sha256"]:
-            raise DamagedCheckpoint(f"{path}: not the sampler state of step {state['step']} (another checksum).")
-        return read(path)
+    def _check_samplers(self, state: Mapping[str, Any]) -> None:
+        for part in _samplers(state):
+            path = self.folder / part["file"]
+            if not path.exists():
+                raise DamagedCheckpoint(f"{path}: not found, although the checkpoint of step {state['step']} names it.")
+            if artifacts.file_checksum(path) != part["sha256"]:
+                raise DamagedCheckpoint(f"{path}: not the sampler state of step {state['step']} (another checksum).")
 
     def save_epoch(self, epoch: int, model: Mapping[str, Tensor]) -> None:
         """Write <epoch>epoch.pt, then remove those no longer wanted."""

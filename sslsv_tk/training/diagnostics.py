@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sslsv_tk.clustering.agreement import normalised_mutual_information
+from sslsv_tk.distributed import total
+from sslsv_tk.processes import is_first
 
 
 class PositiveDiagnostics:
@@ -37,8 +39,8 @@ class PositiveDiagnostics:
             self.counts[name] += (replaced_B & (code_N[utterance_B] == code_N[chosen_B])).sum()
 
     def summary(self) -> dict[str, float]:
-        """The shares so far; then the counts start anew."""
-        counts = {name: int(count) for name, count in self.counts.items()}
+        """The shares so far, of all processes; then the counts start anew."""
+        counts = self.state_dict()
         for count in self.counts.values():
             count.zero_()
         numbers = {"coverage": counts["replaced"] / max(counts["all"], 1)}
@@ -61,10 +63,11 @@ class PositiveDiagnostics:
         }
 
     def state_dict(self) -> dict[str, int]:
-        """The counts, for a checkpoint in the middle of an epoch."""
-        return {name: int(count) for name, count in self.counts.items()}
+        """The counts of all processes, for a checkpoint in the middle of an epoch."""
+        totals = total(torch.stack(list(self.counts.values())))
+        return dict(zip(self.counts, totals.tolist(), strict=True))
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on counting."""
+        """Go on counting: the first process with what all had counted."""
         for name, count in self.counts.items():
-            count.fill_(state.get(name, 0))
+            count.fill_(state.get(name, 0) if is_first() else 0)

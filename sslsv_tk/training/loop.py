@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
-from sslsv_tk import seeds
+from sslsv_tk import distributed, seeds
 from sslsv_tk.data.datasets import loader
+from sslsv_tk.nn.batch_norm import average_statistics
 from sslsv_tk.positives.base import Pass
+from sslsv_tk.processes import EndedElsewhere, agree, is_first, of_first
 from sslsv_tk.schedules import Progress
 from sslsv_tk.training.checkpoints import CheckpointFolder
 from sslsv_tk.training.configuration import SystemConfig
@@ -19,7 +22,9 @@ from sslsv_tk.training.health import Health
 from sslsv_tk.training.optimisation import clip_gradients, learning_rate, make_optimiser, set_learning_rate
 from sslsv_tk.training.parts import Parts
 from sslsv_tk.training.passes import show_everyone
-from sslsv_tk.training.records import RunningMeans, RunRecords, line
+from sslsv_tk.training.records import NoRecords, RunningMeans, RunRecords, line
+from sslsv_tk.training.step import TrainingStep
+from sslsv_tk.training.stopping import Stopped, StopRequest
 
 _log = logging.getLogger("train")
 
@@ -44,6 +49,7 @@ class Trainer:
     def __init__(self, config: SystemConfig, parts: Parts, system: str | Path, device: torch.device) -> None:
         self.config, self.parts, self.system, self.device = config, parts, Path(system), device
         self.method, self.sampler = parts.step.method, parts.step.sampler
+        self.step = _over_processes(parts.step, device)
         self.optimiser = make_optimiser(self.method, config.optimisation)
         self.checkpoints = CheckpointFolder(system, config.training.keep_epochs, config.training.keep_every)
         self.place = Place()
@@ -51,6 +57,7 @@ class Trainer:
         self.health = Health(self.method.collapse_remedies)
         self._waited = self._worked = 0.0
         self._saved_at = self._epoch_started = time.monotonic()
+        self._stop = StopRequest()
 
     def run(self, first: dict[str, Any] | None, last_epoch: int) -> None:
         """Train up to `last_epoch` epochs over both stages.
@@ -58,12 +65,13 @@ class Trainer:
         `first`: the state that a run without a checkpoint of its own begins with (stage 5: stage 4's last one).
         """
         kept_bytes = self._restore(first)
-        self.records = RunRecords(self.system, kept_bytes, self.place.step)
+        self.records = RunRecords(self.system, kept_bytes, self.place.step) if is_first() else NoRecords()
         try:
-            while self.place.epoch < last_epoch:
-                self._start_epoch()
-                self._train_epoch()
-                self._end_epoch(last_epoch)
+            with self._stop:
+                while self.place.epoch < last_epoch:
+                    self._start_epoch()
+                    self._train_epoch()
+                    self._end_epoch(last_epoch)
         finally:
             self.records.close()
 
@@ -71,17 +79,17 @@ class Trainer:
 
     def _restore(self, first: dict[str, Any] | None) -> int:
         """Take over the newest checkpoint, or `first`; returns how much of metrics.jsonl belongs to it."""
-        found = self.checkpoints.load()
-        if found is None:
+        newest = of_first(self.checkpoints.newest)
+        if newest is None:
             if first is None:
-                self.checkpoints.save_epoch(0, self.method.weights())
+                self._save_epoch()
             else:
                 self._load_model(first)
                 self.place = Place(epoch=first["epoch"], step=first["step"])
             return 0
-        state, sampler_state = found
+        state, sampler_states = self.checkpoints.read_whole(newest)
         self._load_model(state)
-        self.sampler.load_state_dict(sampler_state)
+        self.sampler.load_state_dict(sampler_states[0])
         self.place = Place(**{name: state.get(name, 0) for name in asdict(self.place)})
         self.window.load_state_dict(state["window"])
         self.whole_epoch.load_state_dict(state["whole_epoch"])
@@ -122,15 +130,30 @@ class Trainer:
         self.checkpoints.save(state, self.sampler.state_dict())
         self._saved_at = time.monotonic()
 
+    def _save_epoch(self) -> None:
+        """The file of the epochs done; of one process, since the model is the same in all."""
+        of_first(lambda: self.checkpoints.save_epoch(self.place.epoch, self.method.weights()))
+
     def _save_when_due(self) -> None:
-        if time.monotonic() - self._saved_at >= 60 * self.config.training.checkpoint_minutes:
+        """A checkpoint from time to time, and where one of the processes was asked to stop, the last one."""
+        is_late = time.monotonic() - self._saved_at >= 60 * self.config.training.checkpoint_minutes
+        stops, is_due = agree(self._stop.is_made, is_late)
+        if stops or is_due:
             self._save()
+        if stops:
+            self._end_by_request()
+
+    def _end_by_request(self) -> None:
+        _log.info("asked to stop: the state of step %d is saved, and the next run goes on from there", self.place.step)
+        raise Stopped
 
     def _refuse_non_finite(self) -> None:
         loss = self.whole_epoch.means().get("loss", 0.0)
-        if math.isfinite(loss) and not _all_finite(self.method):
+        if math.isfinite(loss) and agree(not _all_finite(self.method))[0]:
             loss = math.nan  # the next one would be: a gradient was not finite
         if not math.isfinite(loss):
+            if not is_first():
+                raise EndedElsewhere
             raise NonFiniteLoss(
                 f"The loss is {loss} in epoch {self.place.epoch + 1}, at step {self.place.step} or up to "
                 f"{self.config.training.log_steps} steps before. Nothing was saved since the last checkpoint; lower "
@@ -181,15 +204,14 @@ class Trainer:
             mark = time.monotonic()
 
     def _train_step(self, batch: Any) -> None:
-        place, method = self.place, self.method
-        progress = self._progress()
+        method, progress = self.method, self._progress()
         set_learning_rate(self.optimiser, learning_rate(self.config.optimisation, progress, self.parts.continued))
-        torch.manual_seed(int(seeds.generator(self.config.training.seed, "step", place.step).integers(2**62)))
+        torch.manual_seed(self._seed_of_step())
         method.before_step(progress)
         views, utterance_B, references = self.parts.inputs.prepare(batch)
         reference_RBD = self.parts.step.embed_references(references)
         labels_B = None if self.parts.labels_N is None else self.parts.labels_N[utterance_B]
-        loss, chosen_B = self.parts.step(views, utterance_B, reference_RBD, labels_B)
+        loss, chosen_B = self.step(views, utterance_B, reference_RBD, labels_B)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         method.after_backward(progress)
@@ -197,11 +219,18 @@ class Trainer:
             clip_gradients(method.parameters(), self.config.optimisation.gradient_clip)
         self.optimiser.step()
         method.after_step(progress)
+        if not method.synchronised_batch_norm:
+            average_statistics(method)
         numbers = {"loss": loss, **method.measures(), **self.sampler.measures()}
         self.health.begin(numbers)
         self.window.add(numbers)
         self.whole_epoch.add(numbers)
         self.parts.diagnostics.count(utterance_B, chosen_B)
+
+    def _seed_of_step(self) -> int:
+        """Of what torch draws itself in this step, different in every process."""
+        own = [rank] if (rank := distributed.rank()) else []
+        return int(seeds.generator(self.config.training.seed, "step", self.place.step, *own).integers(2**62))
 
     def _progress(self) -> Progress:
         place = self.place
@@ -221,11 +250,13 @@ class Trainer:
         numbers["collapsed"] = float(self.health.warned_epoch == place.epoch)
         self._record("epoch", numbers)
         self.whole_epoch.clear()
-        self.checkpoints.save_epoch(place.epoch, self.method.weights())
+        self._save_epoch()
         validation = self.parts.validation
         if validation is not None and validation.is_due(place.epoch, last_epoch):
             self._record("validation", validation.score(self.method, place.epoch, self.device))
         self._save()
+        if place.epoch < last_epoch and agree(self._stop.is_made)[0]:
+            self._end_by_request()
 
     # -- saying so -----------------------------------------------------------------------------------------------
 
@@ -255,6 +286,14 @@ class Trainer:
         epoch = place.epoch if kind in ("epoch", "validation") else place.epoch + 1
         _log.info("%s", line({"kind": kind, "epoch": epoch, "step": place.step, **numbers}))
         self.records.write({"kind": kind, "epoch": epoch, **numbers}, place.step)
+
+
+def _over_processes(step: TrainingStep, device: torch.device) -> torch.nn.Module:
+    """The step with gradients averaged over the processes; itself where there is but one."""
+    if distributed.processes() == 1:
+        return step
+    devices = None if device.index is None else [device.index]
+    return DistributedDataParallel(step, device_ids=devices, broadcast_buffers=False)
 
 
 def _all_finite(module: torch.nn.Module) -> bool:

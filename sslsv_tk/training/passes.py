@@ -19,12 +19,17 @@ def show_everyone(
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Let the sampler observe every utterance once, from the place `first` of a random order on.
 
-    `loader` makes batches of requests. Yields the utterances of each batch and their reference embeddings (R, B, D).
+    `loader` makes batches of requests. Yields the utterances of each batch, over all processes, and their reference
+    embeddings (R, B, D).
     """
     step, with_views = parts.step, wanted == "everything"
     requests = list(parts.batches.everyone(_FILLING if with_views else epoch, first, with_views))
     for batch in loader(requests):
         views, utterance_B, references = parts.inputs.prepare(batch)
         reference_RBD = step.embed_references(references)
-        step.sampler.observe(step.project_positives(views) if with_views else None, utterance_B, reference_RBD)
-        yield utterance_B, reference_RBD
+        positives_SBP = step.project_positives(views) if with_views else None
+        count = parts.batches.whole(first)
+        shown = step.of_all_processes(positives_SBP, utterance_B, reference_RBD, count)
+        step.sampler.observe(*shown)
+        yield shown[1:]
+        first += count

@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sslsv_tk.distributed import processes, total
+
 _log = logging.getLogger("train")
 
 
 class RunningMeans:
-    """Means of numbers over steps, summed on the device without waiting for it."""
+    """Means of numbers over steps and processes, summed on the device without waiting for it."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -30,8 +32,14 @@ class RunningMeans:
         self.count += 1
 
     def means(self) -> dict[str, float]:
-        """The means so far."""
-        return {name: float(total) / max(self.count, 1) for name, total in self._sums.items()}
+        """The means so far; all processes ask for them at the same time."""
+        return {name: float(of_all) / max(self.count, 1) for name, of_all in self._over_processes().items()}
+
+    def _over_processes(self) -> dict[str, Tensor]:
+        """The sums, as their mean over the processes."""
+        if processes() == 1 or not self._sums:
+            return self._sums
+        return dict(zip(self._sums, total(torch.stack(list(self._sums.values()))) / processes(), strict=True))
 
     def clear(self) -> None:
         """Start anew."""
@@ -39,15 +47,29 @@ class RunningMeans:
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint between two log lines."""
-        return {"sums": {name: total.cpu() for name, total in self._sums.items()}, "count": self.count}
+        return {"sums": {name: of_all.cpu() for name, of_all in self._over_processes().items()}, "count": self.count}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on summing."""
-        self._sums = {name: total.to(self._device) for name, total in state["sums"].items()}
+        self._sums = {name: of_all.to(self._device) for name, of_all in state["sums"].items()}
         self.count = state["count"]
 
 
-class RunRecords:
+class NoRecords:
+    """The records of a process that is not the first: nothing."""
+
+    def write(self, numbers: Mapping[str, float | str], step: int) -> None:
+        """Leave it to the first process."""
+
+    def bytes_written(self) -> int:
+        """Nothing."""
+        return 0
+
+    def close(self) -> None:
+        """Nothing to write out."""
+
+
+class RunRecords(NoRecords):
     """metrics.jsonl (one object per log line and epoch) and tensorboard/, cut back to a checkpoint on resume."""
 
     def __init__(self, system: str | Path, kept_bytes: int, step: int) -> None:

@@ -1,5 +1,6 @@
 """A training run on disk: set up from its options, trained or gone on with, averaged."""
 
+import contextlib
 import dataclasses
 import logging
 import shutil
@@ -14,10 +15,13 @@ from sslsv_tk import config as configuration
 from sslsv_tk.data import directories
 from sslsv_tk.data.batches import EpochBatches
 from sslsv_tk.data.features import Archive
+from sslsv_tk.distributed import processes, rank
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.methods.base import Method
+from sslsv_tk.nn.batch_norm import synchronise
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
+from sslsv_tk.processes import each, is_first, of_first
 from sslsv_tk.segments import REFERENCE
 from sslsv_tk.training import assembly, checkpoints, material
 from sslsv_tk.training.configuration import SystemConfig
@@ -55,8 +59,19 @@ class RunOptions:
 
 
 def train(config: SystemConfig, options: RunOptions, device: torch.device, force: bool = False) -> None:
-    """Train or go on with one system until its last epoch."""
+    """Train or go on with one system until its last epoch; called by each of the processes that train it."""
     config = _with_classes(assembly.resolve(config), options)
+    last_epoch = of_first(lambda: _prepare(config, options, force))
+    if last_epoch is None:
+        return
+    with logs.also_to(options.system / "train.log") if is_first() else contextlib.nullcontext():
+        parts = each(lambda: make_parts(config, options, device))
+        first = None if options.continue_from is None else last_state(config, options.continue_from)
+        Trainer(config, parts, options.system, device).run(first, last_epoch)
+
+
+def _prepare(config: SystemConfig, options: RunOptions, force: bool) -> int | None:
+    """Make the folder of a run; the epoch up to which it is to be trained, None where it is complete."""
     if force:
         remove(options.system)
     for folder in (options.system, options.system / "checkpoints"):
@@ -66,10 +81,8 @@ def train(config: SystemConfig, options: RunOptions, device: torch.device, force
     last_epoch = config.training.epochs if first is None else first["epoch"] + config.training.continued_epochs
     if _complete(config, options.system, last_epoch):
         _log.info("%s: complete, %d epochs", options.system, last_epoch)
-        return
-    with logs.also_to(options.system / "train.log"):
-        parts = make_parts(config, options, device)
-        Trainer(config, parts, options.system, device).run(first, last_epoch)
+        return None
+    return last_epoch
 
 
 def _with_classes(config: SystemConfig, options: RunOptions) -> SystemConfig:
@@ -124,6 +137,7 @@ def _claim(config: SystemConfig, options: RunOptions, first: dict[str, Any] | No
         artifacts.record(options.system, described, inputs)
     configuration.dump(config, options.system / "config.yaml")
     facts = {**provenance.versions(), "commit": provenance.commit(), "hardware": provenance.hardware()}
+    facts["processes"] = str(processes())
     with artifacts.replacing(options.system / "environment.txt") as stream:
         stream.writelines(f"{name}: {value}\n" for name, value in facts.items())
 
@@ -189,6 +203,8 @@ def make_parts(config: SystemConfig, options: RunOptions, device: torch.device) 
     training = config.training
     archive = material.open_checked(config.frontend, options.train_set)
     method = assembly.build_method(config).to(device)
+    if processes() > 1 and method.synchronised_batch_norm:
+        synchronise(method)
     sampler = _make_sampler(config, archive, method, device)
     cut = material.Cut(config, method, (REFERENCE,) * sampler.reference_segments, device)
     segments, inputs = material.make(cut, archive, options.augmentation)
@@ -200,7 +216,7 @@ def make_parts(config: SystemConfig, options: RunOptions, device: torch.device) 
                 part.compile()
     return Parts(
         TrainingStep(method, sampler, training.precision),
-        EpochBatches(len(archive), training.batch_size, training.seed),
+        EpochBatches(len(archive), training.batch_size, training.seed, rank(), processes()),
         segments,
         inputs,
         diagnostics,

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from sslsv_tk.distributed import gather
 from sslsv_tk.methods.base import Method, evaluation_mode
 from sslsv_tk.positives.base import PositiveSampler
 
 
 class TrainingStep(nn.Module):
-    """The forward pass of a step, from views to the loss; what a distributed wrapper would wrap."""
+    """The forward pass of a step, from views to the loss; what torch's DistributedDataParallel wraps."""
 
     def __init__(self, method: Method, sampler: PositiveSampler, precision: str = "fp32") -> None:
         super().__init__()
@@ -32,9 +33,21 @@ class TrainingStep(nn.Module):
         with self.autocast(utterance_B.device):
             anchors_ABP, positives_SBP = self.method.project(views)
         replaced_SBP, chosen_B = self.sampler.replace(positives_SBP, utterance_B, reference_RBD)
-        self.sampler.observe(positives_SBP.detach(), utterance_B, reference_RBD)
+        if self.sampler.observes:
+            self.sampler.observe(*self.of_all_processes(positives_SBP.detach(), utterance_B, reference_RBD))
         clusters_2B = self._clusters(utterance_B, chosen_B)
         return self.method.loss(anchors_ABP, replaced_SBP, labels_B, clusters_2B), chosen_B
+
+    @staticmethod
+    def of_all_processes(
+        positives_SBP: Tensor | None, utterance_B: Tensor, reference_RBD: Tensor | None, count: int | None = None
+    ) -> tuple[Tensor | None, Tensor, Tensor | None]:
+        """What a sampler observes: the first `count` (None: all) rows of all processes, in the order of the batch."""
+
+        def rows(of_slots: Tensor | None) -> Tensor | None:
+            return None if of_slots is None else gather(of_slots.transpose(0, 1))[:count].transpose(0, 1)
+
+        return rows(positives_SBP), gather(utterance_B)[:count], rows(reference_RBD)
 
     def _clusters(self, utterance_B: Tensor, chosen_B: Tensor) -> Tensor | None:
         """Clusters (2, B) of the anchors' utterances and of those of the positives; None without clusters."""

@@ -4,6 +4,7 @@ Labels come in here: a checkpoint chosen by such an EER is no longer that of a t
 one stands beside the rest as best.pt and is evaluated only where `--checkpoint best` asks for it.
 """
 
+import itertools
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 from sslsv_tk import artifacts
 from sslsv_tk.data.features import Archive
 from sslsv_tk.data.trials import read_trials
+from sslsv_tk.distributed import processes, rank
 from sslsv_tk.extraction.embeddings import Extractor
 from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.methods.base import Method, evaluation_mode
+from sslsv_tk.processes import of_all, of_first
 from sslsv_tk.scoring.cosine import cosine_scores
 from sslsv_tk.scoring.metrics import error_rates
 from sslsv_tk.training import checkpoints
@@ -52,6 +55,9 @@ class Validation:
     def score(self, method: Method, epoch: int, device: torch.device) -> dict[str, float]:
         """EER in per cent and minDCF(0.01) of the weights as they are; best.pt is replaced where this is the lowest."""
         embeddings = self._embed(method, device)
+        return of_first(lambda: self._judge(embeddings, method, epoch))
+
+    def _judge(self, embeddings: NDArray[np.float32], method: Method, epoch: int) -> dict[str, float]:
         enrol, test = (np.searchsorted(self.rows, side) for side in (self.trials.enrol, self.trials.test))
         rates = error_rates(cosine_scores(embeddings, enrol, test), self.trials.target)
         eer = float(rates.equal_error_rate())
@@ -62,14 +68,16 @@ class Validation:
         return {"eer_percent": eer, "mindcf_001": float(rates.minimum_dcf(0.01)), "best_eer_percent": min(eer, lowest)}
 
     def _embed(self, method: Method, device: torch.device) -> NDArray[np.float32]:
-        """(U, D) embeddings of the utterances of the list, full length, in single precision."""
+        """(U, D) embeddings of the utterances of the list, of full length, in fp32; each process makes some."""
         encoder = method.scoring_encoder()
-        found = np.empty((len(self.rows), encoder.dimension), dtype=np.float32)
+        own_rows = self.rows[rank() :: processes()]
         # A compiled encoder would be compiled again for every length.
         with evaluation_mode(method), torch.compiler.set_stance("force_eager"):
             extractor = Extractor(encoder, self.front_end, device)
-            for rows, embeddings in extractor.all(self.archive, self.rows):
-                found[np.searchsorted(self.rows, rows)] = embeddings
+            made = list(extractor.all(self.archive, own_rows))
+        found = np.empty((len(self.rows), encoder.dimension), dtype=np.float32)
+        for rows, embeddings in itertools.chain(*of_all(made)):
+            found[np.searchsorted(self.rows, rows)] = embeddings
         return found
 
     def _lowest(self) -> float:

@@ -24,7 +24,7 @@ def test_two_generations_are_kept_with_their_sampler_files(tmp_path):
     for step in (1, 2, 3, 5):
         save(folder, step)
     assert names(folder) == ["latest.pt", "previous.pt", "sampler-3-0.pt", "sampler-5-0.pt"]
-    state, sampler = CheckpointFolder(tmp_path).load()
+    state, (sampler,) = CheckpointFolder(tmp_path).load()
     assert state["step"] == 5 and state["value"].tolist() == [5, 5, 5]
     assert sampler["queue"].tolist() == [0, 1, 2, 3, 4]
 
@@ -50,7 +50,7 @@ def test_a_damaged_latest_falls_back_to_the_one_before_and_says_so(tmp_path, cap
     latest = folder.folder / "latest.pt"
     os.truncate(latest, keep if keep >= 0 else latest.stat().st_size + keep)
     with caplog.at_level(logging.WARNING):
-        state, sampler = CheckpointFolder(tmp_path).load()
+        state, (sampler,) = CheckpointFolder(tmp_path).load()
     assert state["step"] == 1 and len(sampler["queue"]) == 1
     assert f"{latest}: not a checkpoint that can be read" in caplog.text
     assert "going on from previous.pt, the checkpoint before (step 1)" in caplog.text

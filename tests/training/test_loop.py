@@ -92,7 +92,7 @@ def test_a_sampler_s_file_is_never_overwritten_by_another_state(place, stage4, m
     def watched(folder, state, sampler_state):
         save(folder, state, sampler_state)
         written = checkpoints.read(folder.folder / "latest.pt")
-        saved.append((written["sampler"]["file"], state["epoch"], state["step_in_epoch"], state["passed"]))
+        saved.append((written["samplers"][0]["file"], state["epoch"], state["step_in_epoch"], state["passed"]))
 
     monkeypatch.setattr(checkpoints.CheckpointFolder, "save", watched)
     train.main(place.options("x", positives=positives, base=stage4))

@@ -1,0 +1,288 @@
+"""The processes that train together: which one this is, how they meet, and how each learns that another has died.
+
+They are started by bin/run_processes.py or torchrun on one machine, or by srun on several; the environment tells each
+its rank.
+"""
+
+import contextlib
+import datetime
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from sslsv_tk import distributed
+
+Value = TypeVar("Value")
+
+MEETING_SECONDS = 600.0
+"""How long a process waits for the others to come."""
+BEAT_SECONDS, SILENT_SECONDS = 3.0, 40.0
+"""How often a process says that it is alive; how long it may be silent before the others end."""
+_NO_LIMIT = datetime.timedelta(
+    days=7
+)  # of one collective: writing a checkpoint may take long, and the dead are heard of
+_LOST = "lost"
+_SIGNS_OF_LOSS = (
+    "Connection closed",
+    "Connection reset",
+    "Connection refused",
+    "Broken pipe",
+    "Timed out",
+    "ncclRemote",
+)
+_log = logging.getLogger("processes")
+
+
+class LostProcess(ValueError):
+    """Another process ended or cannot be reached, so training cannot go on."""
+
+
+class EndedElsewhere(Exception):
+    """Another process found a mistake and says so itself."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of the processes this one is."""
+
+    rank: int = 0  # from 0, over all machines
+    world: int = 1  # how many processes there are
+    local_rank: int = 0  # from 0, on this machine: the number of its GPU
+
+
+def place(environment: Mapping[str, str] | None = None) -> Place:
+    """From what run_processes.py and torchrun (RANK, WORLD_SIZE, LOCAL_RANK) or srun (SLURM_PROCID ...) have set.
+
+    A batch script of Slurm is no task of srun: it has no SLURM_STEP_NUM_TASKS, and is alone.
+    """
+    environment = os.environ if environment is None else environment
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    if "RANK" not in environment and "SLURM_STEP_NUM_TASKS" in environment:
+        names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
+    elif "RANK" not in environment:
+        return Place()
+    missing = [name for name in names if not environment.get(name, "").isdigit()]
+    if missing:
+        raise ValueError(
+            f"The environment has {names[0]}={environment.get(names[0])} but no whole number in {', '.join(missing)}. "
+            "Start training by run.sh, torchrun or srun."
+        )
+    rank, world, local_rank = (int(environment[name]) for name in names)
+    if not 0 <= rank < world:
+        raise ValueError(f"{names[0]} {rank}: expected a rank below {names[1]}, which is {world}.")
+    return Place(rank, world, local_rank)
+
+
+def is_first() -> bool:
+    """Is this the process that writes and says what is the same in all?"""
+    return distributed.rank() == 0
+
+
+@contextlib.contextmanager
+def together(device: torch.device) -> Iterator[None]:
+    """Meet the other processes, if there are any, as long as the block runs; by NCCL on GPUs, by gloo on CPUs.
+
+    Inside, a process that has been silent for 40 s, or has ended, ends all others with one line. Raises LostProcess
+    where a collective fails because of that, and where not all have come within ten minutes.
+    """
+    own = place()
+    if own.world == 1:
+        yield
+        return
+    if own.rank > 0:
+        logging.getLogger().setLevel(logging.ERROR)  # what all have to say the first one says
+    store = _meet(own)
+    torch.distributed.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        store=torch.distributed.PrefixStore("collectives", store),
+        rank=own.rank,
+        world_size=own.world,
+        timeout=_NO_LIMIT,
+        device_id=device if device.type == "cuda" else None,
+    )
+    heartbeat = Heartbeat(store.clone(), own)
+    try:
+        with _one_line_of_lost_ones():
+            control()  # made by all at once
+            heartbeat.start()
+            yield
+            torch.distributed.barrier(control())
+    finally:
+        heartbeat.stop()
+        _CONTROL.clear()
+        with contextlib.suppress(RuntimeError):
+            torch.distributed.destroy_process_group()
+
+
+def _meet(own: Place) -> Any:
+    """The store at MASTER_ADDR, MASTER_PORT, through which the processes find each other."""
+    where = [os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT")]
+    if None in where:
+        raise ValueError(
+            f"{own.world} processes are to train together, but MASTER_ADDR and MASTER_PORT do not say where they meet. "
+            "Start training by run.sh or torchrun, or set both."
+        )
+    limit = datetime.timedelta(seconds=MEETING_SECONDS)
+    try:
+        store, _, _ = next(torch.distributed.rendezvous("env://", own.rank, own.world, timeout=limit))
+        store.set_timeout(limit)
+        store.add("here", 1)
+        while (here := store.add("here", 0)) < own.world:
+            limit -= datetime.timedelta(seconds=0.1)
+            if limit.total_seconds() <= 0:
+                raise LostProcess(f"only {here} of {own.world} processes came within {MEETING_SECONDS:.0f} s.")
+            time.sleep(0.1)
+    except (torch.distributed.DistError, RuntimeError) as error:
+        raise LostProcess(
+            f"process {own.rank} of {own.world} did not reach the first one at {':'.join(map(str, where))} within "
+            f"{MEETING_SECONDS:.0f} s ({_first_line(error)})."
+        ) from None
+    return store
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+@contextlib.contextmanager
+def _one_line_of_lost_ones() -> Iterator[None]:
+    """A collective that fails since another process is gone is one line, not a traceback."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in _SIGNS_OF_LOSS):
+            raise
+        raise LostProcess(
+            f"process {place().rank}: another process ended or cannot be reached ({_first_line(error)}). "
+            "Its own last lines say why; the next run goes on from the last checkpoint."
+        ) from None
+
+
+# -- what all do alike -----------------------------------------------------------------------------------------------
+
+_CONTROL: list[Any] = []
+
+
+def control() -> Any:
+    """The group for small words between the processes, on the CPU, so that no GPU is waited for."""
+    if not _CONTROL:
+        _CONTROL.append(torch.distributed.new_group(backend="gloo", timeout=_NO_LIMIT))
+    return _CONTROL[0]
+
+
+def agree(*flags: bool) -> tuple[bool, ...]:
+    """Each flag is raised for all where one process has raised it."""
+    if distributed.processes() == 1:
+        return flags
+    numbers = torch.tensor(flags, dtype=torch.int32)
+    torch.distributed.all_reduce(numbers, torch.distributed.ReduceOp.MAX, group=control())
+    return tuple(numbers.bool().tolist())
+
+
+def of_first(make: Callable[[], Value]) -> Value:
+    """What the first process makes, for all of them; its mistakes (ValueError, OSError) end the others silently."""
+    if distributed.processes() == 1:
+        return make()
+    found: list[Any] = [None, False]
+    try:
+        if is_first():
+            found = [make(), True]
+    finally:
+        torch.distributed.broadcast_object_list(found, 0, group=control())
+    if not found[1]:
+        raise EndedElsewhere
+    return found[0]
+
+
+def each(make: Callable[[], Value]) -> Value:
+    """What every process makes for itself; a mistake that several find (ValueError, OSError) is told by one of them."""
+    if distributed.processes() == 1:
+        return make()
+    value, error = None, None
+    try:
+        value = make()
+    except (ValueError, OSError) as found:
+        error = found
+    failed = of_all(error is not None)
+    if True not in failed:
+        return value  # type: ignore[return-value]
+    if error is not None and failed.index(True) == distributed.rank():
+        raise error
+    raise EndedElsewhere
+
+
+def of_all(value: Value) -> list[Value]:
+    """What each process brings, in the order of their ranks."""
+    if distributed.processes() == 1:
+        return [value]
+    values: list[Any] = [None] * distributed.processes()
+    torch.distributed.all_gather_object(values, value, group=control())
+    return values
+
+
+# -- who is alive ----------------------------------------------------------------------------------------------------
+
+
+class Heartbeat:
+    """A thread that says that this process is alive, and ends it when another one is not.
+
+    The first process listens to all, the others to it. A collective would wait for a dead process for ever.
+    """
+
+    def __init__(self, store: Any, own: Place) -> None:
+        """`store`: a connection of its own, since one thread's waiting blocks the others of a connection."""
+        self._store, self._own = store, own
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._heard = dict.fromkeys(range(1, own.world) if own.rank == 0 else (0,), (0, time.monotonic()))
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """This process needs the others no longer."""
+        self._stopped.set()
+        if self._thread.ident is not None:
+            self._thread.join(BEAT_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(BEAT_SECONDS):
+            try:
+                lost = self._beat()
+            except RuntimeError:
+                lost = "process 0 has ended or cannot be reached"
+            if lost and not self._stopped.wait(BEAT_SECONDS):  # unless all are just leaving
+                self._end(lost)
+
+    def _beat(self) -> str | None:
+        """Say that we are there; who is not, if anybody."""
+        self._store.add(f"beats/{self._own.rank}", 1)
+        for rank, (beats, since) in self._heard.items():
+            now = self._store.add(f"beats/{rank}", 0)
+            if now != beats:
+                self._heard[rank] = (now, time.monotonic())
+            elif time.monotonic() - since > SILENT_SECONDS:
+                lost = f"process {rank} of {self._own.world} has not been heard of for {SILENT_SECONDS:.0f} s"
+                self._store.set(_LOST, lost)
+                return lost
+        return self._store.get(_LOST).decode() if self._store.check([_LOST]) else None
+
+    def _end(self, lost: str) -> None:
+        """End here and now: the main thread may be waiting for the lost process and cannot be told."""
+        _log.error(
+            "error: process %d: %s, so training ends. See that machine and its log; the next run goes on from the "
+            "last checkpoint.",
+            self._own.rank,
+            lost,
+        )
+        logging.shutdown()
+        sys.stderr.flush()
+        os._exit(1)

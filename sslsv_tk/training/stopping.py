@@ -1,0 +1,40 @@
+"""A request to stop (SIGTERM, SIGUSR1) ends training after the step at hand, with its state saved."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+"""What Slurm sends before it takes a job's machines away or its time is over."""
+
+
+class Stopped(Exception):
+    """Training was asked to stop and has saved its state: run it again, and it goes on."""
+
+
+class StopRequest:
+    """Notes the signals as long as its block runs; loader processes are forked with it and go on serving."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers there alone
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.signal = signal.Signals(number)
+
+    @property
+    def is_made(self) -> bool:
+        """Did a signal come?"""
+        return self.signal is not None
