@@ -132,17 +132,10 @@ def _meet(own: Place) -> Any:
     limit = datetime.timedelta(seconds=MEETING_SECONDS)
     try:
         store, _, _ = next(torch.distributed.rendezvous("env://", own.rank, own.world, timeout=limit))
-        store.set_timeout(limit)
-        store.add("here", 1)
-        while (here := store.add("here", 0)) < own.world:
-            limit -= datetime.timedelta(seconds=0.1)
-            if limit.total_seconds() <= 0:
-                raise LostProcess(f"only {here} of {own.world} processes came within {MEETING_SECONDS:.0f} s.")
-            time.sleep(0.1)
-    except (torch.distributed.DistError, RuntimeError) as error:
+    except RuntimeError as error:
         raise LostProcess(
-            f"process {own.rank} of {own.world} did not reach the first one at {':'.join(map(str, where))} within "
-            f"{MEETING_SECONDS:.0f} s ({_first_line(error)})."
+            f"process {own.rank} waited {MEETING_SECONDS:.0f} s for all {own.world} processes to meet at "
+            f"{':'.join(map(str, where))} ({_first_line(error)}). Look for one that did not start, or for a firewall."
         ) from None
     return store
 
@@ -231,7 +224,7 @@ def of_all(value: Value) -> list[Value]:
 
 
 class Heartbeat:
-    """A thread that says that this process is alive, and ends it when another one is not.
+    """Says that this process is alive, from a thread of its own, and ends it when another one is not.
 
     The first process listens to all, the others to it. A collective would wait for a dead process for ever.
     """
@@ -240,27 +233,33 @@ class Heartbeat:
         """`store`: a connection of its own, since one thread's waiting blocks the others of a connection."""
         self._store, self._own = store, own
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._heard = dict.fromkeys(range(1, own.world) if own.rank == 0 else (0,), (0, time.monotonic()))
+        self._last_beat = time.monotonic()
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        for work in (self._listen, self._watch):
+            threading.Thread(target=work, name="heartbeat", daemon=True).start()
 
     def stop(self) -> None:
         """This process needs the others no longer."""
         self._stopped.set()
-        if self._thread.ident is not None:
-            self._thread.join(BEAT_SECONDS)
 
-    def _run(self) -> None:
+    def _listen(self) -> None:
         while not self._stopped.wait(BEAT_SECONDS):
             try:
                 lost = self._beat()
             except RuntimeError:
                 lost = "process 0 has ended or cannot be reached"
+            self._last_beat = time.monotonic()
             if lost and not self._stopped.wait(BEAT_SECONDS):  # unless all are just leaving
                 self._end(lost)
+
+    def _watch(self) -> None:
+        """A store that does not answer keeps the listening thread waiting."""
+        while not self._stopped.wait(BEAT_SECONDS):
+            if time.monotonic() - self._last_beat > SILENT_SECONDS:
+                self._end(f"process 0 of {self._own.world} has not answered for {SILENT_SECONDS:.0f} s")
 
     def _beat(self) -> str | None:
         """Say that we are there; who is not, if anybody."""

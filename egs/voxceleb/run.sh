@@ -9,9 +9,11 @@ fail() { printf '%s (run.sh:%s) error: %s\n' "$(date +%FT%T)" "${BASH_LINENO[0]}
 # Which part of the recipe, and how
 stage=1                # first stage to run
 stop_stage=7           # last stage to run, inclusive
-nj=auto                # jobs of an array (stages 3 and 6); auto: as many as cores
-ngpu=auto              # 1: train and extract on a GPU; 0: on the CPU; auto: 1 where there is one
-num_threads=auto       # threads of training on the CPU; auto: all cores
+nj=auto                # jobs of an array (stages 3 and 6); auto: as many as cores, on a cluster 16
+ngpu=auto              # GPUs of a machine that train together, one process on each; other jobs take one each; 0: the CPU;
+                       # auto: all that there are, on a cluster 1
+num_nodes=1            # machines that train together (a cluster only), each with ngpu GPUs, or with one process on its CPU
+num_threads=auto       # threads of training on the CPU; auto: all cores, on a cluster 4
 force=false            # true: make anew what is there but was made with other options or from other inputs
 # Which system
 system=simclr_fast_resnet34  # stage 4: conf/<system>.yaml, trained into exp/<system>; <system>+<variant>: with the values of
@@ -64,7 +66,8 @@ log "$0 $*"
 [ $# -eq 0 ] || fail "unexpected argument '$1': only options are taken (--help shows them)" 2
 ((1 <= stage && stage <= stop_stage && stop_stage <= 7)) ||
     fail "--stage $stage --stop-stage $stop_stage: expected a range within 1 to 7" 2
-[[ $ngpu =~ ^(0|1|auto)$ ]] || fail "--ngpu $ngpu: expected 0, 1 or auto" 2
+[[ $ngpu =~ ^([0-9]+|auto)$ ]] || fail "--ngpu $ngpu: expected a number or auto" 2
+[[ $num_nodes =~ ^[1-9][0-9]*$ ]] || fail "--num-nodes $num_nodes: expected a number from 1" 2
 [[ $num_threads =~ ^([1-9][0-9]*|auto)$ ]] || fail "--num-threads $num_threads: expected a number or auto" 2
 [[ $nj =~ ^([1-9][0-9]*|auto)$ ]] || fail "--nj $nj: expected a number from 1 or auto" 2
 [[ $channel =~ ^(mix|[1-9][0-9]*)$ ]] || fail "--channel $channel: expected mix or a number from 1" 2
@@ -152,9 +155,20 @@ if [ "$stop_stage" -ge 5 ] && [ -z "$positives" ] && [ "$system" != simclr_fast_
     positive_names=()
 fi
 read -ra system_names <<<"${systems:-$system ${positive_names[*]/#/${system}_}}"
-[ "$nj" != auto ] || nj=$(nproc)
-[ "$num_threads" != auto ] || num_threads=$(nproc)
-[ "$ngpu" != auto ] || ngpu=$(python3 -c 'from sslsv_tk.launch import local; print(min(1, len(local.visible_gpus())))')
+if [ "$cmd_backend" = local ]; then
+    [ "$num_nodes" = 1 ] || fail "--num-nodes $num_nodes: this is one machine. Choose a cluster in cmd.sh, or --num-nodes 1" 2
+    [ "$nj" != auto ] || nj=$(nproc)
+    [ "$num_threads" != auto ] || num_threads=$(nproc)
+    [ "$ngpu" != auto ] || ngpu=$(python3 -c 'from sslsv_tk.launch import local; print(len(local.visible_gpus()))')
+fi
+[ "$nj" != auto ] || nj=16
+[ "$num_threads" != auto ] || num_threads=4
+[ "$ngpu" != auto ] || ngpu=1
+one_gpu=$((ngpu > 0 ? 1 : 0)) # of a job that does not train
+trainer=(python3 -m sslsv_tk.bin.train)
+if [ "$num_nodes" = 1 ] && [ "$ngpu" -gt 1 ]; then # on several machines the launcher starts the processes
+    trainer=(python3 -m sslsv_tk.bin.run_processes --processes "$ngpu" "${trainer[@]}")
+fi
 
 within() { # within FIRST LAST: does a stage of this range run?
     [ "$stage" -le "$2" ] && [ "$stop_stage" -ge "$1" ] || return 1
@@ -196,8 +210,8 @@ train() { # train NAME OPTION ...: the system exp/NAME, then the mean of its las
     local out=$expdir/$1 logs=$expdir/log/$1
     hold "$logs/lock"
     log "training $out (its steps: $logs/train.log)"
-    $cuda_cmd --gpu "$ngpu" --num-threads "$num_threads" "$logs/train.log" \
-        python3 -m sslsv_tk.bin.train \
+    $cuda_cmd --gpu "$ngpu" --num-nodes "$num_nodes" --num-threads "$num_threads" "$logs/train.log" \
+        "${trainer[@]}" \
         --config "${configs[@]}" \
         --set "training.seed=$seed" \
         --train-set "$dump/$train_set" \
@@ -365,7 +379,7 @@ if within 3 3 && [ "$feats_type,$features" = fbank,compute ]; then
             --num-jobs "$jobs"
             --force "$force"
         )
-        $decode_cmd --gpu "$ngpu" JOB=1:"$jobs" "$dumpdir/log/features_$set.JOB.log" \
+        $decode_cmd --gpu "$one_gpu" JOB=1:"$jobs" "$dumpdir/log/features_$set.JOB.log" \
             python3 -m sslsv_tk.bin.compute_features "${options[@]}" --job JOB
         $train_cmd "$dumpdir/log/finish_features_$set.log" \
             python3 -m sslsv_tk.bin.finish_features "${options[@]}"
@@ -408,7 +422,7 @@ if within 6 6; then
         for set in "${test_sets[@]}"; do
             jobs=$(jobs_for "$dump/$set/$listing" "stage 3")
             hold "$expdir/log/$name/lock"
-            $decode_cmd --gpu "$ngpu" JOB=1:"$jobs" "$expdir/log/$name/extract_$set.JOB.log" \
+            $decode_cmd --gpu "$one_gpu" JOB=1:"$jobs" "$expdir/log/$name/extract_$set.JOB.log" \
                 python3 -m sslsv_tk.bin.extract_embeddings \
                 --system "$expdir/$name" \
                 --checkpoint "$checkpoint" \

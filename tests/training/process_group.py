@@ -13,10 +13,10 @@ _processes.set_forkserver_preload(["process_group", "sslsv_tk.bin.train", "torch
 LIMIT_SECONDS = 240.0
 
 
-def _work(rank: int, world: int, port: int, arguments: Sequence[str], said: str) -> None:
+def _work(rank: int, world: int, port: int, arguments: Sequence[str], said: str, silent_seconds: float) -> None:
     import torch
 
-    from sslsv_tk import logs
+    from sslsv_tk import logs, processes
     from sslsv_tk.bin import train
 
     ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port}
@@ -24,14 +24,15 @@ def _work(rank: int, world: int, port: int, arguments: Sequence[str], said: str)
     descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 2)
     torch.set_num_threads(1)
+    processes.SILENT_SECONDS, processes.BEAT_SECONDS = silent_seconds, min(0.2, silent_seconds / 4)
     os._exit(logs.run_command(train.main, arguments))
 
 
 class Together:
     """Processes that train one system."""
 
-    def __init__(self, world: int, arguments: Sequence[str], folder: Path) -> None:
-        """What process r says is in `folder`/said.r."""
+    def __init__(self, world: int, arguments: Sequence[str], folder: Path, silent_seconds: float = 40.0) -> None:
+        """What process r says is in `folder`/said.r; `silent_seconds`: as SILENT_SECONDS of processes.py."""
         with socket.socket() as listening:
             listening.bind(("127.0.0.1", 0))
             port = listening.getsockname()[1]
@@ -40,7 +41,7 @@ class Together:
         for path in self.said_in:
             path.unlink(missing_ok=True)
         self.processes = [
-            _processes.Process(target=_work, args=(rank, world, port, list(arguments), str(path)))
+            _processes.Process(target=_work, args=(rank, world, port, list(arguments), str(path), silent_seconds))
             for rank, path in enumerate(self.said_in)
         ]
         for process in self.processes:

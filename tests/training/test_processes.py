@@ -3,6 +3,10 @@
 import json
 import random
 import signal
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import gated_run
@@ -12,6 +16,7 @@ import torch
 from process_group import Together
 from small_methods import SMALL_METHODS, small_optimisation
 
+from sslsv_tk import processes
 from sslsv_tk.launch.base import RUN_AGAIN
 
 PLAIN = ("optimisation.optimiser=sgd", "optimisation.learning_rate=0.00001")
@@ -129,3 +134,105 @@ def test_a_mistake_is_told_once_and_ends_all(place, tmp_path):
     assert group.wait() == [1, 1]
     said = group.said(0) + group.said(1)
     assert said.count("cannot be shared out evenly among 2 processes") == 1 and "Traceback" not in said
+
+
+@pytest.mark.parametrize("silent", [0, 1])
+def test_a_process_that_hangs_ends_the_others_with_one_line(place, tmp_path, silent):
+    """It holds its connections open, so that no collective fails."""
+    words = place.options("ssl", *PAIRS, "training.epochs=1000")
+    group = Together(2, words, tmp_path / "said", silent_seconds=4.0)
+    group.wait_until(lambda: "kind=step" in group.said(0))
+    group.send(silent, signal.SIGSTOP)
+    other = 1 - silent
+    group.processes[other].join(process_group.LIMIT_SECONDS)
+    assert group.processes[other].exitcode == 1
+    errors = [line for line in group.said(other).splitlines() if "error:" in line]
+    assert len(errors) == 1 and f"process {silent} " in errors[0] and "Traceback" not in group.said(other)
+    group.processes[silent].kill()
+
+
+def test_a_process_that_never_comes_is_named(monkeypatch):
+    monkeypatch.setattr(processes, "MEETING_SECONDS", 0.5)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+    for name, value in {
+        "RANK": 0,
+        "WORLD_SIZE": 2,
+        "LOCAL_RANK": 0,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    with (
+        pytest.raises(processes.LostProcess, match="for all 2 processes to meet"),
+        processes.together(torch.device("cpu")),
+    ):
+        pass
+
+
+def run_processes(count: int, script: str) -> "subprocess.CompletedProcess[str]":
+    """A script in several processes that the command starts."""
+    words = ["-m", "sslsv_tk.bin.run_processes", "--processes", str(count), sys.executable, "-c", script]
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=process_group.LIMIT_SECONDS)
+
+
+def test_the_started_processes_know_their_ranks():
+    script = "import os; print(*(os.environ[n] for n in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR')))"
+    found = run_processes(3, script)
+    assert found.returncode == 0
+    assert sorted(found.stdout.splitlines()) == [f"{rank} {rank} 3 127.0.0.1" for rank in range(3)]
+
+
+@pytest.mark.parametrize("code", [3, RUN_AGAIN])
+def test_the_first_failure_is_the_status_of_all(code):
+    script = f"import os, sys, time; sys.exit({code}) if os.environ['RANK'] == '1' else time.sleep(1)"
+    assert run_processes(2, script).returncode == code
+
+
+def test_a_killed_one_is_told_as_shells_do():
+    assert (
+        run_processes(2, "import os; os.kill(os.getpid(), 9) if os.environ['RANK'] == '0' else None").returncode == 137
+    )
+
+
+def test_signals_are_handed_on_and_the_starter_waits(tmp_path):
+    script = (
+        "import os, signal, sys, time, pathlib\n"
+        f"here = pathlib.Path({str(tmp_path)!r})\n"
+        f"signal.signal(signal.SIGUSR1, lambda *_: sys.exit({RUN_AGAIN}))\n"
+        "(here / os.environ['RANK']).touch()\n"
+        "time.sleep(120)"
+    )
+    words = ["-m", "sslsv_tk.bin.run_processes", "--processes", "2", sys.executable, "-c", script]
+    with subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE) as starter:
+        while not all((tmp_path / str(rank)).exists() for rank in range(2)):
+            assert starter.poll() is None
+            time.sleep(0.05)
+        starter.send_signal(signal.SIGUSR1)
+        assert starter.wait(process_group.LIMIT_SECONDS) == RUN_AGAIN
+
+
+@pytest.mark.parametrize(
+    ("environment", "found"),
+    [
+        ({}, (0, 1, 0)),
+        ({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}, (5, 8, 1)),
+        ({"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": "0"}, (2, 4, 0)),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_LOCALID": "0"}, (0, 1, 0)),
+        (
+            {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"},
+            (1, 2, 1),
+        ),
+    ],
+    ids=["nothing", "torchrun", "srun", "a batch script", "torchrun in a task of srun"],
+)
+def test_ranks_come_from_the_environment(environment, found):
+    place = processes.place(environment)
+    assert (place.rank, place.world, place.local_rank) == found
+
+
+@pytest.mark.parametrize("environment", [{"RANK": "0"}, {"RANK": "2", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}])
+def test_half_an_environment_is_refused(environment):
+    with pytest.raises(ValueError, match=r"WORLD_SIZE|expected a rank"):
+        processes.place(environment)
