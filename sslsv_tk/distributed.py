@@ -1,5 +1,7 @@
 """Rows of all processes of a run as one tensor; in a single process every function here is the identity."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.distributed.nn import functional
@@ -8,6 +10,11 @@ from torch.distributed.nn import functional
 def processes() -> int:
     """How many processes train together."""
     return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of the processes this one is, from 0 on."""
+    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
 
 
 def gather(rows_B: Tensor) -> Tensor:
@@ -35,6 +42,44 @@ def largest(numbers: Tensor) -> Tensor:
     return numbers
 
 
+@torch.no_grad()
+def summed(numbers: Tensor) -> Tensor:
+    """The sum of a tensor over all processes, without gradient; the tensor given may be overwritten by it."""
+    if processes() == 1:
+        return numbers
+    numbers = numbers.contiguous()
+    torch.distributed.all_reduce(numbers)
+    return numbers
+
+
+@torch.no_grad()
+def gather_parts(rows_B: Tensor, counts: Sequence[int]) -> list[Tensor]:
+    """The rows of each process, `counts[rank]` of them (which all know), without gradient."""
+    if processes() == 1:
+        return [rows_B]
+    longest = max(counts)
+    padded_B = rows_B.new_zeros(longest, *rows_B.shape[1:])
+    padded_B[: len(rows_B)] = rows_B
+    everyone = rows_B.new_empty(len(counts) * longest, *rows_B.shape[1:])
+    torch.distributed.all_gather_into_tensor(everyone, padded_B)
+    parts = everyone.unflatten(0, (len(counts), longest))
+    return [part[:count] for part, count in zip(parts, counts, strict=True)]
+
+
+@torch.no_grad()
+def sent(numbers: Tensor, sender: int) -> Tensor:
+    """The tensor of the process `sender`; the others bring one of its shape, which is overwritten."""
+    if processes() > 1:
+        numbers = numbers.contiguous()
+        torch.distributed.broadcast(numbers, sender)
+    return numbers
+
+
 def own_share(rows_B: Tensor) -> Tensor:
-    """Of rows that all processes hold, those that this one works on; every row is one process's."""
-    return rows_B if processes() == 1 else rows_B[torch.distributed.get_rank() :: processes()]
+    """Of rows that all processes hold, those that this one works on, every `processes()`-th; a row is one process's."""
+    return rows_B if processes() == 1 else rows_B[rank() :: processes()]
+
+
+def own_rows(count: int) -> range:
+    """The numbers of the rows in `own_share`, of so many."""
+    return range(rank(), count, processes())
