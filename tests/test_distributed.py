@@ -47,7 +47,18 @@ def totalled(rank: int | None) -> dict[str, Any]:
 
 
 def shared_out(rank: int | None) -> dict[str, Any]:
-    return {"share": distributed.own_share(torch.arange(7)), "processes": distributed.processes()}
+    everyone = torch.arange(7)
+    own, counts = distributed.own_share(everyone), [4, 3] if rank is not None else [7]
+    parts = distributed.gather_parts(own[:, None] * torch.ones(1, 2), counts)
+    return {
+        "share": own,
+        "rows": list(distributed.own_rows(7)),
+        "processes": distributed.processes(),
+        "parts": [part[:, 1].tolist() for part in parts],
+        "nothing": [len(part) for part in distributed.gather_parts(torch.empty(0, 3), [0] * len(counts))],
+        "summed": distributed.summed(torch.stack([everyone, everyone])[:, :3] + distributed.rank()).tolist(),
+        "sent": distributed.sent(torch.full((2,), distributed.rank()), distributed.processes() - 1).tolist(),
+    }
 
 
 def balanced(rank: int | None) -> dict[str, Any]:
@@ -184,12 +195,25 @@ def test_every_row_is_the_share_of_one_process(one, two) -> None:
     assert [found["share"]["processes"] for found in two] == [2, 2] and one["share"]["processes"] == 1
     assert one["share"]["share"].tolist() == list(range(7))
     assert [found["share"]["share"].tolist() for found in two] == [[0, 2, 4, 6], [1, 3, 5]]
+    assert [found["share"]["rows"] for found in two] == [[0, 2, 4, 6], [1, 3, 5]]
+    assert one["share"]["rows"] == list(range(7))
+
+
+def test_parts_sums_and_what_one_process_sends_are_known_to_all(one, two) -> None:
+    for found in two:
+        assert found["share"]["parts"] == [[0, 2, 4, 6], [1, 3, 5]] and found["share"]["nothing"] == [0, 0]
+        assert found["share"]["summed"] == [[1, 3, 5]] * 2
+        assert found["share"]["sent"] == [1, 1]
+    assert one["share"]["parts"] == [list(range(7))] and one["share"]["nothing"] == [0]
+    assert one["share"]["summed"] == [[0, 1, 2]] * 2 and one["share"]["sent"] == [0, 0]
 
 
 def test_in_one_process_all_are_the_identity() -> None:
     rows = numbers(0, 3, 2)
-    for function in (distributed.gather, distributed.total, distributed.largest, distributed.own_share):
-        assert function(rows) is rows
+    identities = ("gather", "total", "largest", "summed", "own_share")
+    assert all(getattr(distributed, name)(rows) is rows for name in identities)
+    assert distributed.sent(rows, 0) is rows and distributed.gather_parts(rows, [3])[0] is rows
+    assert distributed.rank() == 0 and distributed.own_rows(3) == range(3)
 
 
 def test_assignments_are_balanced_over_the_rows_of_all_processes(one, two) -> None:

@@ -1,7 +1,8 @@
 """Spherical k-means: unit vectors, cosine similarity, on any device and in bounded memory.
 
-N points, K clusters, D values. Dhillon and Modha, "Concept decompositions for large sparse text data using
-clustering", Machine Learning 42, 2001.
+N points, O of them this process's own, K clusters, D values. Over several processes every one keeps its points: in an
+update the sums of the clusters are added up over the processes, and nothing else. Dhillon and Modha, "Concept
+decompositions for large sparse text data using clustering", Machine Learning 42, 2001.
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from sslsv_tk import seeds
+from sslsv_tk.clustering.shared_rows import SharedRows
 
 Precision = Literal["fp32", "bf16"]
 
@@ -26,7 +28,10 @@ _UNIT_TOLERANCE = 0.01  # float16 rows are off by 1e-3
 
 @dataclass(frozen=True)
 class Clustering:
-    """The outcome of k-means; every point is with the centroid that is nearest to it."""
+    """The outcome of k-means; every point is with the centroid that is nearest to it.
+
+    Of points that are shared by processes it is the same on all of them.
+    """
 
     centroids_KD: Tensor
     """Unit rows, float32."""
@@ -47,7 +52,7 @@ class Clustering:
 
 
 def spherical_kmeans(
-    points_ND: Tensor,
+    points: Tensor | SharedRows,
     initial_rows_K: Tensor,
     iterations: int = 10,
     precision: Precision = "fp32",
@@ -59,14 +64,19 @@ def spherical_kmeans(
     later update may fill the cluster again. A tie goes to the lower cluster number. `chunk` points at a time meet
     all centroids (default: 4 MiB of similarities, on a GPU 512); `precision` is that of these products, sums are fp32.
     On the CPU the result depends on nothing but the arguments and the number of threads.
+
+    `points` are (N, D) unit rows. Where processes share them, all call this together with the same other arguments; the
+    result, and an error, is that of one process with all points, but for the order of float32 sums.
     """
-    _check_points(points_ND, len(initial_rows_K), iterations)
-    chunk = chunk or points_at_once(len(initial_rows_K), points_ND.device)
-    centroids_KD = normalize(points_ND[initial_rows_K.to(points_ND.device)].float(), dim=1)
+    points = SharedRows.of(points)
+    _check_points(points, len(initial_rows_K), iterations)
+    chunk = chunk or points_at_once(len(initial_rows_K), points.own_OD.device)
+    centroids_KD = normalize(points.at(initial_rows_K.to(points.own_OD.device)), dim=1)
     for _ in range(iterations):
-        assignments_N, _ = assign(points_ND, centroids_KD, precision, chunk)
-        centroids_KD = _update(points_ND, assignments_N, centroids_KD)
-    return Clustering(centroids_KD, *assign(points_ND, centroids_KD, precision, chunk))
+        assignments_O, _ = assign(points.own_OD, centroids_KD, precision, chunk)
+        centroids_KD = _update(points, assignments_O, centroids_KD)
+    assignments_O, similarities_O = assign(points.own_OD, centroids_KD, precision, chunk)
+    return Clustering(centroids_KD, points.gathered(assignments_O.int()).long(), points.gathered(similarities_O))
 
 
 def random_rows(points: int, clusters: int, *key: seeds.Key) -> Tensor:
@@ -92,10 +102,12 @@ def assign(points_ND: Tensor, centroids_KD: Tensor, precision: Precision, chunk:
     return assignments_N, similarities_N
 
 
-def _update(points_ND: Tensor, assignments_N: Tensor, centroids_KD: Tensor) -> Tensor:
+def _update(points: SharedRows, assignments_O: Tensor, centroids_KD: Tensor) -> Tensor:
+    """Directions of the sums of each cluster's points; no counts are needed, since centroids have unit length."""
     sums_KD = torch.zeros_like(centroids_KD)
-    for rows in slices(len(points_ND), _ROWS_AT_ONCE):
-        sums_KD.index_add_(0, assignments_N[rows], points_ND[rows].float())
+    for rows in slices(len(assignments_O), _ROWS_AT_ONCE):
+        sums_KD.index_add_(0, assignments_O[rows], points.own_OD[rows].float())
+    sums_KD = points.summed(sums_KD)
     lengths_K1 = sums_KD.norm(dim=1, keepdim=True)
     return torch.where(lengths_K1 > 1e-6, sums_KD / lengths_K1.clamp(min=1e-6), centroids_KD)
 
@@ -118,17 +130,24 @@ def _check_count(points: int, clusters: int) -> None:
         )
 
 
-def _check_points(points_ND: Tensor, clusters: int, iterations: int) -> None:
-    if points_ND.ndim != 2:
-        raise ValueError(f"Expected points as rows of a matrix, found shape {tuple(points_ND.shape)}.")
-    _check_count(len(points_ND), clusters)
+def _check_points(points: SharedRows, clusters: int, iterations: int) -> None:
+    if points.own_OD.ndim != 2:
+        raise ValueError(f"Expected points as rows of a matrix, found shape {tuple(points.own_OD.shape)}.")
+    _check_count(len(points), clusters)
     if iterations < 0:
         raise ValueError(f"Expected a number of k-means iterations of at least 0, found {iterations}.")
-    lengths_N = torch.cat([points_ND[rows].float().norm(dim=1) for rows in slices(len(points_ND), _ROWS_AT_ONCE)])
-    wrong = ~((lengths_N - 1).abs() <= _UNIT_TOLERANCE)  # also true for NaN
-    if wrong.any():
+    lengths_O = torch.empty(len(points.own_OD), device=points.own_OD.device)
+    for rows in slices(len(lengths_O), _ROWS_AT_ONCE):
+        lengths_O[rows] = points.own_OD[rows].float().norm(dim=1)
+    if points.summed(_is_wrong(lengths_O).sum()) > 0:  # one process with a wrong row stops all of them
+        lengths_N = points.gathered(lengths_O)
+        wrong = _is_wrong(lengths_N)
         row = int(wrong.nonzero()[0])
         raise ValueError(
             f"Expected finite rows of unit length to cluster; {int(wrong.sum())} of {len(wrong)} are not, first "
             f"row {row} of length {lengths_N[row]:.4g}. Normalise them; look for a diverged encoder or silent audio."
         )
+
+
+def _is_wrong(lengths_N: Tensor) -> Tensor:
+    return ~((lengths_N - 1).abs() <= _UNIT_TOLERANCE)  # also true for NaN

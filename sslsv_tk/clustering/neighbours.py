@@ -1,6 +1,8 @@
 """The nearest others of each point, by exact search, by cosines or by normalised ones, comparable between points.
 
-N points, D embedding, k neighbours (the second axis of `_NK`); in `nearest_clusters` K clusters and M neighbours.
+N points, O of them this process's own, B of a block, D embedding, k neighbours (the second axis of `_NK`); in
+`nearest_clusters` K clusters and M neighbours. Where processes share the points, all call a function together: each
+searches for its own points in blocks that their holders send in turn, and what was found is then the same on all.
 """
 
 from typing import NamedTuple
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sslsv_tk.clustering.kmeans import points_at_once, slices
+from sslsv_tk.clustering.shared_rows import Block, SharedRows
 
 
 class Neighbours(NamedTuple):
@@ -24,35 +27,80 @@ class Cohort(NamedTuple):
     mean_N: Tensor
     deviation_N: Tensor
 
+    def of(self, rows: Tensor) -> "Cohort":
+        """Those of some points."""
+        return Cohort(self.mean_N[rows], self.deviation_N[rows])
 
-def nearest_others(points_ND: Tensor, count: int, cohort: Cohort | None = None, chunk: int | None = None) -> Neighbours:
+
+def nearest_others(
+    points: Tensor | SharedRows, count: int, cohort: Cohort | None = None, chunk: int | None = None
+) -> Neighbours:
     """Similarities and rows, (N, k) each, of the `count` others of largest cosine (unit rows), or normalised cosine.
 
     With the cohorts of both, the similarity of i and j is the mean of (s_ij - mean_i) / deviation_i and (s_ij - mean_j)
     / deviation_j: adaptive symmetric score normalisation (Matejka et al., "Analysis of score normalization in
     multilingual speaker recognition", Interspeech 2017). A point near to many is not made a neighbour by that alone.
+    Which of equally near others are taken is not defined.
     """
-    points, device = len(points_ND), points_ND.device
-    similarity_NK = torch.empty(points, count, device=device)
-    index_NK = torch.empty(points, count, dtype=torch.int64, device=device)
-    for rows in slices(points, chunk or points_at_once(points, device)):
-        found = points_ND[rows] @ points_ND.T
-        if cohort is not None:
-            to_others = found / cohort.deviation_N - cohort.mean_N / cohort.deviation_N
-            found.sub_(cohort.mean_N[rows, None]).div_(cohort.deviation_N[rows, None]).add_(to_others).div_(2)
-        found.scatter_(1, torch.arange(rows.start, rows.stop, device=device)[:, None], -torch.inf)
-        similarity_NK[rows], index_NK[rows] = found.topk(count, dim=1)
-    return Neighbours(similarity_NK, index_NK)
+    points = SharedRows.of(points)
+    found = _search(points, count, cohort, chunk)
+    return Neighbours(points.gathered(found.similarity_NK), points.gathered(found.index_NK))
 
 
-def cohort_of(points_ND: Tensor, size: int, chunk: int | None = None) -> Cohort:
+def _search(points: SharedRows, count: int, cohort: Cohort | None, chunk: int | None) -> Neighbours:
+    """The nearest others of this process's own points, (O, k)."""
+    own_OD = points.own_OD
+    best = Neighbours(
+        torch.full((len(own_OD), count), -torch.inf, device=own_OD.device),
+        torch.zeros(len(own_OD), count, dtype=torch.int64, device=own_OD.device),
+    )
+    for number, block in enumerate(points.blocks()):
+        values_BD = block.values_BD.float()
+        others = None if cohort is None else cohort.of(block.row_B)
+        for rows in slices(len(own_OD), chunk or points_at_once(len(values_BD), own_OD.device)):
+            found = own_OD[rows].float() @ values_BD.T
+            if cohort and others:
+                _normalise(found, cohort.of(points.row_O[rows]), others)
+            _leave_out_own(found, rows, block)
+            similarity, place = found.topk(min(count, len(values_BD)), dim=1)
+            _keep_nearest(best, rows, Neighbours(similarity, block.row_B[place]), is_first=number == 0)
+    return best
+
+
+def _normalise(found: Tensor, own: Cohort, others: Cohort) -> None:
+    """Turn cosines (rows: own points, columns: others) into normalised ones."""
+    to_others = found / others.deviation_N - others.mean_N / others.deviation_N
+    found.sub_(own.mean_N[:, None]).div_(own.deviation_N[:, None]).add_(to_others).div_(2)
+
+
+def _leave_out_own(found: Tensor, rows: slice, block: Block) -> None:
+    """No point is a neighbour of itself: where the block holds own points, these stand in a row and a column."""
+    if block.first_own is None:
+        return
+    first, end = max(rows.start, block.first_own), min(rows.stop, block.first_own + len(block.row_B))
+    own = torch.arange(first, max(first, end), device=found.device)
+    found[own - rows.start, own - block.first_own] = -torch.inf
+
+
+def _keep_nearest(best: Neighbours, rows: slice, found: Neighbours, is_first: bool) -> None:
+    """Of what is in `best` and what was found now, the nearest; with the first block there is nothing yet."""
+    if not is_first:
+        joined = [torch.cat([kept[rows], new], dim=1) for kept, new in zip(best, found, strict=True)]
+        similarity, place = joined[0].topk(best.index_NK.shape[1], dim=1)
+        found = Neighbours(similarity, joined[1].gather(1, place))
+    width = found.index_NK.shape[1]
+    best.similarity_NK[rows, :width], best.index_NK[rows, :width] = found
+
+
+def cohort_of(points: Tensor | SharedRows, size: int, chunk: int | None = None) -> Cohort:
     """The cohorts of the `size` nearest others of each point, or of all where there are fewer."""
-    similarity_NK = nearest_others(points_ND, min(size, len(points_ND) - 1), chunk=chunk).similarity_NK
-    deviation_N = similarity_NK.std(dim=1, correction=0)
-    return Cohort(similarity_NK.mean(dim=1), deviation_N.clamp(min=1e-6))  # 0 where all are equally near
+    points = SharedRows.of(points)
+    similarity_OK = _search(points, min(size, len(points) - 1), None, chunk).similarity_NK
+    deviation_O = similarity_OK.std(dim=1, correction=0).clamp(min=1e-6)  # 0 where all are equally near
+    return Cohort(points.gathered(similarity_OK.mean(dim=1)), points.gathered(deviation_O))
 
 
-def nearest_clusters(centroids_KD: Tensor, neighbours: int, chunk: int | None = None) -> Tensor:
+def nearest_clusters(centroids_KD: Tensor | SharedRows, neighbours: int, chunk: int | None = None) -> Tensor:
     """(K, M) int64: the M other clusters of largest cosine for each cluster, the nearest first [eq. 5 of SSPS]."""
     clusters = len(centroids_KD)
     if not 0 <= neighbours < clusters:

@@ -2,7 +2,8 @@
 
 Lepage and Dehak, "SSPS: Self-Supervised Positive Sampling for Robust Self-Supervised Speaker Verification",
 Interspeech 2025, arXiv 2505.14561; equations (3) to (5) are its own.
-N utterances, K clusters, M neighbours of a cluster, B batch, D embedding.
+N utterances, K clusters, M neighbours of a cluster, B batch, D embedding. Assignments and centroids are the same on
+all processes, which cluster together; of the embeddings each keeps its share.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from sslsv_tk.clustering.kmeans import Clustering, Precision, random_rows, spher
 from sslsv_tk.clustering.neighbours import nearest_clusters
 from sslsv_tk.clustering.ranks import Weights, check_weights, draw_ranks
 from sslsv_tk.clustering.references import ReferenceConfig, References
+from sslsv_tk.clustering.shared_rows import SharedRows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,18 +81,18 @@ class ReferenceClusters(References):
         self.neighbours_KM = torch.zeros(self.clusters, config.neighbours, dtype=torch.int32, device=device)
 
     def cluster(self, epoch: int) -> dict[str, float]:
-        """Cluster the embeddings seen so far, if any were; numbers to log."""
-        rows, points_ND = self.points()
+        """Cluster the embeddings seen so far, if any were; numbers to log; all processes together."""
+        rows, points = self.shared_points()
         numbers = {"seen_share": len(rows) / len(self.seen_N)}
         if len(rows) == 0:
             return numbers
         initial_rows = random_rows(len(rows), self.clusters, self.seed, "kmeans", epoch)
-        found = spherical_kmeans(points_ND, initial_rows, self.config.iterations, self.config.kmeans_precision)
+        found = spherical_kmeans(points, initial_rows, self.config.iterations, self.config.kmeans_precision)
         before_N = self.assignments_N.clone()
         self.assignments_N.fill_(-1)
         self.assignments_N[rows] = found.assignments_N.int()
         self.centroids_KD = found.centroids_KD
-        self.neighbours_KM = nearest_clusters(found.centroids_KD, self.config.neighbours).int()
+        self.neighbours_KM = nearest_clusters(SharedRows.dealt(found.centroids_KD), self.config.neighbours).int()
         return {**numbers, **sizes(found), **agreement(before_N, self.assignments_N)}
 
     def draw(self, epoch: int) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 Lepage and Dehak, "SSPS: Self-Supervised Positive Sampling for Robust Self-Supervised Speaker Verification",
 Interspeech 2025, arXiv 2505.14561. N utterances, B batch, R reference segments of an utterance, D embedding.
+Of W processes, process r keeps the embeddings of the utterances i with i % W == r, O of them, in row i // W.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+
+from sslsv_tk import distributed
+from sslsv_tk.clustering.shared_rows import SharedRows
 
 _ROWS_AT_ONCE = 2**15  # of embeddings whitened in fp32: 64 MiB at 512 values
 
@@ -49,28 +53,36 @@ class ReferenceConfig:
 
 
 class References:
-    """One reference embedding per utterance, the newest."""
+    """One reference embedding per utterance, the newest; every process keeps its share of them."""
 
     def __init__(self, config: ReferenceConfig, utterances: int, dimension: int, device: torch.device) -> None:
         self.config = config
         kind = torch.float16 if config.reference_dtype == "float16" else torch.float32
-        self.embeddings_ND = torch.zeros(utterances, dimension, dtype=kind, device=device)
+        own = len(distributed.own_rows(utterances))
+        self.embeddings_ND = torch.zeros(own, dimension, dtype=kind, device=device)
+        """(O, D) this process's share of them."""
         self.seen_N = torch.zeros(utterances, dtype=torch.bool, device=device)
         width = dimension if config.whitening != "none" else 0
         self.scatter_DD = torch.zeros(width, width, device=device)
-        """Sum of outer products of segments about their utterance's mean, since `forget_scatter`."""
+        """Sum of outer products of segments about their utterance's mean, since `forget_scatter`: the part of the
+        utterances that are this process's."""
         self.scattered = 0
-        """Degrees of freedom of that sum."""
+        """Degrees of freedom of the whole sum."""
 
     def observe(self, utterance_B: Tensor, reference_RBD: Tensor) -> None:
-        """Keep the mean embeddings of a batch, of unit length; the segments' own rows have unit length, too."""
-        self.embeddings_ND[utterance_B] = mean_reference(reference_RBD).to(self.embeddings_ND.dtype)
+        """Keep the mean embeddings of a batch, of unit length; the segments' own rows have unit length, too.
+
+        Every process is shown the whole batch and keeps its share.
+        """
         self.seen_N[utterance_B] = True
         if len(self.scatter_DD):
-            reference_RBD = reference_RBD.detach().float()
+            self.scattered += (len(reference_RBD) - 1) * len(utterance_B)
+        place_B, reference_RBD = _own(utterance_B, reference_RBD.detach())
+        self.embeddings_ND[place_B] = mean_reference(reference_RBD).to(self.embeddings_ND.dtype)
+        if len(self.scatter_DD):
+            reference_RBD = reference_RBD.float()
             apart_D = (reference_RBD - reference_RBD.mean(0)).flatten(0, 1)
             self.scatter_DD.addmm_(apart_D.T, apart_D)
-            self.scattered += (len(reference_RBD) - 1) * len(utterance_B)
 
     def forget_scatter(self) -> None:
         """The next covariance within utterances is that of newer encoders."""
@@ -78,12 +90,25 @@ class References:
         self.scattered = 0
 
     def points(self) -> tuple[Tensor, Tensor]:
-        """Rows of the utterances seen, and their embeddings (unit rows) where they are to be compared."""
-        rows = self.seen_N.nonzero()[:, 0]
-        points_ND = self.embeddings_ND if len(rows) == len(self.seen_N) else self.embeddings_ND[rows]
+        """Those of the utterances seen that are this process's, and their embeddings where they are to be compared.
+
+        The embeddings are unit rows; all processes call this together.
+        """
+        seen_O = distributed.own_share(self.seen_N)
+        place_O = seen_O.nonzero()[:, 0]
+        points_OD = self.embeddings_ND if len(place_O) == len(seen_O) else self.embeddings_ND[place_O]
         if len(self.scatter_DD) and self.scattered:
-            points_ND = whitened(points_ND, self.scatter_DD / self.scattered, self.config.shrinkage)
-        return rows, points_ND
+            within_DD = distributed.summed(self.scatter_DD / self.scattered)
+            points_OD = whitened(points_OD, within_DD, self.config.shrinkage)
+        return place_O * distributed.processes() + distributed.rank(), points_OD
+
+    def shared_points(self) -> tuple[Tensor, SharedRows]:
+        """All utterances seen, the same on every process, and their embeddings, each on the process that keeps it."""
+        own_rows, points_OD = self.points()
+        if distributed.processes() == 1:
+            return own_rows, SharedRows(points_OD)
+        rows = self.seen_N.nonzero()[:, 0]
+        return rows, SharedRows(points_OD, rows % distributed.processes())
 
     def state_dict(self) -> dict[str, Any]:
         """Embeddings, who was seen, and the scatter (tensors are not copies)."""
@@ -108,6 +133,14 @@ class References:
         self.scattered = int(state["scattered"])
 
 
+def _own(utterance_B: Tensor, reference_RBD: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a batch what this process keeps: places in its share, and reference segments."""
+    if distributed.processes() == 1:
+        return utterance_B, reference_RBD
+    is_own_B = utterance_B % distributed.processes() == distributed.rank()
+    return utterance_B[is_own_B] // distributed.processes(), reference_RBD[:, is_own_B]
+
+
 def mean_reference(reference_RBD: Tensor) -> Tensor:
     """(B, D) unit rows: the mean of each utterance's segments."""
     return normalize(reference_RBD.detach().float().mean(0), dim=1)
@@ -119,6 +152,7 @@ def whitened(points_ND: Tensor, within_DD: Tensor, shrinkage: float) -> Tensor:
     With C the inverse of (1 - shrinkage) within + shrinkage mean(diag(within)) I and C = L L', a point x becomes
     L' (x - mean), so that cosines are those of Hatch, Kajarekar and Stolcke, "Within-class covariance normalization for
     SVM-based speaker recognition", Interspeech 2006. Points all of whose differences vanish stay where they are.
+    The mean is that of the points of all processes, which call this together.
     """
     within_DD = within_DD.double()
     level = within_DD.diagonal().mean()
@@ -127,6 +161,15 @@ def whitened(points_ND: Tensor, within_DD: Tensor, shrinkage: float) -> Tensor:
     identity_DD = torch.eye(len(within_DD), dtype=torch.float64, device=within_DD.device)
     shrunk_DD = (1 - shrinkage) * within_DD + max(shrinkage, 1e-6) * level * identity_DD
     turn_DD = torch.linalg.cholesky(torch.linalg.inv(shrunk_DD)).float()
-    mean_D = points_ND.mean(0, dtype=torch.float32)
+    mean_D = _mean(points_ND)
     parts = [normalize((part.float() - mean_D) @ turn_DD, dim=1) for part in points_ND.split(_ROWS_AT_ONCE)]
     return torch.cat(parts)
+
+
+def _mean(points_ND: Tensor) -> Tensor:
+    """(D,) float32: the mean of the points of all processes, of which some may have none."""
+    if distributed.processes() == 1:
+        return points_ND.mean(0, dtype=torch.float32)
+    sum_D = points_ND.sum(0, dtype=torch.float32)
+    count_1 = torch.full_like(sum_D[:1], len(points_ND), dtype=torch.float64)
+    return distributed.summed(sum_D) / distributed.summed(count_1).float()

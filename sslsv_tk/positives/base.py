@@ -3,6 +3,12 @@
 A sampler knows utterances by their row number 0..N-1 and never the method; a method never knows whether its
 positives were replaced. Shapes: B batch, S positive slots, P projection, R reference segments, D embedding,
 N utterances.
+
+Of several processes that train together each has a sampler, and all make the same choices. `replace`, `cluster_of` get
+the rows of their process; `observe`, also in passes, gets the rows of all, gathered without gradient in the order of
+the batch, the same everywhere. So queues, clusters and partners are the same on all; only reference embeddings are
+shared out (`ShardNames`). `pass_before`, `end_pass` and `start_epoch` are called by all at the same time and may
+communicate. Each saves its `state_dict`; what it loads is made of all of them by `states.reshard`.
 """
 
 from collections.abc import Mapping
@@ -14,8 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sslsv_tk import distributed
 from sslsv_tk.clustering.reference_clusters import ClusterConfig, ReferenceClusters
 from sslsv_tk.clustering.references import ReferenceConfig, References
+from sslsv_tk.states import ShardNames, own_state, part_of, with_part
 
 Pass = Literal["nothing", "references", "everything"]
 """What the loop shows of every utterance, in evaluation mode, before an epoch; everything: projections too."""
@@ -70,6 +78,8 @@ class PositiveSampler:
     """Does the sampler look at true speakers (an oracle)?"""
     needs_recordings: ClassVar[bool] = False
     """Must it know which utterances are of one recording?"""
+    shard_names: ClassVar[ShardNames] = ShardNames()
+    """Which entries of its state are not the same on all processes."""
 
     def __init__(self, config: Any, facts: SamplerFacts) -> None:
         self.config = config
@@ -138,12 +148,16 @@ class PositiveSampler:
         """
         return self._measures
 
-    def state_dict(self) -> dict[str, Any]:
-        """Tensors and numbers with which a new sampler goes on identically."""
+    def whole_state(self) -> dict[str, Any]:
+        """Tensors and numbers with which a new sampler of this process goes on identically; a subclass says which."""
         return {}
 
+    def state_dict(self) -> dict[str, Any]:
+        """What this process saves: the whole state, or, of several processes but the first, its shards alone."""
+        return own_state(self.whole_state(), self.shard_names, distributed.rank())
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state; a ValueError says where it comes from another corpus or other settings."""
+        """Take over a whole state; a ValueError says where it comes from another corpus or other settings."""
         unknown = sorted(state)
         if unknown:
             raise ValueError(
@@ -153,7 +167,7 @@ class PositiveSampler:
 
     def _check_names(self, state: Mapping[str, Any]) -> None:
         """Does a state have the names of ours?"""
-        expected = self.state_dict().keys()
+        expected = self.whole_state().keys()
         if state.keys() != expected:
             raise ValueError(
                 f"Expected the state of the positives {self.name} ({', '.join(expected)}), found "
@@ -165,6 +179,7 @@ class ReferenceSampler(PositiveSampler):
     """What samplers that compare reference embeddings share; a subclass prepares its draws in `start_epoch`."""
 
     references: References
+    shard_names = ShardNames(("references.embeddings_ND",), ("references.scatter_DD",))
     projections_in_pass: ClassVar[bool] = False
     """Does it keep projections, so that the pass that fills it must show them?"""
 
@@ -203,7 +218,7 @@ class ReferenceSampler(PositiveSampler):
             raise ValueError(f"The positives {self.name} need the embeddings of reference segments with every batch.")
         self.references.observe(utterance_B, reference_RBD)
 
-    def state_dict(self) -> dict[str, Any]:
+    def whole_state(self) -> dict[str, Any]:
         """The epoch, the last pass, and the references (tensors are not copies)."""
         references = with_part("references", self.references.state_dict())
         return {"epoch": self.epoch, "passed_epoch": self._passed_epoch, **references}
@@ -280,13 +295,3 @@ def put_rows(positives_SBP: Tensor, rows_BSP: Tensor, is_replaced_B: Tensor) -> 
     """Positives with rows in the place of those to replace, as constants."""
     rows_SBP = rows_BSP.transpose(0, 1).to(positives_SBP.dtype)
     return torch.where(is_replaced_B[None, :, None], rows_SBP, positives_SBP)
-
-
-def with_part(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries of a part's state under its name, as `part_of` finds them."""
-    return {f"{name}.{key}": value for key, value in state.items()}
-
-
-def part_of(state: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The entries of a state that belong to a part, without its name."""
-    return {key.partition(".")[2]: value for key, value in state.items() if key.startswith(f"{name}.")}

@@ -19,10 +19,9 @@ from sslsv_tk.positives.base import (
     PositiveSampler,
     SamplerFacts,
     check_method_has_positives,
-    part_of,
     put_rows,
-    with_part,
 )
+from sslsv_tk.states import part_of, with_part
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class SameSpeaker(PositiveSampler):
         if self._queue is not None and positives_SBP is not None:
             self._queue.push(positives_SBP.detach().transpose(0, 1), utterance_B.to(self.facts.device))
 
-    def state_dict(self) -> dict[str, Any]:
+    def whole_state(self) -> dict[str, Any]:
         """The epoch, from which the partners follow, and the queue."""
         state = {"epoch": self.epoch, "utterances": self.facts.utterances}
         if self._queue is None:

@@ -19,7 +19,8 @@ from torch import Tensor
 from sslsv_tk.clustering.members import ClusterMembers
 from sslsv_tk.clustering.reference_clusters import ClusterConfig
 from sslsv_tk.nn.queue import UtteranceQueue
-from sslsv_tk.positives.base import ClusterSampler, SamplerFacts, part_of, put_rows, with_part
+from sslsv_tk.positives.base import ClusterSampler, SamplerFacts, put_rows
+from sslsv_tk.states import part_of, with_part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,9 +109,9 @@ class SSPSKMeans(ClusterSampler):
         if self.epoch >= 0:
             self._members.mark(changed, change)
 
-    def state_dict(self) -> dict[str, Any]:
+    def whole_state(self) -> dict[str, Any]:
         """References, clusters and queue (tensors are not copies)."""
-        return {**super().state_dict(), **with_part("queue", self.queue.state_dict())}
+        return {**super().whole_state(), **with_part("queue", self.queue.state_dict())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a sampler of the same training set, clusters, queue and widths stopped."""

@@ -22,10 +22,9 @@ from sslsv_tk.positives.base import (
     PositiveSampler,
     SamplerFacts,
     check_method_has_positives,
-    part_of,
     put_rows,
-    with_part,
 )
+from sslsv_tk.states import part_of, with_part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +115,7 @@ class SSPSKNN(PositiveSampler):
         slots_B = torch.arange(self.queue.entered - len(reference_BD), self.queue.entered, device=self.facts.device)
         self.references_QD[slots_B % self.queue.size] = reference_BD
 
-    def state_dict(self) -> dict[str, Any]:
+    def whole_state(self) -> dict[str, Any]:
         """The epoch and the queue (tensors are not copies)."""
         own = {"epoch": self.epoch, "is_filled": self._is_filled, "references_QD": self.references_QD}
         return {**own, **with_part("queue", self.queue.state_dict())}

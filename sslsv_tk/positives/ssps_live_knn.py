@@ -19,6 +19,7 @@ from sslsv_tk import seeds
 from sslsv_tk.clustering.neighbours import cohort_of, nearest_others
 from sslsv_tk.clustering.ranks import Weights, check_weights, draw_ranks
 from sslsv_tk.clustering.references import ReferenceConfig, References
+from sslsv_tk.clustering.shared_rows import SharedRows
 from sslsv_tk.positives.base import LiveSampler, SamplerFacts
 
 
@@ -80,34 +81,34 @@ class SSPSLiveKNN(LiveSampler):
     def start_epoch(self, epoch: int) -> dict[str, float]:
         """Find the candidates and draw the partners of an epoch."""
         self.epoch = epoch
-        rows, points_ND = self.references.points()
+        rows, points = self.references.shared_points()
         self.references.forget_scatter()
         self._partner_N = torch.arange(self.facts.utterances, device=self.facts.device)
         numbers = {"seen_share": len(rows) / self.facts.utterances}
-        found = self._draw(rows, points_ND.float())
+        found = self._draw(rows, points)
         if found is not None:
             drawn_N, candidates_N = found
             self._partner_N[rows] = torch.where(drawn_N >= 0, rows[drawn_N.clamp(min=0)], rows)
             numbers["candidates"] = int(candidates_N.sum()) / len(rows)
         return numbers
 
-    def _draw(self, rows: Tensor, points_ND: Tensor) -> tuple[Tensor, Tensor] | None:
+    def _draw(self, rows: Tensor, points: SharedRows) -> tuple[Tensor, Tensor] | None:
         """(N,) place among `rows` of the one that each row draws, -1 for none, and (N,) how many candidates it has.
 
         None while there are no more than the candidates wanted.
         """
         if len(rows) <= self.config.nearest:
             return None
-        nearest_NK, accepted_NK = self._candidates(points_ND)
+        nearest_NK, accepted_NK = self._candidates(points)
         (uniform_N,) = self._uniform(rows, 1)
         drawn_N = draw_accepted(nearest_NK, accepted_NK, uniform_N, self.config.weights, self.config.decay)
         return drawn_N, accepted_NK.sum(1)
 
-    def _candidates(self, points_ND: Tensor) -> tuple[Tensor, Tensor]:
+    def _candidates(self, points: SharedRows) -> tuple[Tensor, Tensor]:
         """(N, k) the nearest others of each point, the nearest first, and which of them are accepted."""
-        compares = self.config.cohort > 0 and len(points_ND) > 2  # the only other one has no deviation
-        cohort = cohort_of(points_ND, self.config.cohort) if compares else None
-        similarity_NK, nearest_NK = nearest_others(points_ND, self.config.nearest, cohort)
+        compares = self.config.cohort > 0 and len(points) > 2  # the only other one has no deviation
+        cohort = cohort_of(points, self.config.cohort) if compares else None
+        similarity_NK, nearest_NK = nearest_others(points, self.config.nearest, cohort)
         accepted_NK = is_mutual(nearest_NK) if self.config.mutual else torch.ones_like(nearest_NK).bool()
         if self.config.kept_share < 1:
             best_N = similarity_NK[:, 0].sort(descending=True).values
@@ -119,9 +120,9 @@ class SSPSLiveKNN(LiveSampler):
         draws_NC = seeds.uniform(count, self.facts.seed, self.name, self.epoch, rows.cpu().numpy())
         return torch.from_numpy(draws_NC.T.copy()).to(rows.device)
 
-    def state_dict(self) -> dict[str, Any]:
+    def whole_state(self) -> dict[str, Any]:
         """References and the partners of the epoch (tensors are not copies)."""
-        return {**super().state_dict(), "partner_N": self._partner_N}
+        return {**super().whole_state(), "partner_N": self._partner_N}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a sampler of the same training set stopped."""

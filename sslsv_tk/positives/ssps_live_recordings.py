@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from sslsv_tk.clustering.members import ClusterMembers
+from sslsv_tk.clustering.shared_rows import SharedRows
 from sslsv_tk.positives.base import SamplerFacts
 from sslsv_tk.positives.ssps_live_knn import SSPSLiveKNN, SSPSLiveKNNConfig, draw_accepted
 
@@ -42,13 +43,14 @@ class SSPSLiveRecordings(SSPSLiveKNN):
     def _count_points(self) -> int:
         return len(np.unique(np.asarray(self.facts.recordings)))
 
-    def _draw(self, rows: Tensor, points_ND: Tensor) -> tuple[Tensor, Tensor] | None:
+    def _draw(self, rows: Tensor, points: SharedRows) -> tuple[Tensor, Tensor] | None:
         codes_G, recording_N = self._recording_N[rows].unique(return_inverse=True)  # of those seen, without gaps
         if len(codes_G) <= self.config.nearest:
             return None
-        means_GD = torch.zeros(len(codes_G), points_ND.shape[1], device=points_ND.device)
-        means_GD = normalize(means_GD.index_add_(0, recording_N, points_ND), dim=1)
-        nearest_GK, accepted_GK = self._candidates(means_GD)
+        points_OD = points.own_OD.float()
+        sums_GD = torch.zeros(len(codes_G), points_OD.shape[1], device=points_OD.device)
+        sums_GD = points.summed(sums_GD.index_add_(0, recording_N[points.row_O], points_OD))
+        nearest_GK, accepted_GK = self._candidates(SharedRows.dealt(normalize(sums_GD, dim=1)))
         recording_uniform_N, member_uniform_N = self._uniform(rows, 2)
         nearest_NK, accepted_NK = nearest_GK[recording_N], accepted_GK[recording_N]
         drawn_N = draw_accepted(nearest_NK, accepted_NK, recording_uniform_N, self.config.weights, self.config.decay)

@@ -16,6 +16,7 @@ from sslsv_tk.nn.batch_norm import average_statistics
 from sslsv_tk.positives.base import Pass
 from sslsv_tk.processes import EndedElsewhere, agree, is_first, of_first
 from sslsv_tk.schedules import Progress
+from sslsv_tk.states import reshard
 from sslsv_tk.training.checkpoints import CheckpointFolder
 from sslsv_tk.training.configuration import SystemConfig
 from sslsv_tk.training.health import Health
@@ -89,7 +90,8 @@ class Trainer:
             return 0
         state, sampler_states = self.checkpoints.read_whole(newest)
         self._load_model(state)
-        self.sampler.load_state_dict(sampler_states[0])
+        shards = self.sampler.shard_names
+        self.sampler.load_state_dict(reshard(sampler_states, shards, distributed.rank(), distributed.processes()))
         self.place = Place(**{name: state.get(name, 0) for name in asdict(self.place)})
         self.window.load_state_dict(state["window"])
         self.whole_epoch.load_state_dict(state["whole_epoch"])

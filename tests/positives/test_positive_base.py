@@ -8,7 +8,7 @@ import torch
 from ssps_samplers import facts, projections, read_back, references
 
 from sslsv_tk import registry
-from sslsv_tk.positives.base import PositiveSampler, part_of, put_rows
+from sslsv_tk.positives.base import PositiveSampler, put_rows
 
 SETTINGS = {"ssps_kmeans": {"clusters": 3}, "ssps_live": {"clusters": 3}, "ssps_knn": {"nearest": 3}}
 
@@ -110,9 +110,3 @@ def test_rows_are_put_in_the_place_of_those_to_replace_as_constants():
     assert torch.equal(put[:, 0], rows_BSP[0].bfloat16()) and torch.equal(put[:, 2], rows_BSP[2].bfloat16())
     put.sum().backward()
     assert positives.grad.sum(-1).tolist() == [[0, 4, 0], [0, 4, 0]]
-
-
-def test_the_parts_of_a_state_are_told_by_their_names():
-    state = {"epoch": 1, "queue.rows": 2, "queue.entry.of": 3, "queued": 4, "references.seen_N": 5}
-    assert part_of(state, "queue") == {"rows": 2, "entry.of": 3}
-    assert part_of(state, "other") == {}

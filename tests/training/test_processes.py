@@ -12,6 +12,7 @@ from pathlib import Path
 import gated_run
 import process_group
 import pytest
+import small_corpus
 import torch
 from process_group import Together
 from small_methods import SMALL_METHODS, small_optimisation
@@ -22,6 +23,9 @@ from sslsv_tk.launch.base import RUN_AGAIN
 PLAIN = ("optimisation.optimiser=sgd", "optimisation.learning_rate=0.00001")
 """Steps so small that batches of 6 do not amplify a last bit; tests/nn/test_batch_norm.py compares the gradients."""
 PAIRS = ("training.batch_size=6",)
+TIMES = {"seconds", "data_seconds", "device_seconds"}
+LOCAL = {"embedding_deviation", "effective_rank", "queue_age"}
+"""Means over the processes of what each found in its own rows."""
 
 
 def settings_of(method: str) -> list[str]:
@@ -73,6 +77,41 @@ def stage4_of_two(inputs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     assert process_group.train(2, options(inputs, folder / "ssl", *PAIRS), folder / "said") == [0, 0]
     return folder / "ssl"
+
+
+@pytest.mark.parametrize("positives", [name for name in small_corpus.POSITIVES if name != "same_utterance"])
+def test_two_processes_choose_the_positives_of_one(place, tmp_path, stage4_of_two, positives):
+    """Over two epochs of stage 5, with queues that wrap and a pass whose last batch is not even."""
+    settings = {"positives": positives, "base": stage4_of_two}
+    words = ("training.batch_size=6", "training.log_steps=1", "optimisation.learning_rate=0.00001")
+    assert gated_run.train(place.options("one", *words, **settings)) == 0
+    assert process_group.train(2, place.options("two", *words, **settings), tmp_path / "said") == [0, 0]
+    for kind in ("positives", "step", "epoch"):
+        for one, two in zip(lines(place.systems / "one", kind), lines(place.systems / "two", kind), strict=True):
+            for name in one.keys() - TIMES - LOCAL - {"kind"}:
+                assert two[name] == pytest.approx(one[name], rel=2e-3, abs=1e-4), (kind, name)
+
+
+@pytest.mark.parametrize("worlds", [(2, 2), (3, 1, 2)], ids=["the same", "another"])
+def test_stage_5_goes_on_with_shards_of_any_number_of_processes(
+    place, tmp_path, stage4_of_two, outcome, assert_same, worlds
+):
+    settings = {"positives": "ssps_kmeans", "base": stage4_of_two}
+    long = (*PAIRS, "training.continued_epochs=6", "training.log_steps=1", "training.checkpoint_minutes=1000")
+    assert process_group.train(2, place.options("whole", *long, **settings), tmp_path / "said") == [0, 0]
+    words = place.options("stopped", *long, **settings)
+    for world in worlds:
+        group = Together(world, words, tmp_path / "said")
+        group.wait_until(lambda group=group: "kind=step" in group.said(0))
+        group.send(world - 1, signal.SIGTERM)
+        assert set(group.wait()) == {RUN_AGAIN}
+    assert process_group.train(2, words, tmp_path / "said") == [0, 0]
+    if set(worlds) == {2}:
+        assert_same(outcome(place.systems / "stopped"), outcome(place.systems / "whole"))
+    epochs = [lines(place.systems / name, "epoch") for name in ("whole", "stopped")]
+    for whole, stopped in zip(*epochs, strict=True):
+        assert stopped["coverage"] == pytest.approx(whole["coverage"], abs=0.06)
+        assert stopped["loss"] == pytest.approx(whole["loss"], rel=0.05)
 
 
 def steps_done(system: Path) -> int:
