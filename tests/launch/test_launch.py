@@ -244,7 +244,7 @@ def test_a_mistake_in_the_call_ends_with_2(words: list[str], message: str, capsy
 def test_an_unknown_back_end_is_answered_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["nowhere", "x.log", "true"])
-    assert re.search(r"choose from '?local'?\)", capsys.readouterr().err)
+    assert re.search(r"choose from '?local'?, '?slurm'?\)", capsys.readouterr().err)
 
 
 def test_several_machines_are_refused_here(capsys: pytest.CaptureFixture[str]) -> None:
@@ -263,12 +263,10 @@ def test_a_log_that_cannot_be_written_is_one_line(capsys: pytest.CaptureFixture[
     [("5", 300), ("1:30", 90), ("1:02:03", 3723), ("2-3", 183600), ("1-00:10", 87000), ("1-00:00:05", 86405)],
 )
 def test_time_limits_have_slurms_forms(text: str, seconds: float) -> None:
-    assert parse(["local", "--time", text, "x.log", "true"])[2].seconds == seconds
+    assert parse(["local", "--time", text, "x.log", "true"]).resources.seconds == seconds
 
 
 def test_sizes_and_words_pass_as_they_are() -> None:
-    _, array, resources = parse(
-        ["local", "--mem", "1.5G", "--num_threads", "2", "JOB=1:2", "JOB.log", "a", "--mem", "--", "b"]
-    )
-    assert array == JobArray(1, 2, "JOB.log", ("a", "--mem", "--", "b"))
-    assert resources == Resources(memory_bytes=3 * 2**29, num_threads=2)
+    call = parse(["local", "--mem", "1.5G", "--num_threads", "2", "JOB=1:2", "JOB.log", "a", "--mem", "--", "b"])
+    assert call.array == JobArray(1, 2, "JOB.log", ("a", "--mem", "--", "b"))
+    assert call.resources == Resources(memory_bytes=3 * 2**29, num_threads=2)
