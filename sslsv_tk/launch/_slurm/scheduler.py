@@ -84,7 +84,8 @@ def tasks_of(job_id: str) -> dict[int, states.TaskState]:
     except Refused as error:
         if _NOT_KNOWN in str(error):
             return {}
-        raise
+        # The question is sound, so the fault is the scheduler's, such as an authentication that is away for a while.
+        raise NotAnswering(str(error)) from None
 
 
 def accounted_tasks_of(job_id: str) -> dict[int, states.TaskState]:

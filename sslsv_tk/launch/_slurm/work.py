@@ -200,6 +200,8 @@ class Work:
     def cancel(self) -> None:
         """Cancel what has not ended, and wait for its end; what takes too long is left to the next launcher."""
         wanted = [each for each in self.record.submissions if set(each.numbers) & set(self.unfinished)]
+        if not wanted:  # what lies in the folder may be another call's
+            return None
         give_up = time.monotonic() + CANCEL_SECONDS
         for seconds in scheduler.pauses():
             with contextlib.suppress(scheduler.NotAnswering):
