@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sslsv_tk.launch import local
-from sslsv_tk.launch.__main__ import main, parse
-from sslsv_tk.launch.base import JobArray, Resources
+from sslsv_tk.launch.__main__ import main, parse, report
+from sslsv_tk.launch.base import JobArray, Outcome, Resources
 
 SLEEPER = ["bash", "-c", "echo $$ >pid.$0; sleep 300 & echo $! >child.$0; wait"]
 
@@ -270,3 +270,20 @@ def test_sizes_and_words_pass_as_they_are() -> None:
     call = parse(["local", "--mem", "1.5G", "--num_threads", "2", "JOB=1:2", "JOB.log", "a", "--mem", "--", "b"])
     assert call.array == JobArray(1, 2, "JOB.log", ("a", "--mem", "--", "b"))
     assert call.resources == Resources(memory_bytes=3 * 2**29, num_threads=2)
+
+
+def test_a_job_that_saved_its_state_is_not_called_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["local", "x.log", "bash", "-c", "exit 75"]) == 1
+    said = capsys.readouterr().err
+    assert "1 of 1 stopped by request, state saved: run again to go on, see x.log" in said
+    assert "failed" not in said
+
+
+def test_every_failure_that_has_a_name_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes = {1: Outcome(0), 2: Outcome(3), 3: Outcome(143, "TIMEOUT: over"), 4: Outcome(75)}
+    assert report(JobArray(1, 4, "log/x.JOB.log", ("true",)), outcomes) == 1
+    said = capsys.readouterr().err
+    assert "1 of 4 stopped by request, state saved" in said
+    assert "2 of 4 failed, see log/x.2.log (exit code 3; jobs that failed: 2 3)" in said
+    assert "job 3: TIMEOUT: over, see log/x.3.log" in said
+    assert "there is no such log" in said

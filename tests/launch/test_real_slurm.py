@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Cluster, Launcher, until
+from slurm_cluster import ROOT, Cluster, Launcher, until
 
 # Begins, says so, and goes on when the file `go` appears.
 WAITER = "echo run >>ran.$0; while [ ! -e go ]; do sleep 0.1; done; echo went on"

@@ -21,7 +21,8 @@ _MEANING = {
 }
 _CODES = {"OUT_OF_MEMORY": 137, "TIMEOUT": 143, "CANCELLED": 143}
 ENDED = {"COMPLETED", *_MEANING}
-_KILLED = 9
+_KILLED, _NO_LOG = 9, 53
+_USUAL_REASONS = {"", "None", "(null)", "Resources", "Priority", "JobArrayTaskLimit", "BeginTime"}
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ class TaskState:
         return self.state in ENDED
 
     @property
-    def is_held(self) -> bool:
-        """Does it wait for a person?"""
-        return self.state == "PENDING" and "held" in self.reason.lower()
+    def why_it_waits(self) -> str:
+        """Slurm's word for what keeps it from running, where that is more than other jobs; else empty."""
+        return self.reason if self.state == "PENDING" and self.reason not in _USUAL_REASONS else ""
 
 
 LOST = TaskState("LOST")
@@ -115,6 +116,8 @@ def outcome(task: TaskState, log_end: str = "") -> Outcome:
         return Outcome(0)
     state = "OUT_OF_MEMORY" if was_killed_for_memory(task, log_end) else task.state
     code = 128 + task.signal if task.signal else task.code
+    if state == "FAILED" and task.signal == _NO_LOG:
+        return Outcome(code, "FAILED: its node could not write the log; do all nodes share its folder?")
     if state == "FAILED" and code and task.reason in ("None", "NonZeroExitCode"):
         return Outcome(code)
     reason = f" ({task.reason})" if task.reason not in ("None", "") else ""

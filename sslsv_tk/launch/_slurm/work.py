@@ -38,7 +38,8 @@ class Work:
     restarts: Counter[int] = field(default_factory=Counter)
     resubmitted: Counter[int] = field(default_factory=Counter)
     unknown: Counter[int] = field(default_factory=Counter)
-    held: set[int] = field(default_factory=set)
+    waits: set[str] = field(default_factory=lambda: {""})
+    """What was said about tasks that wait."""
 
     def __post_init__(self) -> None:
         self.folder = records.folder_of(self.array)
@@ -171,9 +172,9 @@ class Work:
         if state.restarts > self.restarts[number]:
             say(f"{name} went back into the queue: it saved its state, lost its node or its place")
         self.restarts[number] = state.restarts
-        if state.is_held and number not in self.held:
-            say(f"{name} is held ({state.reason}): it waits for `scontrol release` or `scancel`")
-            self.held.add(number)
+        if state.why_it_waits not in self.waits:
+            say(f"{name} waits: {state.why_it_waits} (`scontrol show job {self._job_id(number)}` says more)")
+            self.waits.add(state.why_it_waits)
 
     def _job_id(self, number: int) -> str:
         latest = self.record.latest(number)
