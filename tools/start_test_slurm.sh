@@ -44,12 +44,11 @@ programs() {
     [ ${#missing[@]} -eq 0 ] && return
     "$install" || fail "${missing[*]} missing. Install with: apt-get install slurm-wlm munge (or --install true)"
     # The packages start daemons of their own where there is a service manager: not wanted here.
-    printf '#!/bin/sh\nexit 101\n' >"$folder.policy" && chmod +x "$folder.policy"
     if [ ! -e /usr/sbin/policy-rc.d ]; then
-        mv "$folder.policy" /usr/sbin/policy-rc.d
+        printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+        chmod +x /usr/sbin/policy-rc.d
         trap 'rm -f /usr/sbin/policy-rc.d' EXIT
     fi
-    rm -f "$folder.policy"
     apt-get install -y slurm-wlm munge >/dev/null || { apt-get update >/dev/null && apt-get install -y slurm-wlm munge >/dev/null; }
 }
 

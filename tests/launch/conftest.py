@@ -20,9 +20,11 @@ def running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluste
             f"{', '.join(missing)} missing: no Slurm for tests (tools/start_test_slurm.sh start --install true)"
         )
     cluster = Cluster(tmp_path_factory.mktemp("cluster") / "slurm")
-    cluster.script("start")
-    yield cluster
-    cluster.script("stop")
+    try:
+        cluster.script("start")
+        yield cluster
+    finally:
+        cluster.script("stop")
 
 
 @pytest.fixture

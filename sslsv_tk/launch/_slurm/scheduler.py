@@ -36,6 +36,11 @@ def say(text: str) -> None:
     print(f"launch: {text}", file=sys.stderr, flush=True)
 
 
+def _end_with_launcher() -> None:
+    """A call of sbatch that outlived a killed launcher could submit after the next launcher has looked for its job."""
+    _signals.end_with_parent(signal.SIGKILL)
+
+
 def ask(words: Sequence[str]) -> str:
     """What a program of Slurm prints; NotAnswering or Refused where it fails."""
     # By default Slurm cuts long expressions of task numbers; the other one keeps its messages in English.
@@ -49,6 +54,7 @@ def ask(words: Sequence[str]) -> str:
             timeout=LONGEST_ANSWER_SECONDS,
             env=environment,
             check=False,
+            preexec_fn=_end_with_launcher,
         )
     except FileNotFoundError:
         raise ValueError(
