@@ -184,10 +184,16 @@ need_folder() { # need_folder VARIABLE OPTION FOLDER: a corpus that a stage read
 hold() { # hold FILE: one run at a time; the lock goes with `release` or with this script, however it ends
     mkdir -p "$(dirname "$1")"
     exec {lock}>>"$1"
-    flock --timeout 8 "$lock" || fail "another run (process $(cat "$1")) is at work here and holds $1. Wait for it or stop it."
+    flock --timeout 8 "$lock" || wait_for_cancelling "$1" ||
+        fail "another run (process $(cat "$1")) is at work here and holds $1. Wait for it or stop it."
     echo $$ >"$1"
 }
 release() { exec {lock}>&-; }
+wait_for_cancelling() { # the launcher of a run that was stopped holds its lock until the cluster has cancelled its jobs
+    [ "$cmd_backend" != local ] || return
+    log "$1 is held: waiting up to a minute for a run that may have been stopped"
+    flock --timeout 60 "$lock"
+}
 
 jobs_for() { # jobs_for FILE MAKER: nj, but no more than FILE has lines
     [ -s "$1" ] || fail "$1 is missing or empty: run $2 first."

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from sslsv_tk import logs
-from sslsv_tk.launch.local import end_with_parent
+from sslsv_tk.launch._signals import end_with_parent
 
 GRACE_SECONDS = 20.0
 """For the others to end by themselves after one has failed; they may just be saying why."""

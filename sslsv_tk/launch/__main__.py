@@ -8,14 +8,29 @@ python3 -m sslsv_tk.launch local [options] [JOB=1:4] log/x.JOB.log command ... J
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sslsv_tk import registry
-from sslsv_tk.launch.base import Backend, Interrupted, JobArray, Resources
+from sslsv_tk.launch._job_log import OWN_LINES
+from sslsv_tk.launch.base import RUN_AGAIN, Backend, Interrupted, JobArray, Outcome, Resources
 
 TAIL_LINES = 15
+MOST_STATES = 10
+_SIGNAL_HELP = "slurm: SIGUSR1 this many seconds before the time limit, for jobs that save their state; 0: none [0]"
 _BYTES = {"": 2**30, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A command line of the launcher, read."""
+
+    backend: str
+    array: JobArray
+    resources: Resources
+    conf: str | None
+    dry_run: bool
 
 
 def _memory(text: str) -> int:
@@ -57,6 +72,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     option("--max-jobs-run", "--max_jobs_run", type=int, help="jobs at a time [local: cores / threads]")
     option("--time", type=_seconds, help="time limit of ONE job: minutes, or hours as in 1:30:00")
     option("--end-with-parent", action="store_true", help="stop the jobs when the calling script ends, even by kill -9")
+    option("--signal-seconds", "--signal_seconds", type=int, default=0, help=_SIGNAL_HELP)
+    option("--conf", help="the site's options [slurm: $SSLSV_SLURM_CONF, or conf/slurm.conf; local: none]")
+    option("--dry-run", "--dry_run", action="store_true", help="show what would be started, and start nothing")
     option("words", nargs=argparse.REMAINDER, metavar="[JOB=1:4] LOG COMMAND ...", help="range, log file, command")
 
 
@@ -70,8 +88,8 @@ def _array(words: Sequence[str]) -> JobArray:
     return JobArray(first, last, rest[0], tuple(rest[1:]), variable)
 
 
-def parse(arguments: Sequence[str] | None) -> tuple[str, JobArray, Resources]:
-    """The name of the back end, the array and the resources; a usage error ends with status 2."""
+def parse(arguments: Sequence[str] | None) -> Call:
+    """The command line, read; a usage error ends with status 2."""
     parser = get_parser()
     options = parser.parse_args(arguments)
     try:
@@ -83,41 +101,56 @@ def parse(arguments: Sequence[str] | None) -> tuple[str, JobArray, Resources]:
             max_jobs_run=options.max_jobs_run,
             seconds=options.time,
             end_with_parent=options.end_with_parent,
+            signal_seconds=options.signal_seconds,
         )
-        return options.backend, _array(options.words), resources
+        return Call(options.backend, _array(options.words), resources, options.conf, options.dry_run)
     except ValueError as error:
         parser.error(str(error))
 
 
 def _tail(path: str) -> str:
     """The last lines that a job wrote, indented, without the launcher's own."""
-    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-    own = ("# command:", "# host:", "# started:", "# ended:")
-    return "\n".join(
-        f"    {line}" for line in [line for line in lines if line != "#" and not line.startswith(own)][-TAIL_LINES:]
-    )
+    try:
+        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return "    (there is no such log: the job never began)"
+    own = [line for line in lines if line != "#" and not line.startswith(OWN_LINES)]
+    return "\n".join(f"    {line}" for line in own[-TAIL_LINES:])
 
 
-def report(array: JobArray, codes: dict[int, int]) -> int:
+def report(array: JobArray, outcomes: Mapping[int, Outcome]) -> int:
     """Say on standard error which jobs failed and what the first of them wrote last; the launcher's exit status."""
-    failed = [number for number in array.numbers if codes[number]]
-    if not failed:
-        return 0
+    saved = [number for number in array.numbers if outcomes[number].code == RUN_AGAIN]
+    failed = [number for number in array.numbers if outcomes[number].code not in (0, RUN_AGAIN)]
+    if saved:
+        summary = f"{len(saved)} of {len(outcomes)} stopped by request, state saved: run again to go on"
+        print(f"launch: {summary}, see {array.log_of(saved[0])}", file=sys.stderr)
+    if failed:
+        _report_failures(array, outcomes, failed)
+    return 1 if saved or failed else 0
+
+
+def _report_failures(array: JobArray, outcomes: Mapping[int, Outcome], failed: list[int]) -> None:
     first, numbers = failed[0], " ".join(map(str, failed))
-    summary = f"{len(failed)} of {len(codes)} failed, see {array.log_of(first)}"
-    print(f"launch: {summary} (exit code {codes[first]}; jobs that failed: {numbers})", file=sys.stderr)
+    why = outcomes[first].state or f"exit code {outcomes[first].code}"
+    summary = f"{len(failed)} of {len(outcomes)} failed, see {array.log_of(first)}"
+    print(f"launch: {summary} ({why}; jobs that failed: {numbers})", file=sys.stderr)
+    for number in [number for number in failed[1:] if outcomes[number].state][:MOST_STATES]:
+        print(f"launch: job {number}: {outcomes[number].state}, see {array.log_of(number)}", file=sys.stderr)
     print(_tail(array.log_of(first)), file=sys.stderr)
-    return 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the array and report."""
-    name, array, resources = parse(arguments)
+    call = parse(arguments)
     try:
-        backend = registry.find("sslsv_tk.launch", name, Backend)()  # type: ignore[type-abstract]
-        return report(array, backend.run(array, resources))
+        backend = registry.find("sslsv_tk.launch", call.backend, Backend)(call.conf)  # type: ignore[type-abstract]
+        if call.dry_run:
+            print(backend.describe(call.array, call.resources))
+            return 0
+        return report(call.array, backend.run(call.array, call.resources))
     except Interrupted as interruption:
-        print(f"launch: interrupted by {interruption}, jobs stopped, see {array.log}", file=sys.stderr)
+        print(f"launch: interrupted by {interruption}, jobs stopped, see {call.array.log}", file=sys.stderr)
         return 2
     except (ValueError, OSError) as error:
         print(f"launch: error: {error}", file=sys.stderr)

@@ -5,7 +5,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 RUN_AGAIN = 75
-"""Exit status of a command that was asked to stop and saved its state: run it again, and it goes on (EX_TEMPFAIL)."""
+"""Exit status of a job that was asked to stop and has saved its state: start it again and it goes on (EX_TEMPFAIL)."""
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -33,17 +34,18 @@ class JobArray:
         """The numbers of the jobs."""
         return range(self.first, self.last + 1)
 
-    def _numbered(self, word: str, number: int) -> str:
+    def numbered(self, word: str, number: int | str) -> str:
+        """A word with the number in the place of the variable."""
         # A letter or digit beside the variable makes it part of another word, as in /data/JOBS.
-        return re.sub(rf"(?<![A-Za-z0-9]){re.escape(self.variable)}(?![A-Za-z0-9])", str(number), word)
+        return re.sub(rf"(?<![A-Za-z0-9]){re.escape(self.variable)}(?![A-Za-z0-9])", lambda _: str(number), word)
 
     def log_of(self, number: int) -> str:
         """The log file of one job."""
-        return self._numbered(self.log, number)
+        return self.numbered(self.log, number)
 
     def words_of(self, number: int) -> list[str]:
         """The command of one job as an argument vector: no shell ever reads it."""
-        return [self._numbered(word, number) for word in self.words]
+        return [self.numbered(word, number) for word in self.words]
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,30 @@ class Resources:
     """Time limit of a job; None: none."""
     end_with_parent: bool = False
     """Stop the jobs when the process that started the launcher ends, however it ends."""
+    signal_seconds: int = 0
+    """A cluster asks a job this long before its time limit to save its state (SIGUSR1); 0: it does not."""
 
     def __post_init__(self) -> None:
-        for name, least in (("num_threads", 1), ("gpus", 0), ("num_nodes", 1), ("max_jobs_run", 1)):
+        for name, least in (
+            ("num_threads", 1),
+            ("gpus", 0),
+            ("num_nodes", 1),
+            ("max_jobs_run", 1),
+            ("signal_seconds", 0),
+        ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name.replace('_', '-')} {value}: expected at least {least}.")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended."""
+
+    code: int
+    """Exit status; 128 + n: ended by signal n."""
+    state: str = ""
+    """What ended it, in the words of the scheduler and ours, where the exit status does not say all."""
 
 
 class Interrupted(Exception):
@@ -74,9 +94,17 @@ class Interrupted(Exception):
 class Backend(ABC):
     """A place that runs job arrays."""
 
+    def __init__(self, conf: str | None = None) -> None:
+        """`conf` is the file with the options of this place, where it has one; None: where the back end expects it."""
+        self.conf = conf
+
     @abstractmethod
-    def run(self, array: JobArray, resources: Resources) -> dict[int, int]:
-        """Run all jobs, each with its log, and return the exit status of each (128 + n: ended by signal n).
+    def describe(self, array: JobArray, resources: Resources) -> str:
+        """What run() would start, as text for a person; nothing is started."""
+
+    @abstractmethod
+    def run(self, array: JobArray, resources: Resources) -> dict[int, Outcome]:
+        """Run all jobs, each with its log, and return how each ended.
 
         Raises Interrupted when a signal stopped the array.
         """

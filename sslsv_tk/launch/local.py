@@ -1,27 +1,20 @@
 """Runs a job array on this machine."""
 
 import contextlib
-import ctypes
 import os
 import shlex
 import signal
-import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-from sslsv_tk.launch.base import Backend, Interrupted, JobArray, Resources
+from sslsv_tk.launch import _job_log, _signals
+from sslsv_tk.launch.base import THREAD_VARIABLES, Backend, Interrupted, JobArray, Outcome, Resources
 
-STOPPING_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 GRACE_SECONDS = 5.0
 """Between the request to end (SIGTERM) and the end by force (SIGKILL)."""
-NOT_FOUND, NOT_EXECUTABLE = 127, 126
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -54,17 +47,22 @@ class Running:
 class Local(Backend):
     """This machine: no more jobs at a time than its cores, its memory and its GPUs allow."""
 
-    def run(self, array: JobArray, resources: Resources) -> dict[int, int]:
+    def describe(self, array: JobArray, resources: Resources) -> str:
+        """One line per job: its log and its command."""
+        return "\n".join(f"{array.log_of(number)}: {shlex.join(array.words_of(number))}" for number in array.numbers)
+
+    def run(self, array: JobArray, resources: Resources) -> dict[int, Outcome]:
         """Start jobs in order as places become free; a failed job does not stop the others."""
         if resources.num_nodes > 1:
             raise ValueError(f"--num-nodes {resources.num_nodes}: the local back end is one machine.")
         gpus = visible_gpus()
         places = places_at_a_time(resources, gpus)
-        stopping = {number for number in STOPPING_SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+        stopping = _signals.stopping()
         if resources.end_with_parent:
-            end_with_parent(signal.SIGTERM)
-        with _signals_held(stopping) as outside:
-            return _run_all(Run(array, resources, gpus, stopping, outside), places)
+            _signals.end_with_parent(signal.SIGTERM)
+        with _signals.held(stopping | {signal.SIGCHLD}) as outside:
+            codes = _run_all(Run(array, resources, gpus, stopping, outside), places)
+        return {number: Outcome(code) for number, code in codes.items()}
 
 
 def _run_all(run: Run, places: int) -> dict[int, int]:
@@ -117,25 +115,9 @@ def places_at_a_time(resources: Resources, gpus: list[str]) -> int:
     return places if resources.max_jobs_run is None else min(places, resources.max_jobs_run)
 
 
-@contextlib.contextmanager
-def _signals_held(stopping: set[signal.Signals]) -> Iterator[set[signal.Signals]]:
-    """Hold the signals that end the array or a job until _wait() takes them, so that none falls between two lines."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, stopping | {signal.SIGCHLD})
-    try:
-        yield {signal.Signals(number) for number in before}
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def end_with_parent(signal_number: int) -> None:
-    """Ask Linux to send this process a signal when its parent ends, even by kill -9 (prctl PR_SET_PDEATHSIG)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal_number)
-
-
 def _environment(run: Run, slot: int) -> dict[str, str]:
     """The environment of a job: its number of threads, and its own GPUs (none unless asked for)."""
-    threads = dict.fromkeys(_THREAD_VARIABLES, str(run.resources.num_threads))
+    threads = dict.fromkeys(THREAD_VARIABLES, str(run.resources.num_threads))
     own = run.gpus[slot * run.resources.gpus : (slot + 1) * run.resources.gpus]
     return {**os.environ, **threads, "CUDA_VISIBLE_DEVICES": ",".join(own)}
 
@@ -145,10 +127,10 @@ def _start(run: Run, number: int, slot: int) -> Running | int:
     words, path = run.array.words_of(number), Path(run.array.log_of(number))
     path.parent.mkdir(parents=True, exist_ok=True)
     log = path.open("wb", buffering=0)
-    log.write(f"# command: {shlex.join(words)}\n# host: {socket.gethostname()}\n# started: {_now()}\n#\n".encode())
+    log.write(_job_log.head(words).encode())
 
     def prepare() -> None:
-        end_with_parent(signal.SIGKILL)
+        _signals.end_with_parent(signal.SIGKILL)
         signal.pthread_sigmask(signal.SIG_SETMASK, run.signals_outside)
 
     started = time.monotonic()
@@ -163,8 +145,8 @@ def _start(run: Run, number: int, slot: int) -> Running | int:
             preexec_fn=prepare,
         )
     except OSError as error:
-        code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
-        log.write(f"{words[0]}: {error.strerror}\n".encode())
+        code, line = _job_log.cannot_start(words, error)
+        log.write(line.encode())
         _write_end(log, code, 0.0)
         return code
     seconds = run.resources.seconds
@@ -226,10 +208,5 @@ def _finish(job: Running) -> int:
 
 
 def _write_end(log: IO[bytes], code: int, seconds: float) -> None:
-    by_signal = f" ({signal.Signals(code - 128).name})" if code - 128 in set(signal.Signals) else ""
-    log.write(f"# ended: {_now()}, exit code {code}{by_signal}, elapsed {seconds:.1f} s\n".encode())
+    log.write(_job_log.end(code, seconds).encode())
     log.close()
-
-
-def _now() -> str:
-    return datetime.now().isoformat(timespec="seconds")

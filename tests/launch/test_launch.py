@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sslsv_tk.launch import local
-from sslsv_tk.launch.__main__ import main, parse
-from sslsv_tk.launch.base import JobArray, Resources
+from sslsv_tk.launch.__main__ import main, parse, report
+from sslsv_tk.launch.base import JobArray, Outcome, Resources
 
 SLEEPER = ["bash", "-c", "echo $$ >pid.$0; sleep 300 & echo $! >child.$0; wait"]
 
@@ -244,7 +244,7 @@ def test_a_mistake_in_the_call_ends_with_2(words: list[str], message: str, capsy
 def test_an_unknown_back_end_is_answered_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["nowhere", "x.log", "true"])
-    assert re.search(r"choose from '?local'?\)", capsys.readouterr().err)
+    assert re.search(r"choose from '?local'?, '?slurm'?\)", capsys.readouterr().err)
 
 
 def test_several_machines_are_refused_here(capsys: pytest.CaptureFixture[str]) -> None:
@@ -263,12 +263,27 @@ def test_a_log_that_cannot_be_written_is_one_line(capsys: pytest.CaptureFixture[
     [("5", 300), ("1:30", 90), ("1:02:03", 3723), ("2-3", 183600), ("1-00:10", 87000), ("1-00:00:05", 86405)],
 )
 def test_time_limits_have_slurms_forms(text: str, seconds: float) -> None:
-    assert parse(["local", "--time", text, "x.log", "true"])[2].seconds == seconds
+    assert parse(["local", "--time", text, "x.log", "true"]).resources.seconds == seconds
 
 
 def test_sizes_and_words_pass_as_they_are() -> None:
-    _, array, resources = parse(
-        ["local", "--mem", "1.5G", "--num_threads", "2", "JOB=1:2", "JOB.log", "a", "--mem", "--", "b"]
-    )
-    assert array == JobArray(1, 2, "JOB.log", ("a", "--mem", "--", "b"))
-    assert resources == Resources(memory_bytes=3 * 2**29, num_threads=2)
+    call = parse(["local", "--mem", "1.5G", "--num_threads", "2", "JOB=1:2", "JOB.log", "a", "--mem", "--", "b"])
+    assert call.array == JobArray(1, 2, "JOB.log", ("a", "--mem", "--", "b"))
+    assert call.resources == Resources(memory_bytes=3 * 2**29, num_threads=2)
+
+
+def test_a_job_that_saved_its_state_is_not_called_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["local", "x.log", "bash", "-c", "exit 75"]) == 1
+    said = capsys.readouterr().err
+    assert "1 of 1 stopped by request, state saved: run again to go on, see x.log" in said
+    assert "failed" not in said
+
+
+def test_every_failure_that_has_a_name_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes = {1: Outcome(0), 2: Outcome(3), 3: Outcome(143, "TIMEOUT: over"), 4: Outcome(75)}
+    assert report(JobArray(1, 4, "log/x.JOB.log", ("true",)), outcomes) == 1
+    said = capsys.readouterr().err
+    assert "1 of 4 stopped by request, state saved" in said
+    assert "2 of 4 failed, see log/x.2.log (exit code 3; jobs that failed: 2 3)" in said
+    assert "job 3: TIMEOUT: over, see log/x.3.log" in said
+    assert "there is no such log" in said

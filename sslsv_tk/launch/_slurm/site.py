@@ -1,0 +1,96 @@
+"""The site's options for Slurm, conf/slurm.conf, in the grammar of Kaldi.
+
+    command sbatch --export=ALL              the call, and what goes with each of its kind
+    option mem=* --mem=$0                    words for an option of the launcher; $0 is its value
+    option gpu=0                             a value of its own comes before *; no words: left out of the call
+    default time=1:00:00                     the value where the launcher was given none
+
+No shell reads the file: words are split as a shell would split them, nothing in them is evaluated.
+"""
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+NAMES = ("mem", "time", "num_threads", "gpu", "num_nodes", "tasks_per_node", "signal")
+NEUTRAL = {"num_threads": "1", "gpu": "0", "num_nodes": "1", "tasks_per_node": "1", "signal": "0"}
+"""What every job has by itself: a file that does not describe such an option may be used with these values."""
+
+
+@dataclass
+class Site:
+    """What a file says."""
+
+    path: str
+    command: list[str] = field(default_factory=list)
+    options: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    """Words by option and by value; the value * stands for all that have no words of their own."""
+    defaults: dict[str, str] = field(default_factory=dict)
+
+    def arguments(self, values: Mapping[str, str]) -> list[str]:
+        """The words for all options that have a value, here or among the defaults.
+
+        ValueError, naming the file, for an option or a value that it does not describe.
+        """
+        asked = {**self.defaults, **values}
+        return [word for name in NAMES if name in asked for word in self._words(name, asked[name])]
+
+    def _words(self, name: str, value: str) -> list[str]:
+        described = self.options.get(name, {})
+        if not described and NEUTRAL.get(name) == value:
+            return []
+        words = described.get(value, described.get("*"))
+        if words is None:
+            line = f"a line `option {name}=* ...`"
+            raise ValueError(
+                f"{self.path}: {name}={value} was asked for, but the file does not describe it. Add {line}."
+            )
+        return [word.replace("$0", value) for word in words]
+
+
+def read(path: str) -> Site:
+    """Read a file; ValueError with file and line for what is not of the grammar."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        advice = "Name the site's file in --conf or SSLSV_SLURM_CONF (egs/voxceleb/conf/slurm.conf is an example)."
+        raise ValueError(f"{path}: no such file of Slurm options. {advice}") from None
+    site = Site(path)
+    for number, line in enumerate(lines, 1):
+        try:
+            _read_line(site, line)
+        except ValueError as error:
+            raise ValueError(f"{path}:{number}: {error}") from None
+    if not site.command:
+        raise ValueError(f"{path}: expected a line `command sbatch ...`, found none.")
+    return site
+
+
+def _read_line(site: Site, line: str) -> None:
+    words = shlex.split(line, comments=True)
+    if not words:
+        return
+    kind, rest = words[0], words[1:]
+    if kind == "command" and rest and not site.command:
+        site.command = rest
+    elif kind == "option" and rest:
+        name, value = _name_and_value(rest[0])
+        if value in site.options.setdefault(name, {}):
+            raise ValueError(f"option {rest[0]} is there twice. Leave one of them.")
+        site.options[name][value] = rest[1:]
+    elif kind == "default" and len(rest) == 1:
+        name, value = _name_and_value(rest[0])
+        site.defaults[name] = value
+    else:
+        raise ValueError(
+            f"expected `command ...` (once), `option NAME=VALUE ...` or `default NAME=VALUE`, found {line!r}."
+        )
+
+
+def _name_and_value(word: str) -> tuple[str, str]:
+    match = re.fullmatch(r"([a-z_]+)=(.+)", word)
+    if not match or match[1] not in NAMES:
+        raise ValueError(f"expected NAME=VALUE with a name of {', '.join(NAMES)}, found {word!r}.")
+    return match[1], match[2]

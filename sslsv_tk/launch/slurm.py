@@ -1,0 +1,39 @@
+"""Runs a job array on a Slurm cluster."""
+
+import os
+import shlex
+import signal
+
+from sslsv_tk.launch import _signals
+from sslsv_tk.launch._slurm import script, site
+from sslsv_tk.launch._slurm.work import Work
+from sslsv_tk.launch.base import Backend, JobArray, Outcome, Resources
+
+CONF_VARIABLE, CONF = "SSLSV_SLURM_CONF", "conf/slurm.conf"
+
+
+class Slurm(Backend):
+    """One array job; `conf` is the site's file of options."""
+
+    def _site(self) -> site.Site:
+        return site.read(self.conf or os.environ.get(CONF_VARIABLE) or CONF)
+
+    def describe(self, array: JobArray, resources: Resources) -> str:
+        """The call of sbatch and the job script."""
+        words = script.call(self._site(), array, resources, list(array.numbers), script.unique_name(array))
+        return f"# {shlex.join(words)}\n{script.text(array, resources)}"
+
+    def run(self, array: JobArray, resources: Resources) -> dict[int, Outcome]:
+        """Submit, wait, submit again what its node lost; what is at work is cancelled when a signal stops the array."""
+        work = Work(array, resources, self._site(), _signals.stopping())
+        if resources.end_with_parent:
+            _signals.end_with_parent(signal.SIGTERM)
+        with _signals.held(work.stopping):
+            try:
+                work.begin()
+                outcomes = work.wait()
+            except BaseException:
+                work.cancel()
+                raise
+        work.end()
+        return outcomes

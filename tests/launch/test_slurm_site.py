@@ -1,0 +1,93 @@
+"""conf/slurm.conf: what the file may say, and what becomes of it."""
+
+from pathlib import Path
+
+import pytest
+from slurm_cluster import ROOT, read_site
+
+from sslsv_tk.launch._slurm import site
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_an_option_becomes_the_words_of_its_value() -> None:
+    found = read_site("""
+        # a comment
+        command sbatch --account "my project"   # another
+        option mem=* --mem-per-cpu=$0
+        option gpu=0
+        option gpu=8 -p big
+        option gpu=* -p gpu --gres=gpu:$0
+        default gpu=0
+        default time=1:00:00
+        option time=* --time=$0
+    """)
+    assert found.command == ["sbatch", "--account", "my project"]
+    assert found.arguments({"mem": "4096M", "gpu": "2"}) == [
+        *("--mem-per-cpu=4096M", "--time=1:00:00", "-p", "gpu", "--gres=gpu:2")
+    ]
+    assert found.arguments({"gpu": "8", "time": "2"}) == ["--time=2", "-p", "big"]
+    assert found.arguments({}) == ["--time=1:00:00"], "an option without words is left out"
+
+
+def test_nothing_in_the_file_is_evaluated() -> None:
+    found = read_site("command sbatch $(touch ran) `touch ran`\noption mem=* '--comment=$HOME $0'\n")
+    assert found.command == ["sbatch", "$(touch", "ran)", "`touch", "ran`"]
+    assert found.arguments({"mem": "$(touch ran)"}) == ["--comment=$HOME $(touch ran)"]
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("option gpu=0\n", r"slurm\.conf: expected a line `command sbatch"),
+        ("command sbatch\ncommand sbatch\n", r"slurm\.conf:2: expected `command \.\.\.` \(once\)"),
+        (
+            "command sbatch\noption gpus=* --gres=$0\n",
+            r"slurm\.conf:2: expected NAME=VALUE with a name of mem, .*'gpus=\*'",
+        ),
+        ("command sbatch\noption gpu --gres=$0\n", r"slurm\.conf:2: expected NAME=VALUE"),
+        ("command sbatch\noption gpu=* a\noption gpu=* b\n", r"slurm\.conf:3: option gpu=\* is there twice"),
+        ("command sbatch\ndefault gpu=0 1\n", r"slurm\.conf:2: expected `command"),
+        ("command sbatch 'open\n", r"slurm\.conf:1: No closing quotation"),
+    ],
+)
+def test_what_is_not_of_the_grammar_is_named_with_its_line(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_site(text)
+
+
+def test_an_option_that_the_file_does_not_describe_is_an_error_that_names_the_file() -> None:
+    found = read_site("command sbatch\noption gpu=0\n")
+    assert (
+        found.arguments({"gpu": "0", "num_nodes": "1", "num_threads": "1", "tasks_per_node": "1", "signal": "0"}) == []
+    )
+    for values in ({"gpu": "1"}, {"num_nodes": "2"}, {"mem": "4096M"}):
+        with pytest.raises(ValueError, match=r"slurm\.conf: .* was asked for, but the file does not describe it"):
+            found.arguments(values)
+
+
+def test_a_file_that_is_not_there_is_named_with_the_way_to_name_another() -> None:
+    with pytest.raises(ValueError, match=r"conf/slurm\.conf: no such file of Slurm options\. Name .* SSLSV_SLURM_CONF"):
+        site.read("conf/slurm.conf")
+
+
+def test_the_recipes_file_describes_every_option() -> None:
+    found = site.read(str(ROOT / "egs/voxceleb/conf/slurm.conf"))
+    values = {
+        "mem": "2048M",
+        "time": "0:10:00",
+        "num_threads": "3",
+        "gpu": "2",
+        "num_nodes": "4",
+        "tasks_per_node": "2",
+    }
+    assert set(found.options) == set(site.NAMES)
+    assert found.arguments(values | {"signal": "120"}) == [
+        *("--mem=2048M", "--time=0:10:00", "--cpus-per-task=3", "-p", "gpu", "--gres=gpu:2"),
+        *("--nodes=4", "--ntasks-per-node=2", "--signal=B:USR1@120"),
+    ]
