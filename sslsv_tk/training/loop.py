@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from sslsv_tk import distributed, seeds
 from sslsv_tk.data.datasets import loader
@@ -24,7 +23,7 @@ from sslsv_tk.training.optimisation import clip_gradients, learning_rate, make_o
 from sslsv_tk.training.parts import Parts
 from sslsv_tk.training.passes import show_everyone
 from sslsv_tk.training.records import NoRecords, RunningMeans, RunRecords, line
-from sslsv_tk.training.step import TrainingStep
+from sslsv_tk.training.step import over_processes
 from sslsv_tk.training.stopping import Stopped, StopRequest
 
 _log = logging.getLogger("train")
@@ -50,7 +49,7 @@ class Trainer:
     def __init__(self, config: SystemConfig, parts: Parts, system: str | Path, device: torch.device) -> None:
         self.config, self.parts, self.system, self.device = config, parts, Path(system), device
         self.method, self.sampler = parts.step.method, parts.step.sampler
-        self.step = _over_processes(parts.step, device)
+        self.step = over_processes(parts.step, device)
         self.optimiser = make_optimiser(self.method, config.optimisation)
         self.checkpoints = CheckpointFolder(system, config.training.keep_epochs, config.training.keep_every)
         self.place = Place()
@@ -288,14 +287,6 @@ class Trainer:
         epoch = place.epoch if kind in ("epoch", "validation") else place.epoch + 1
         _log.info("%s", line({"kind": kind, "epoch": epoch, "step": place.step, **numbers}))
         self.records.write({"kind": kind, "epoch": epoch, **numbers}, place.step)
-
-
-def _over_processes(step: TrainingStep, device: torch.device) -> torch.nn.Module:
-    """The step with gradients averaged over the processes; itself where there is but one."""
-    if distributed.processes() == 1:
-        return step
-    devices = None if device.index is None else [device.index]
-    return DistributedDataParallel(step, device_ids=devices, broadcast_buffers=False)
 
 
 def _all_finite(module: torch.nn.Module) -> bool:

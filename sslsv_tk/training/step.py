@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sslsv_tk.distributed import gather
+from sslsv_tk.distributed import gather, processes
 from sslsv_tk.methods.base import Method, evaluation_mode
 from sslsv_tk.positives.base import PositiveSampler
 
@@ -65,3 +65,11 @@ class TrainingStep(nn.Module):
             return None
         with torch.no_grad(), self.autocast(references[0].device):
             return torch.stack([self.method.embed_reference(reference) for reference in references])
+
+
+def over_processes(step: TrainingStep, device: torch.device) -> nn.Module:
+    """The step with gradients averaged over the processes; itself where there is but one."""
+    if processes() == 1:
+        return step
+    devices = None if device.index is None else [device.index]
+    return nn.parallel.DistributedDataParallel(step, device_ids=devices, broadcast_buffers=False)
