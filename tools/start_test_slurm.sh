@@ -3,12 +3,13 @@
 set -euo pipefail
 
 usage() {
-    echo "Usage: start_test_slurm.sh start|stop|status|kill-node|start-node [--folder DIR] [--install true] [--node n2]
+    echo "Usage: start_test_slurm.sh start|stop|status|kill-node|start-node|install [--folder DIR] [--install true] [--node n2]
 start       starts munged, slurmctld and two slurmd; everything lies in DIR [/tmp/sslsv_test_slurm]; prints SLURM_CONF
 stop        ends all that start began, and all its jobs; removes DIR
 status      shows the nodes
 kill-node   ends a node (--node) and all that runs on it, as when a machine dies
 start-node  starts it again
+install     installs the packages, if they are missing, and starts nothing
 --install true: missing packages (slurm-wlm, munge) are installed with apt-get"
 }
 fail() { echo "start_test_slurm.sh: $1" >&2 && exit "${2:-1}"; }
@@ -200,6 +201,7 @@ kill_node() {
 
 case $action in
     start) start ;;
+    install) install=true && programs ;;
     stop) stop ;;
     status) sinfo --Node ;;
     kill-node) kill_node ;;

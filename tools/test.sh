@@ -7,7 +7,8 @@ cd "$tools/.." || exit 1
 if [ "${1:-}" = --help ]; then
     echo "Usage: test.sh [pytest options]
 Makes the environment if it is missing (tools/install.sh), then runs ruff, mypy, shellcheck, bats and pytest.
-As root, missing programs (shellcheck, bats, ffmpeg) are installed with apt-get; without ffmpeg tests of m4a are skipped. SSLSV_VENV and PYTHON: see tools/install.sh --help."
+As root, missing programs (shellcheck, bats, ffmpeg, slurm-wlm, munge) are installed with apt-get; without ffmpeg tests of m4a are skipped, without
+Slurm and root those of a real one. SSLSV_VENV and PYTHON: see tools/install.sh --help."
     exit 0
 fi
 [ "$(id -u)" -eq 0 ] && system=true || system=false
@@ -16,6 +17,7 @@ for program in shellcheck bats; do
     command -v "$program" >/dev/null ||
         { echo "test.sh: $program is missing. Install it (Debian, Ubuntu: sudo apt-get install $program)." >&2 && exit 1; }
 done
+! "$system" || "$tools/start_test_slurm.sh" install || echo "test.sh: no Slurm could be installed, so tests with a real one are skipped" >&2
 . "$tools/activate_python.sh" || exit 1
 
 summary=()
