@@ -25,6 +25,11 @@ FIGURES = {
     "loading": ["| load + reverb + noise | ", "| load | "],
     "nearest": ["| nearest | ", "| normalised | ", "| row by row | "],
     "positive_sampling": ["| choose and replace a batch | ", "| loop over the batch | "],
+    "sampler_state": [
+        "| figure | 1 process | 2 processes |",
+        "| one update ",
+        "| all-reduced in an update, MB | 0 | ",
+    ],
     "scoring": ["| 2,000 of 250 | "],
     "training_step": ["| fp32 | ", "| bf16 | ", "| straightforward, fp32 | "],
 }
