@@ -1,9 +1,15 @@
 #!/usr/bin/env bash
 # From audio to equal error rates: speaker encoders trained without labels, SimCLR first, then SSPS.
-set -euo pipefail
+set -Eeuo pipefail
 
 log() { printf '%s (%s:%s:%s) %s\n' "$(date +%FT%T)" "${BASH_SOURCE[1]##*/}" "${BASH_LINENO[0]}" "${FUNCNAME[1]}" "$*"; }
 fail() { printf '%s (run.sh:%s) error: %s\n' "$(date +%FT%T)" "${BASH_LINENO[0]}" "$1" >&2 && exit "${2:-1}"; }
+
+stopped() { # stopped STATUS LINE: the last words of a run whose command failed and said why above
+    printf '%s (run.sh:%s) stopped by exit status %s, see above; the same command goes on, and what is complete stays\n' \
+        "$(date +%FT%T)" "$2" "$1" >&2
+}
+trap 'stopped $? $LINENO' ERR
 
 # Options
 # Which part of the recipe, and how

@@ -30,6 +30,7 @@ FIGURES = {
         "| one update ",
         "| all-reduced in an update, MB | 0 | ",
     ],
+    "scaling": ["| 0.01 | 1 | ", "| 0.01 | 2 | "],
     "scoring": ["| 2,000 of 250 | "],
     "training_step": ["| fp32 | ", "| bf16 | ", "| straightforward, fp32 | "],
 }
