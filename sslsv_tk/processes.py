@@ -89,11 +89,13 @@ def is_first() -> bool:
 def together(device: torch.device) -> Iterator[None]:
     """Meet the other processes, if there are any, as long as the block runs; by NCCL on GPUs, by gloo on CPUs.
 
+    A process that torchrun started alone is a group of one, so that NCCL can be tried with one GPU.
+
     Inside, a process that has been silent for 40 s, or has ended, ends all others with one line. Raises LostProcess
     where a collective fails because of that, and where not all have come within ten minutes.
     """
     own = place()
-    if own.world == 1:
+    if own.world == 1 and "RANK" not in os.environ:
         yield
         return
     if own.rank > 0:

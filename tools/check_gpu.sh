@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What must be seen on a machine with a GPU: parts equal to the CPU's, training that survives kill -9, the mini recipe.
+# What must be seen on a machine with a GPU: parts equal to the CPU's, training that survives kill -9, the mini recipe, NCCL.
 set -euo pipefail
 
 # Options
@@ -29,4 +29,6 @@ wait "$victim" || true
 until ! pgrep -f -- "--out $work/exp" >/dev/null; do sleep 1; done
 "${run[@]}" --stage 4
 grep -h "going on from step" "$work"/exp/*/train.log
+echo "== stages 4 to 7 again, by a group of one process that talks by NCCL"
+RANK=0 WORLD_SIZE=1 LOCAL_RANK=0 MASTER_ADDR=127.0.0.1 MASTER_PORT=29511 "${run[@]}" --stage 4 --expdir "$work/exp_nccl"
 echo "check_gpu.sh: passed; systems and RESULTS.md are in $work/exp"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sslsv_tk.distributed import gather, processes
+from sslsv_tk.distributed import gather
 from sslsv_tk.methods.base import Method, evaluation_mode
 from sslsv_tk.positives.base import PositiveSampler
 
@@ -68,8 +68,8 @@ class TrainingStep(nn.Module):
 
 
 def over_processes(step: TrainingStep, device: torch.device) -> nn.Module:
-    """The step with gradients averaged over the processes; itself where there is but one."""
-    if processes() == 1:
+    """The step with gradients averaged over the processes; itself where there is no group of them."""
+    if not torch.distributed.is_initialized():
         return step
     devices = None if device.index is None else [device.index]
     return nn.parallel.DistributedDataParallel(step, device_ids=devices, broadcast_buffers=False)

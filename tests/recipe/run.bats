@@ -49,7 +49,7 @@ called() { # called COUNT WORD: how many calls contain WORD
 
 @test "mistakes in the call end with status 2 and one line" {
     for words in "--stge 3" "--stage" "--stage x" "--mini yes" "stray" "--stage 3 stray" "--stage 0" "--stop-stage 8" "--stage 5 --stop-stage 4" \
-        "--channel left" "--train-part train" "--pack-audio no" "--ngpu 2" "--ngpu some" "--num-threads 0" "--nj 0" "--feats-type mfcc" "--features some" "--features keep" "--compress zip" "--conf nowhere"; do
+        "--channel left" "--train-part train" "--pack-audio no" "--ngpu -1" "--ngpu some" "--num-nodes 0" "--num-nodes 2" "--num-threads 0" "--nj 0" "--feats-type mfcc" "--features some" "--features keep" "--compress zip" "--conf nowhere"; do
         # shellcheck disable=SC2086 # several words
         run bash -c './run.sh "$@" 2>&1 >/dev/null' - $words
         [ "$status" -eq 2 ] && [ "${#lines[@]}" -eq 1 ] || { echo "$words: status $status, $output" && return 1; }

@@ -1,6 +1,7 @@
 """Several processes that train one system: the numbers of one process, and nothing lost when one of them dies."""
 
 import json
+import os
 import random
 import signal
 import socket
@@ -221,6 +222,28 @@ def test_the_started_processes_know_their_ranks():
     found = run_processes(3, script)
     assert found.returncode == 0
     assert sorted(found.stdout.splitlines()) == [f"{rank} {rank} 3 127.0.0.1" for rank in range(3)]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_torchrun_starts_training_too(place, tmp_path, stage4_of_two, outcome, count):
+    """A group of one is a group."""
+    words = place.options("ssl", *PAIRS)
+    torchrun = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(count),
+        "-m",
+        "sslsv_tk.bin.train",
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [sys.executable, *torchrun, *words], check=True, env=environment, timeout=process_group.LIMIT_SECONDS
+    )
+    found, expected = outcome(place.systems / "ssl"), outcome(stage4_of_two)
+    assert found["latest"]["step"] == expected["latest"]["step"]
+    assert f"processes: {count}" in (place.systems / "ssl/environment.txt").read_text()
 
 
 @pytest.mark.parametrize("code", [3, RUN_AGAIN])
