@@ -136,7 +136,7 @@ def main() -> None:
         options.millions, options.processes, options.measured = [0.01], [1, 2], 2000
     per_utterance = of_epoch(options.measured)
     print(
-        f"ssps_kmeans, D {WIDTH}, 16-bit references, K = N / {UTTERANCES_PER_CLUSTER}, a queue of K, {UPDATES} updates; "
+        f"ssps_kmeans, D {WIDTH}, 16-bit references, K = N / {UTTERANCES_PER_CLUSTER}, queue of K, {UPDATES} updates; "
         f"{options.encoder}, {parameters_of(options.encoder):,} parameters, batch {options.batch} x processes; "
         f"{options.rate:g} utterances/s of a process are assumed; what an epoch prepares: {per_utterance:.0f} bytes an "
         f"utterance, measured at {options.measured:,}\n"

@@ -6,9 +6,9 @@
     python3 tests/soak/soak.py --folder /tmp/soak --backend slurm --num-nodes 2
 
 The recipe is `run.sh --tiny true`. A kill comes at a random moment after a random line of run.sh; then the recipe is
-let go on, or is started again where it stopped. When it is complete its embeddings must have the same bytes as those of
-the undisturbed run, and it begins anew while kills are left. Prints a table of what was killed, when, and what happened;
-exit status 1 where anything differs, or where the recipe fails without having been disturbed.
+let go on, or is started again where it stopped. When it is complete its embeddings must have the same bytes as those
+of the undisturbed run, and it begins anew while kills are left. Prints a table of what was killed, when, and what came
+of it; exit status 1 where anything differs, or where the recipe fails without having been disturbed.
 """
 
 import argparse
