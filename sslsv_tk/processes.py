@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a lost process is dozens of lines of C++ frames
+
 import torch
 
 from sslsv_tk import distributed
@@ -80,6 +82,11 @@ def place(environment: Mapping[str, str] | None = None) -> Place:
     return Place(rank, world, local_rank)
 
 
+def is_in_group() -> bool:
+    """Was this process started to meet others, or, by torchrun, as a group of one?"""
+    return place().world > 1 or "RANK" in os.environ
+
+
 def is_first() -> bool:
     """Is this the process that writes and says what is the same in all?"""
     return distributed.rank() == 0
@@ -94,13 +101,31 @@ def together(device: torch.device) -> Iterator[None]:
     Inside, a process that has been silent for 40 s, or has ended, ends all others with one line. Raises LostProcess
     where a collective fails because of that, and where not all have come within ten minutes.
     """
-    own = place()
-    if own.world == 1 and "RANK" not in os.environ:
+    if not is_in_group():
         yield
         return
+    own = place()
     if own.rank > 0:
         logging.getLogger().setLevel(logging.ERROR)  # what all have to say the first one says
     store = _meet(own)
+    heartbeat = Heartbeat(store.clone(), own)
+    heartbeat.start()
+    with heartbeat.limit(
+        MEETING_SECONDS, "the processes found each other, but cannot connect (is GLOO_SOCKET_IFNAME set?)"
+    ):
+        _make_groups(store, own, device)
+    try:
+        with _one_line_of_lost_ones():
+            yield
+            torch.distributed.barrier(control())
+    finally:
+        heartbeat.stop()
+    _CONTROL.clear()
+    torch.distributed.destroy_process_group()  # not after an error: it may wait for the others
+
+
+def _make_groups(store: Any, own: Place, device: torch.device) -> None:
+    """The group of collectives, and that of small words."""
     torch.distributed.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         store=torch.distributed.PrefixStore("collectives", store),
@@ -109,18 +134,7 @@ def together(device: torch.device) -> Iterator[None]:
         timeout=_NO_LIMIT,
         device_id=device if device.type == "cuda" else None,
     )
-    heartbeat = Heartbeat(store.clone(), own)
-    try:
-        with _one_line_of_lost_ones():
-            control()  # made by all at once
-            heartbeat.start()
-            yield
-            torch.distributed.barrier(control())
-    finally:
-        heartbeat.stop()
-        _CONTROL.clear()
-        with contextlib.suppress(RuntimeError):
-            torch.distributed.destroy_process_group()
+    control()
 
 
 def _meet(own: Place) -> Any:
@@ -222,6 +236,17 @@ def of_all(value: Value) -> list[Value]:
     return values
 
 
+def refuse_different(value: Any) -> None:
+    """What all have read must be the same: a shared file system may show one machine an old file for a while."""
+    values = of_all(value)
+    if any(other != value for other in values):
+        found = ", ".join(map(str, sorted(set(values))))
+        raise LostProcess(
+            f"the processes read different states of this run ({found}): one machine still sees an old file. Run again "
+            "in a minute."
+        )
+
+
 # -- who is alive ----------------------------------------------------------------------------------------------------
 
 
@@ -247,8 +272,31 @@ class Heartbeat:
         """This process needs the others no longer."""
         self._stopped.set()
 
-    def _listen(self) -> None:
+    @contextlib.contextmanager
+    def limit(self, seconds: float, what: str) -> Iterator[None]:
+        """End this process with one line where the block takes longer."""
+        timer = threading.Timer(seconds, self._end, [f"{what}, after {seconds:.0f} s"])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _rounds(self) -> Iterator[None]:
+        """A round for every beat; one after a long sleep of this very process (suspended, paused) does not count."""
+        before = time.monotonic()
         while not self._stopped.wait(BEAT_SECONDS):
+            now = time.monotonic()
+            if now - before < SILENT_SECONDS / 2:
+                yield
+            else:
+                self._heard = {rank: (beats, now) for rank, (beats, _) in self._heard.items()}
+                self._last_beat = now
+            before = time.monotonic()
+
+    def _listen(self) -> None:
+        for _ in self._rounds():
             try:
                 lost = self._beat()
             except RuntimeError:
@@ -259,7 +307,7 @@ class Heartbeat:
 
     def _watch(self) -> None:
         """A store that does not answer keeps the listening thread waiting."""
-        while not self._stopped.wait(BEAT_SECONDS):
+        for _ in self._rounds():
             if time.monotonic() - self._last_beat > SILENT_SECONDS:
                 self._end(f"process 0 of {self._own.world} has not answered for {SILENT_SECONDS:.0f} s")
 

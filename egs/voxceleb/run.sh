@@ -17,9 +17,9 @@ stage=1                # first stage to run
 stop_stage=7           # last stage to run, inclusive
 nj=auto                # jobs of an array (stages 3 and 6); auto: as many as cores, on a cluster 16
 ngpu=auto              # GPUs of a machine that train together, one process on each; other jobs take one each; 0: the CPU;
-                       # auto: all that there are, on a cluster 1
+                       # auto: as many as there are and the batch can be shared out among, on a cluster 1
 num_nodes=1            # machines that train together (a cluster only), each with ngpu GPUs, or with one process on its CPU
-num_threads=auto       # threads of training on the CPU; auto: all cores, on a cluster 4
+num_threads=auto       # threads of each process that trains; auto: all cores together, on a cluster 4 each
 force=false            # true: make anew what is there but was made with other options or from other inputs
 # Which system
 system=simclr_fast_resnet34  # stage 4: conf/<system>.yaml, trained into exp/<system>; <system>+<variant>: with the values of
@@ -156,6 +156,22 @@ from sslsv_tk.training.configuration import SystemConfig
 print(int(assembly.method_class(config.load(SystemConfig, *sys.argv[1:])).slots == 0))' "${configs[@]}")" = 0 ]
 }
 
+setting() { # setting SECTION.NAME: a value of the system's configuration
+    python3 -c 'import operator, sys
+from sslsv_tk import config
+from sslsv_tk.training.configuration import SystemConfig
+print(operator.attrgetter(sys.argv[1])(config.load(SystemConfig, *sys.argv[2:])))' "$1" "${configs[@]}"
+}
+usable_gpus() { # as many as this machine has, or fewer, so that each gets as much of a batch
+    local gpus batch
+    gpus=$(python3 -c 'from sslsv_tk.launch import local; print(len(local.visible_gpus()))')
+    if [ "$gpus" -gt 1 ]; then
+        batch=$(setting training.batch_size)
+        while ((batch % gpus)); do gpus=$((gpus - 1)); done
+    fi
+    echo "$gpus"
+}
+
 if [ "$stop_stage" -ge 5 ] && [ -z "$positives" ] && [ "$system" != simclr_fast_resnet34 ] && ! has_positives; then
     log "$system has no positives: no stage 5"
     positive_names=()
@@ -164,16 +180,17 @@ read -ra system_names <<<"${systems:-$system ${positive_names[*]/#/${system}_}}"
 if [ "$cmd_backend" = local ]; then
     [ "$num_nodes" = 1 ] || fail "--num-nodes $num_nodes: this is one machine. Choose a cluster in cmd.sh, or --num-nodes 1" 2
     [ "$nj" != auto ] || nj=$(nproc)
-    [ "$num_threads" != auto ] || num_threads=$(nproc)
-    [ "$ngpu" != auto ] || ngpu=$(python3 -c 'from sslsv_tk.launch import local; print(len(local.visible_gpus()))')
+    [ "$ngpu" != auto ] || ngpu=$(usable_gpus)
+    [ "$num_threads" != auto ] || num_threads=$(($(nproc) > ngpu && ngpu > 0 ? $(nproc) / ngpu : $(nproc)))
 fi
 [ "$nj" != auto ] || nj=16
 [ "$num_threads" != auto ] || num_threads=4
 [ "$ngpu" != auto ] || ngpu=1
 one_gpu=$((ngpu > 0 ? 1 : 0)) # of a job that does not train
-trainer=(python3 -m sslsv_tk.bin.train)
+trainer=(python3 -m sslsv_tk.bin.train) trainer_threads=$num_threads
 if [ "$num_nodes" = 1 ] && [ "$ngpu" -gt 1 ]; then # on several machines the launcher starts the processes
     trainer=(python3 -m sslsv_tk.bin.run_processes --processes "$ngpu" "${trainer[@]}")
+    trainer_threads=$((num_threads * ngpu))
 fi
 
 within() { # within FIRST LAST: does a stage of this range run?
@@ -222,7 +239,7 @@ train() { # train NAME OPTION ...: the system exp/NAME, then the mean of its las
     local out=$expdir/$1 logs=$expdir/log/$1
     hold "$logs/lock"
     log "training $out (its steps: $logs/train.log)"
-    $cuda_cmd --gpu "$ngpu" --num-nodes "$num_nodes" --num-threads "$num_threads" "$logs/train.log" \
+    $cuda_cmd --gpu "$ngpu" --num-nodes "$num_nodes" --num-threads "$trainer_threads" "$logs/train.log" \
         "${trainer[@]}" \
         --config "${configs[@]}" \
         --set "training.seed=$seed" \
@@ -340,10 +357,7 @@ if within 3 3 && [ "$features" = compute ]; then
     "$pack_audio" || to_write=(--data "${noises[@]/#/$datadir/}" --in-place "${speech[@]/#/$datadir/}")
     for set in "${sets[@]}" "${copies[@]}"; do jobs_for "$datadir/$set/wav.scp" "stages 1 and 2" >/dev/null; done
     if [ "$feats_type" = fbank ]; then
-        bands=$(python3 -c 'import sys
-from sslsv_tk import config
-from sslsv_tk.training.configuration import SystemConfig
-print(config.load(SystemConfig, *sys.argv[1:]).frontend.bands)' "${configs[@]}")
+        bands=$(setting frontend.bands)
         featured=("${speech[@]}" "${copies[@]}")
         to_write+=(--feature-data "${featured[@]/#/$datadir/}" --feature-out "$dump" --bands "$bands" --compress "$compress")
     fi

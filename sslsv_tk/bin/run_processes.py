@@ -1,6 +1,7 @@
 """Starts a command several times on this machine, as processes that train together, and ends all when one fails.
 
-Each gets RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT in its environment, as torchrun would set them.
+Each gets RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT in its environment, as torchrun would set them, and
+its part of OMP_NUM_THREADS.
 Other than torchrun it hands SIGTERM, SIGINT and SIGUSR1 on and ends with the exit status of the processes, so that a
 training that saved its state and asks to be run again (status 75) says so to whoever started it.
 """

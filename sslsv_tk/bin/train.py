@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,10 @@ from sslsv_tk import config, devices, logs, processes
 from sslsv_tk.launch.base import RUN_AGAIN
 from sslsv_tk.training.configuration import SystemConfig
 from sslsv_tk.training.runs import RunOptions, train
-from sslsv_tk.training.stopping import Stopped
+from sslsv_tk.training.stopping import Stopped, StopRequest
+
+TIME_TO_SPEAK = 3.0
+"""Seconds that a process leaves the one that found a mistake: srun ends all as soon as one has ended."""
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -64,9 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = RunOptions(*(getattr(options, name) for name in names))
     device = devices.choose(options.device)
     try:
-        with processes.together(device):
-            train(system, run, device, force=options.force == "true")
+        with StopRequest() as stop, processes.together(device):
+            train(system, run, device, options.force == "true", stop)
     except processes.EndedElsewhere:
+        time.sleep(TIME_TO_SPEAK)
         return 1
     except Stopped:
         return RUN_AGAIN

@@ -23,6 +23,8 @@ _MOST_FRAMES = 100 * 120  # of features
 
 def batches_of_rows(lengths_N: NDArray[np.integer], rows: NDArray[np.int64], most: int) -> Iterator[NDArray[np.int64]]:
     """The rows in batches of one length, of `most` samples (or frames) together."""
+    if len(rows) == 0:
+        return
     rows = rows[np.argsort(lengths_N[rows], kind="stable")]
     for group in np.split(rows, np.flatnonzero(np.diff(lengths_N[rows])) + 1):
         size = max(1, most // int(lengths_N[group[0]]))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from sslsv_tk.launch._signals import end_with_parent
+from sslsv_tk.launch.base import THREAD_VARIABLES
 
 GRACE_SECONDS = 20.0
 """For the others to end by themselves after one has failed; they may just be saying why."""
@@ -46,7 +47,9 @@ def _free_port() -> int:
 
 def _environment(rank: int, processes: int, port: int) -> dict[str, str]:
     ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_PORT": port}
-    return {**os.environ, **{name: str(number) for name, number in ranks.items()}, "MASTER_ADDR": "127.0.0.1"}
+    threads = {name: max(1, int(os.environ[name]) // processes) for name in THREAD_VARIABLES if name in os.environ}
+    numbers = {name: str(number) for name, number in (*ranks.items(), *threads.items())}
+    return {**os.environ, **numbers, "MASTER_ADDR": "127.0.0.1"}
 
 
 def _wait(running: Sequence["subprocess.Popen[bytes]"]) -> int:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from sslsv_tk.distributed import gather
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.schedules import Progress
 from sslsv_tk.segments import SegmentPlan
@@ -140,7 +141,7 @@ def same_cluster(clusters_2A: Tensor, candidate_C: Tensor) -> Tensor:
 
 
 def spread_measures(embeddings_BD: Tensor) -> dict[str, Tensor]:
-    """How far embeddings are from one single point, where a method without labels can collapse to.
+    """How far embeddings, of all processes, are from one single point, where a method without labels can collapse to.
 
     `embedding_deviation`: standard deviation of each value of the unit-length rows over the batch, mean over the
     values, times sqrt(D): 0 when all rows are equal, 1 when their directions are uniform (Chen and He, "Exploring
@@ -148,7 +149,7 @@ def spread_measures(embeddings_BD: Tensor) -> dict[str, Tensor]:
     `effective_rank`: 1 over the mean squared cosine of all pairs of rows (each with itself, too), which is the
     exponential of the order-2 entropy of the eigenvalues of their Gram matrix: 1 when all are equal, min(B, D) at most.
     """
-    rows_BD = nn.functional.normalize(embeddings_BD.float(), dim=-1)
+    rows_BD = gather(nn.functional.normalize(embeddings_BD.float(), dim=-1))
     variance_D = rows_BD.var(0, unbiased=False)
     gram = rows_BD @ rows_BD.T if len(rows_BD) < rows_BD.shape[1] else rows_BD.T @ rows_BD
     return {

@@ -71,6 +71,7 @@ class CheckpointFolder:
         self.folder = Path(system) / "checkpoints"
         self.keep_epochs, self.keep_every = keep_epochs, keep_every
         self._newest_samplers: set[str] = set()
+        self._latest_is_damaged = False
 
     def save(self, state: Mapping[str, Any], sampler_state: Mapping[str, Any]) -> None:
         """Write a new latest.pt; the old one becomes previous.pt. Each process brings its own part of the sampler."""
@@ -87,12 +88,13 @@ class CheckpointFolder:
         """Write latest.pt, and remove sampler files that belong neither to it nor to previous.pt."""
         latest, previous = self.folder / "latest.pt", self.folder / "previous.pt"
         whole = {**state, "samplers": samplers}
-        if latest.exists():
+        if latest.exists() and not self._latest_is_damaged:
             link = self.folder / f".previous.pt.{os.getpid()}.tmp"
             link.unlink(missing_ok=True)
             os.link(latest, link)
             os.replace(link, previous)
         write(latest, whole)
+        self._latest_is_damaged = False
         names = {part["file"] for part in samplers}
         self._remove_samplers(names | self._newest_samplers)
         self._newest_samplers = names
@@ -133,6 +135,7 @@ class CheckpointFolder:
     def read_whole(self, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The training state of a checkpoint, and the sampler states of the processes that wrote it."""
         state = read(self.folder / name)
+        self._latest_is_damaged = name == "previous.pt"
         samplers = _samplers(state)
         self._newest_samplers = {part["file"] for part in samplers}
         return state, [read(self.folder / part["file"], mapped=len(samplers) > 1) for part in samplers]

@@ -13,7 +13,7 @@ from sslsv_tk import distributed, seeds
 from sslsv_tk.data.datasets import loader
 from sslsv_tk.nn.batch_norm import average_statistics
 from sslsv_tk.positives.base import Pass
-from sslsv_tk.processes import EndedElsewhere, agree, is_first, of_first
+from sslsv_tk.processes import EndedElsewhere, agree, is_first, of_first, refuse_different
 from sslsv_tk.schedules import Progress
 from sslsv_tk.states import reshard
 from sslsv_tk.training.checkpoints import CheckpointFolder
@@ -46,7 +46,14 @@ class Place:
 class Trainer:
     """Trains one system into its folder; made again after a crash, it goes on as if it had never stopped."""
 
-    def __init__(self, config: SystemConfig, parts: Parts, system: str | Path, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: SystemConfig,
+        parts: Parts,
+        system: str | Path,
+        device: torch.device,
+        stop: StopRequest | None = None,
+    ) -> None:
         self.config, self.parts, self.system, self.device = config, parts, Path(system), device
         self.method, self.sampler = parts.step.method, parts.step.sampler
         self.step = over_processes(parts.step, device)
@@ -57,7 +64,7 @@ class Trainer:
         self.health = Health(self.method.collapse_remedies)
         self._waited = self._worked = 0.0
         self._saved_at = self._epoch_started = time.monotonic()
-        self._stop = StopRequest()
+        self._stop = stop or StopRequest()
 
     def run(self, first: dict[str, Any] | None, last_epoch: int) -> None:
         """Train up to `last_epoch` epochs over both stages.
@@ -67,11 +74,10 @@ class Trainer:
         kept_bytes = self._restore(first)
         self.records = RunRecords(self.system, kept_bytes, self.place.step) if is_first() else NoRecords()
         try:
-            with self._stop:
-                while self.place.epoch < last_epoch:
-                    self._start_epoch()
-                    self._train_epoch()
-                    self._end_epoch(last_epoch)
+            while self.place.epoch < last_epoch:
+                self._start_epoch()
+                self._train_epoch()
+                self._end_epoch(last_epoch)
         finally:
             self.records.close()
 
@@ -88,6 +94,7 @@ class Trainer:
                 self.place = Place(epoch=first["epoch"], step=first["step"])
             return 0
         state, sampler_states = self.checkpoints.read_whole(newest)
+        refuse_different((state["step"], state["passed"], newest))
         self._load_model(state)
         shards = self.sampler.shard_names
         self.sampler.load_state_dict(reshard(sampler_states, shards, distributed.rank(), distributed.processes()))
@@ -144,6 +151,11 @@ class Trainer:
         if stops:
             self._end_by_request()
 
+    def _end_if_asked(self) -> None:
+        """After a checkpoint."""
+        if agree(self._stop.is_made)[0]:
+            self._end_by_request()
+
     def _end_by_request(self) -> None:
         _log.info("asked to stop: the state of step %d is saved, and the next run goes on from there", self.place.step)
         raise Stopped
@@ -188,6 +200,7 @@ class Trainer:
                 self._save_when_due()
         self.sampler.end_pass(place.epoch)  # before the only checkpoint of a whole pass: one state to one file name
         self._save()
+        self._end_if_asked()
 
     def _train_epoch(self) -> None:
         place, batches, sampler = self.place, self.parts.batches, self.sampler
@@ -256,8 +269,8 @@ class Trainer:
         if validation is not None and validation.is_due(place.epoch, last_epoch):
             self._record("validation", validation.score(self.method, place.epoch, self.device))
         self._save()
-        if place.epoch < last_epoch and agree(self._stop.is_made)[0]:
-            self._end_by_request()
+        if place.epoch < last_epoch:
+            self._end_if_asked()
 
     # -- saying so -----------------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from sslsv_tk.training.diagnostics import PositiveDiagnostics
 from sslsv_tk.training.loop import Trainer
 from sslsv_tk.training.parts import Parts
 from sslsv_tk.training.step import TrainingStep
+from sslsv_tk.training.stopping import StopRequest
 from sslsv_tk.training.validation import Validation, ValidationList
 
 # What may differ when a run goes on: it changes no number of the model. A stage 4 may also be lengthened.
@@ -58,8 +59,17 @@ class RunOptions:
     validation_trials: Path | None = None  # and the trial list; both or neither
 
 
-def train(config: SystemConfig, options: RunOptions, device: torch.device, force: bool = False) -> None:
-    """Train or go on with one system until its last epoch; called by each of the processes that train it."""
+def train(
+    config: SystemConfig,
+    options: RunOptions,
+    device: torch.device,
+    force: bool = False,
+    stop: StopRequest | None = None,
+) -> None:
+    """Train or go on with one system until its last epoch, or until `stop` is made (then raises Stopped).
+
+    Called by each of the processes that train it.
+    """
     config = _with_classes(assembly.resolve(config), options)
     last_epoch = of_first(lambda: _prepare(config, options, force))
     if last_epoch is None:
@@ -67,7 +77,7 @@ def train(config: SystemConfig, options: RunOptions, device: torch.device, force
     with logs.also_to(options.system / "train.log") if is_first() else contextlib.nullcontext():
         parts = each(lambda: make_parts(config, options, device))
         first = None if options.continue_from is None else last_state(config, options.continue_from)
-        Trainer(config, parts, options.system, device).run(first, last_epoch)
+        Trainer(config, parts, options.system, device, stop).run(first, last_epoch)
 
 
 def _prepare(config: SystemConfig, options: RunOptions, force: bool) -> int | None:

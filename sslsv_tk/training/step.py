@@ -3,6 +3,7 @@
 B utterances, A anchors, S slots, R reference segments, P and D widths.
 """
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -71,5 +72,7 @@ def over_processes(step: TrainingStep, device: torch.device) -> nn.Module:
     """The step with gradients averaged over the processes; itself where there is no group of them."""
     if not torch.distributed.is_initialized():
         return step
+    # 1 x 1 kernels have two ways to say the same strides; nothing is copied for that but a few small tensors.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     devices = None if device.index is None else [device.index]
     return nn.parallel.DistributedDataParallel(step, device_ids=devices, broadcast_buffers=False)

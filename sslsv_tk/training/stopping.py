@@ -28,8 +28,8 @@ class StopRequest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        for number, handler in self._before.items():  # a request may be made twice
+            signal.signal(number, signal.SIG_IGN if self.is_made else handler)
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.signal = signal.Signals(number)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from sslsv_tk import distributed, processes
+from sslsv_tk import devices, distributed, processes
 from sslsv_tk.nn.batch_norm import synchronise
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -20,7 +20,7 @@ def group(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ranks = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517"}
     for name, value in ranks.items():
         monkeypatch.setenv(name, os.environ.get(name, value))
-    with processes.together(DEVICE):
+    with processes.together(devices.choose("auto")):
         yield
 
 

@@ -13,7 +13,10 @@ from sslsv_tk import distributed, registry
 from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
 from sslsv_tk.methods.base import Method
 from sslsv_tk.nn.batch_norm import SynchronisedBatchNorm, average_statistics, synchronise
+from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
 from sslsv_tk.schedules import Progress
+from sslsv_tk.training.optimisation import clip_gradients
+from sslsv_tk.training.step import TrainingStep, over_processes
 
 ROWS, CHANNELS = 6, 3
 SHARES = (slice(0, 4), slice(4, 6))
@@ -61,20 +64,20 @@ def make(name: str) -> Method:
 
 
 def gradients(name: str, rank: int | None) -> dict[str, Tensor]:
-    """The loss of a step, and the gradients that the processes get together, as their mean."""
+    """The loss of a step as training makes it, and the gradients that it leaves with each of the processes."""
     method = make(name)
     if rank is not None:
         synchronise(method)
+    step = over_processes(TrainingStep(method, PositiveSampler(None, SamplerFacts(ROWS))), torch.device("cpu"))
     share = slice(None) if rank is None else slice(rank * ROWS // PROCESSES, (rank + 1) * ROWS // PROCESSES)
     views = [numbers(seed, ROWS, 40, 30)[share].float() for seed in range(len(method.segments))]
     method.before_step(Progress(1.0, span=20))
     labels_B = torch.arange(ROWS)[share] % 3 if method.needs_labels else None
-    loss = method.loss(*method.project(views), labels_B)
+    loss, _ = step(views, torch.arange(ROWS)[share], None, labels_B)
     loss.backward()
+    clip_gradients(method.parameters(), 0.5)
     of_all = {"loss": distributed.total(loss.detach()) / distributed.processes()}
-    for parameter, tensor in method.named_parameters():
-        if tensor.grad is not None:
-            of_all[parameter] = distributed.total(tensor.grad) / distributed.processes()
+    of_all.update({name: tensor.grad for name, tensor in method.named_parameters() if tensor.grad is not None})
     return {**of_all, **{n: b for n, b in method.named_buffers() if "running" in n}}
 
 

@@ -66,6 +66,7 @@ def test_going_on_from_the_one_before_keeps_its_sampler_file_until_it_is_not_nee
     save(again, 2)
     assert {"sampler-1-0.pt", "sampler-2-0.pt"} <= set(names(again))
     assert again.load()[0]["step"] == 2
+    assert checkpoints.read(folder.folder / "previous.pt")["step"] == 1, "the damaged one does not take its place"
 
 
 @pytest.mark.parametrize("fault", ["changed", "missing", "of another step"])

@@ -25,8 +25,8 @@ PLAIN = ("optimisation.optimiser=sgd", "optimisation.learning_rate=0.00001")
 """Steps so small that batches of 6 do not amplify a last bit; tests/nn/test_batch_norm.py compares the gradients."""
 PAIRS = ("training.batch_size=6",)
 TIMES = {"seconds", "data_seconds", "device_seconds"}
-LOCAL = {"embedding_deviation", "effective_rank", "queue_age"}
-"""Means over the processes of what each found in its own rows."""
+LOCAL = {"queue_age"}
+"""The mean over the processes of what each found in its own rows."""
 
 
 def settings_of(method: str) -> list[str]:
@@ -191,6 +191,28 @@ def test_a_process_that_hangs_ends_the_others_with_one_line(place, tmp_path, sil
     group.processes[silent].kill()
 
 
+def test_processes_that_were_suspended_together_go_on(place, tmp_path, stage4_of_two):
+    """As a scheduler may do with a job: nobody was heard of for longer than is allowed."""
+    words = place.options("ssl", *PAIRS, "training.epochs=40")
+    group = Together(2, words, tmp_path / "said", silent_seconds=2.0)
+    group.wait_until(lambda: "kind=step" in group.said(0))
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for rank in range(2):
+            group.send(rank, number)
+        time.sleep(3.0 if number == signal.SIGSTOP else 0.0)
+    assert group.wait() == [0, 0]
+
+
+def test_a_validation_list_may_have_fewer_utterances_than_there_are_processes(place, inputs, tmp_path):
+    trials = tmp_path / "trials"
+    trials.write_text("t0-rec0-00000 t0-rec2-00000 target\nt0-rec2-00000 t0-rec0-00000 nontarget\n")
+    validation = ["--validation-data", str(inputs / "test"), "--validation-trials", str(trials)]
+    words = place.options("ssl", *PAIRS, "training.validation_epochs=3")
+    cut = words.index("--set")
+    assert process_group.train(3, [*words[:cut], *validation, *words[cut:]], tmp_path / "said") == [0, 0, 0]
+    assert len(lines(place.systems / "ssl", "validation")) == 1
+
+
 def test_a_process_that_never_comes_is_named(monkeypatch):
     monkeypatch.setattr(processes, "MEETING_SECONDS", 0.5)
     with socket.socket() as listening:
@@ -215,6 +237,12 @@ def run_processes(count: int, script: str) -> "subprocess.CompletedProcess[str]"
     """A script in several processes that the command starts."""
     words = ["-m", "sslsv_tk.bin.run_processes", "--processes", str(count), sys.executable, "-c", script]
     return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=process_group.LIMIT_SECONDS)
+
+
+def test_the_started_processes_share_the_threads(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    found = run_processes(2, "import os; print(os.environ['OMP_NUM_THREADS'])")
+    assert found.stdout.split() == ["2", "2"]
 
 
 def test_the_started_processes_know_their_ranks():

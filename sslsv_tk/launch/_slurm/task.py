@@ -114,8 +114,9 @@ def run(task: Task) -> tuple[int, bool]:
     if task.num_nodes > 1:
         environment |= meeting_point(int(os.environ["SLURM_JOB_ID"]))
         numbers.remove(signal.SIGTERM)  # srun would kill its processes at once; Slurm asks them itself
-        signal.signal(signal.SIGTERM, lambda *_: None)
     forwarded = Forwarded(numbers)
+    if task.num_nodes > 1:
+        signal.signal(signal.SIGTERM, lambda number, _: forwarded.received.append(number))
     code = forwarded.run(command(task), environment)
     if task.num_nodes > 1 and code == 0 and records.again_file(task.folder, task.job_id, task.number).exists():
         code = RUN_AGAIN

@@ -128,11 +128,18 @@ class Work:
             seen = self._survey(self.record, self.unfinished)
             again = [number for number in self.unfinished if self._look_at(number, seen.get(number))]
             if again:
-                self._submit(again)
+                self._submit_again(again)
             if self.unfinished:
                 _signals.pause(pause, self.stopping)
                 pause = min(1.2 * pause, LONGEST_PAUSE_SECONDS)
         return self.outcomes
+
+    def _submit_again(self, numbers: list[int]) -> None:
+        """A call that is refused now is the failure of these tasks, not of those that are at work."""
+        try:
+            self._submit(numbers)
+        except scheduler.Refused as refusal:
+            self.outcomes.update(dict.fromkeys(numbers, Outcome(1, f"FAILED: not submitted again ({refusal})")))
 
     def _look_at(self, number: int, state: states.TaskState | None) -> bool:
         """Note what has become of a task; must it be submitted again?"""
@@ -205,7 +212,7 @@ class Work:
             return None
         give_up = time.monotonic() + CANCEL_SECONDS
         for seconds in scheduler.pauses():
-            with contextlib.suppress(scheduler.NotAnswering):
+            with contextlib.suppress(scheduler.NotAnswering, scheduler.Refused):
                 if self._cancelled(wanted):
                     return records.remove(self.folder)
             try:
