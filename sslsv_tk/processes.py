@@ -27,9 +27,8 @@ MEETING_SECONDS = 600.0
 """How long a process waits for the others to come."""
 BEAT_SECONDS, SILENT_SECONDS = 3.0, 40.0
 """How often a process says that it is alive; how long it may be silent before the others end."""
-_NO_LIMIT = datetime.timedelta(
-    days=7
-)  # of one collective: writing a checkpoint may take long, and the dead are heard of
+_NO_LIMIT = datetime.timedelta(days=7)
+"""Of one collective: writing a checkpoint may take long, and who has died is heard of otherwise."""
 _LOST = "lost"
 _SIGNS_OF_LOSS = (
     "Connection closed",
