@@ -26,6 +26,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 NODES = ("n1", "n2")
 PAUSE = 0.2
+LINES = {"local": 16, "slurm": 80}
+"""Of run.sh before a kill, at most; of Slurm it says more."""
 LONGEST_RUN = 1800.0
 """Seconds that one start of the recipe may take."""
 
@@ -186,19 +188,16 @@ def undisturbed(soak: Soak) -> dict[str, str]:
 
 def disturb(soak: Soak, recipe: Recipe) -> None:
     """One kill at a random moment, if the recipe lives so long, and what comes of it."""
-    lines = soak.chance.choice([1, 2, 3, 5, 8, 13])
-    extra = soak.chance.uniform(0.0, 6.0)
+    lines, extra = soak.chance.randrange(1, LINES[soak.backend]), soak.chance.uniform(0.0, 6.0)
     if recipe.wait(lambda: recipe.said().count("\n") >= lines):
         return
     moment = time.monotonic() + extra
     if recipe.wait(lambda: time.monotonic() >= moment):
         return
+    stage, began = recipe.stage(), time.monotonic()
     kills = {**KILLS, **(SLURM_KILLS if soak.backend == "slurm" else {})}
-    what = soak.chance.choice(sorted(kills))
-    stage = recipe.stage()
-    began = time.monotonic()
-    if not kills[what](recipe):
-        return  # there is no such process now
+    order = soak.chance.sample(sorted(kills), len(kills))
+    what = next(name for name in order if kills[name](recipe))  # some have nothing to kill just now
     recipe.wait()
     soak.rows.append((str(len(soak.rows) + 1), what, stage, outcome(recipe), f"{time.monotonic() - began:.0f}"))
     print("| " + " | ".join(soak.rows[-1]) + " |", flush=True)
