@@ -209,7 +209,7 @@ def outcome(recipe: Recipe) -> str:
     if code == 0:
         return "went on by itself to the end"
     said = [line for line in recipe.said().splitlines() if "error" in line or "failed" in line or "stopped" in line]
-    return f"ended ({code}): {said[-1].split('(run.sh')[0][:90] if said else 'nothing said'}"
+    return f"ended ({code}): {said[0].replace(str(recipe.folder), '')[:110] if said else 'nothing said'}"
 
 
 def soak_until(soak: Soak, kills: int, until: float) -> None:
