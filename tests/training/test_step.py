@@ -68,7 +68,8 @@ def test_the_order_is_project_replace_observe_loss():
     (_, original, given), (_, observed, owners, references), (_, used, clusters) = calls[1:]
     torch.testing.assert_close(observed, original, rtol=0, atol=0)
     assert not observed.requires_grad, "the sampler keeps constants"
-    assert owners is utterance_B and given is reference_RBD and torch.equal(references, reference_RBD)
+    assert given is reference_RBD
+    assert torch.equal(owners, utterance_B) and torch.equal(references, reference_RBD)
     assert clusters.tolist() == [[1002, 1005, 1008, 1007], [1099, 1005, 1099, 1007]], "of anchors, of positives"
     assert (used[0, [0, 2]] == 1).all() and torch.equal(used[0, [1, 3]], original[0, [1, 3]])
 
