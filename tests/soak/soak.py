@@ -26,7 +26,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 NODES = ("n1", "n2")
 PAUSE = 0.2
-LINES = {"local": 16, "slurm": 80}
+LINES = {"local": 14, "slurm": 45}
 """Of run.sh before a kill, at most; of Slurm it says more."""
 LONGEST_RUN = 1800.0
 """Seconds that one start of the recipe may take."""
