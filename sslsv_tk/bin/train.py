@@ -6,10 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sslsv_tk import config, devices, logs, processes
+from sslsv_tk import config, devices, logs
 from sslsv_tk.launch.base import RUN_AGAIN
-from sslsv_tk.training.configuration import SystemConfig
-from sslsv_tk.training.runs import RunOptions, train
 from sslsv_tk.training.stopping import Stopped, StopRequest
 
 TIME_TO_SPEAK = 3.0
@@ -19,40 +17,23 @@ TIME_TO_SPEAK = 3.0
 def get_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--config", nargs="+", required=True, metavar="FILE", help="YAML files; later ones win")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        default=[],
-        metavar="NAME=VALUE",
-        help="overrides, such as optimisation.learning_rate=0.0005 or training.batch_size=128",
-    )
-    parser.add_argument(
-        "--train-set",
-        type=Path,
-        required=True,
-        help="packed audio, dump/raw/SET, or features, dump/fbank/SET, as frontend.feats_type says",
-    )
-    parser.add_argument(
-        "--augmentation",
-        type=Path,
-        required=True,
-        help="folder with musan_noise, musan_music, musan_speech and rirs, dump/raw; features are augmented already",
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the system, exp/SYSTEM")
-    parser.add_argument("--continue-from", type=Path, help="system of stage 4 whose last checkpoint to go on from")
-    parser.add_argument("--positives", type=Path, help="YAML file with the positives of stage 5; wins over --config")
-    parser.add_argument(
-        "--validation-data", type=Path, metavar="DIR", help="packed audio or features of a set whose EER to watch"
-    )
-    parser.add_argument(
-        "--validation-trials",
-        type=Path,
-        metavar="LIST",
-        help="its trials, data/SET/trials_LIST, some thousands; scored every training.validation_epochs epochs",
-    )
-    parser.add_argument("--device", choices=devices.CHOICES, default="auto", help="auto: the GPU if there is one")
-    parser.add_argument("--force", choices=["true", "false"], default="false", help="remove what is there, train anew")
+    option = parser.add_argument
+    option("--config", nargs="+", required=True, metavar="FILE", help="YAML files; later ones win")
+    given = "overrides, such as optimisation.learning_rate=0.0005 or training.batch_size=128"
+    option("--set", nargs="+", default=[], metavar="NAME=VALUE", help=given)
+    kinds = "packed audio, dump/raw/SET, or features, dump/fbank/SET, as frontend.feats_type says"
+    option("--train-set", type=Path, required=True, help=kinds)
+    clips = "folder with musan_noise, musan_music, musan_speech and rirs, dump/raw; features are augmented already"
+    option("--augmentation", type=Path, required=True, help=clips)
+    option("--out", type=Path, required=True, help="folder of the system, exp/SYSTEM")
+    option("--continue-from", type=Path, help="system of stage 4 whose last checkpoint to go on from")
+    option("--positives", type=Path, help="YAML file with the positives of stage 5; wins over --config")
+    validation = "packed audio or features of a set whose EER to watch"
+    option("--validation-data", type=Path, metavar="DIR", help=validation)
+    trials = "its trials, data/SET/trials_LIST, some thousands; scored every training.validation_epochs epochs"
+    option("--validation-trials", type=Path, metavar="LIST", help=trials)
+    option("--device", choices=devices.CHOICES, default="auto", help="auto: the GPU if there is one")
+    option("--force", choices=["true", "false"], default="false", help="remove what is there, train anew")
     return parser
 
 
@@ -62,14 +43,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if (options.validation_data is None) != (options.validation_trials is None):
         parser.error("--validation-data and --validation-trials belong together")
+    with StopRequest() as stop:  # noted from now on, also while torch is loaded
+        return _train(options, stop)
+
+
+def _train(options: argparse.Namespace, stop: StopRequest) -> int:
+    from sslsv_tk import processes
+    from sslsv_tk.training.configuration import SystemConfig
+    from sslsv_tk.training.runs import RunOptions, train
+
     files = [*options.config, *([options.positives] if options.positives else [])]
     system = config.load(SystemConfig, *files, overrides=options.set)
     names = ("train_set", "augmentation", "out", "continue_from", "validation_data", "validation_trials")
-    run = RunOptions(*(getattr(options, name) for name in names))
     device = devices.choose(options.device)
     try:
-        with StopRequest() as stop, processes.together(device):
-            train(system, run, device, options.force == "true", stop)
+        with processes.together(device):
+            train(
+                system, RunOptions(*(getattr(options, name) for name in names)), device, options.force == "true", stop
+            )
     except processes.EndedElsewhere:
         time.sleep(TIME_TO_SPEAK)
         return 1

@@ -11,7 +11,7 @@ from typing import Any
 
 # Each run is a fresh process with its own state, forked from one that has imported everything (seconds each time).
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["gated_run", "sslsv_tk.bin.train", "torch._dynamo", "torch.utils.tensorboard"])
+_processes.set_forkserver_preload(["gated_run", "sslsv_tk.training.runs", "torch._dynamo", "torch.utils.tensorboard"])
 
 
 def _work(arguments: Sequence[str], gate: Connection | None) -> None:

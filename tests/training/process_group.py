@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["process_group", "sslsv_tk.bin.train", "torch._dynamo", "torch.utils.tensorboard"])
+_processes.set_forkserver_preload(
+    ["process_group", "sslsv_tk.training.runs", "torch._dynamo", "torch.utils.tensorboard"]
+)
 LIMIT_SECONDS = 240.0
 
 

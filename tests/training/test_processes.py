@@ -155,6 +155,31 @@ def test_a_request_to_stop_saves_the_state_and_asks_to_be_run_again(
     assert_same(outcome(system), outcome(stage4_of_two))
 
 
+def test_a_request_that_comes_while_torch_is_loaded_is_not_lost(place):
+    """It is noted from the first moment on, and training ends after its first step."""
+    words = [sys.executable, "-m", "sslsv_tk.bin.train", *place.options("ssl", *PAIRS, "training.epochs=1000")]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as training:
+        assert training.stderr is not None
+        assert "(train) train" in training.stderr.readline(), "its own command, said before anything is loaded"
+        while "SigCgt" not in (status := Path(f"/proc/{training.pid}/status").read_text()) or not is_caught(status):
+            time.sleep(0.01)
+        training.send_signal(signal.SIGUSR1)
+        said = training.stderr.read()
+    assert training.returncode == RUN_AGAIN, said
+    assert steps_of_one(place.systems / "ssl") == 1
+
+
+def is_caught(status: str) -> bool:
+    """Does a process handle SIGUSR1 by now?"""
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (signal.SIGUSR1 - 1) & 1)
+
+
+def steps_of_one(system: Path) -> int:
+    """Of the newest checkpoint of one process."""
+    return torch.load(system / "checkpoints/latest.pt", weights_only=True)["step"]
+
+
 def test_another_number_of_processes_goes_on(place, tmp_path):
     words = place.options("ssl", *PLAIN, *PAIRS)
     assert gated_run.train(place.options("one", *PLAIN, *PAIRS)) == 0
