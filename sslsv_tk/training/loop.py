@@ -24,7 +24,7 @@ from sslsv_tk.training.parts import Parts
 from sslsv_tk.training.passes import show_everyone
 from sslsv_tk.training.records import NoRecords, RunningMeans, RunRecords, line
 from sslsv_tk.training.step import over_processes
-from sslsv_tk.training.stopping import Stopped, StopRequest
+from sslsv_tk.training.stopping import Stopped
 
 _log = logging.getLogger("train")
 
@@ -46,14 +46,7 @@ class Place:
 class Trainer:
     """Trains one system into its folder; made again after a crash, it goes on as if it had never stopped."""
 
-    def __init__(
-        self,
-        config: SystemConfig,
-        parts: Parts,
-        system: str | Path,
-        device: torch.device,
-        stop: StopRequest | None = None,
-    ) -> None:
+    def __init__(self, config: SystemConfig, parts: Parts, system: str | Path, device: torch.device) -> None:
         self.config, self.parts, self.system, self.device = config, parts, Path(system), device
         self.method, self.sampler = parts.step.method, parts.step.sampler
         self.step = over_processes(parts.step, device)
@@ -64,7 +57,6 @@ class Trainer:
         self.health = Health(self.method.collapse_remedies)
         self._waited = self._worked = 0.0
         self._saved_at = self._epoch_started = time.monotonic()
-        self._stop = stop or StopRequest()
 
     def run(self, first: dict[str, Any] | None, last_epoch: int) -> None:
         """Train up to `last_epoch` epochs over both stages.
@@ -145,7 +137,7 @@ class Trainer:
     def _save_when_due(self) -> None:
         """A checkpoint from time to time, and where one of the processes was asked to stop, the last one."""
         is_late = time.monotonic() - self._saved_at >= 60 * self.config.training.checkpoint_minutes
-        stops, is_due = agree(self._stop.is_made, is_late)
+        stops, is_due = agree(self.parts.stop.is_made, is_late)
         if stops or is_due:
             self._save()
         if stops:
@@ -153,7 +145,7 @@ class Trainer:
 
     def _end_if_asked(self) -> None:
         """After a checkpoint."""
-        if agree(self._stop.is_made)[0]:
+        if agree(self.parts.stop.is_made)[0]:
             self._end_by_request()
 
     def _end_by_request(self) -> None:

@@ -1,6 +1,6 @@
 """What a run is made of."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -9,6 +9,7 @@ from sslsv_tk.data.datasets import TrainingSegments
 from sslsv_tk.training.diagnostics import PositiveDiagnostics
 from sslsv_tk.training.inputs import Inputs
 from sslsv_tk.training.step import TrainingStep
+from sslsv_tk.training.stopping import StopRequest
 from sslsv_tk.training.validation import Validation
 
 
@@ -24,3 +25,4 @@ class Parts:
     validation: Validation | None = None
     labels_N: Tensor | None = None  # true speakers, for methods that need them
     continued: bool = False
+    stop: StopRequest = field(default_factory=StopRequest)

@@ -66,10 +66,7 @@ def train(
     force: bool = False,
     stop: StopRequest | None = None,
 ) -> None:
-    """Train or go on with one system until its last epoch, or until `stop` is made (then raises Stopped).
-
-    Called by each of the processes that train it.
-    """
+    """In each of its processes: train a system to its last epoch, or until `stop` is made (then raises Stopped)."""
     config = _with_classes(assembly.resolve(config), options)
     last_epoch = of_first(lambda: _prepare(config, options, force))
     if last_epoch is None:
@@ -77,7 +74,8 @@ def train(
     with logs.also_to(options.system / "train.log") if is_first() else contextlib.nullcontext():
         parts = each(lambda: make_parts(config, options, device))
         first = None if options.continue_from is None else last_state(config, options.continue_from)
-        Trainer(config, parts, options.system, device, stop).run(first, last_epoch)
+        parts.stop = stop or parts.stop
+        Trainer(config, parts, options.system, device).run(first, last_epoch)
 
 
 def _prepare(config: SystemConfig, options: RunOptions, force: bool) -> int | None:

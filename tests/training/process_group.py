@@ -18,7 +18,7 @@ LIMIT_SECONDS = 240.0
 def _work(rank: int, world: int, port: int, arguments: Sequence[str], said: str, silent_seconds: float) -> None:
     import torch
 
-    from sslsv_tk import logs, processes
+    from sslsv_tk import heartbeat, logs
     from sslsv_tk.bin import train
 
     ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port}
@@ -26,7 +26,7 @@ def _work(rank: int, world: int, port: int, arguments: Sequence[str], said: str,
     descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 2)
     torch.set_num_threads(1)
-    processes.SILENT_SECONDS, processes.BEAT_SECONDS = silent_seconds, min(0.2, silent_seconds / 4)
+    heartbeat.SILENT_SECONDS, heartbeat.BEAT_SECONDS = silent_seconds, min(0.2, silent_seconds / 4)
     os._exit(logs.run_command(train.main, arguments))
 
 
@@ -34,7 +34,7 @@ class Together:
     """Processes that train one system."""
 
     def __init__(self, world: int, arguments: Sequence[str], folder: Path, silent_seconds: float = 40.0) -> None:
-        """What process r says is in `folder`/said.r; `silent_seconds`: as SILENT_SECONDS of processes.py."""
+        """What process r says is in `folder`/said.r; `silent_seconds`: as SILENT_SECONDS of heartbeat.py."""
         with socket.socket() as listening:
             listening.bind(("127.0.0.1", 0))
             port = listening.getsockname()[1]
