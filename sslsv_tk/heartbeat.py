@@ -18,7 +18,7 @@ _log = logging.getLogger("processes")
 class Heartbeat:
     """Says that this process is alive, from a thread of its own, and ends it when another one is not.
 
-    The first process listens to all, the others to it. A collective would wait for a dead process for ever.
+    The first process listens to all, the others to it.
     """
 
     def __init__(self, store: Any, rank: int, world: int) -> None:

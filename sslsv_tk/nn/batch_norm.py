@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sslsv_tk.distributed import processes
+from sslsv_tk.distributed import processes, summed
 
 
 class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -76,9 +76,7 @@ class _Normalise(torch.autograd.Function):
         gradient = _precise(gradient)
         normal = (_precise(rows) - _wide(mean_C, rows)) * _wide(rate_C, rows)
         sums_2C = torch.stack([_over_rows(gradient), _over_rows(gradient * normal)])
-        means_2C = sums_2C.clone()
-        torch.distributed.all_reduce(means_2C)
-        means_2C /= count
+        means_2C = summed(sums_2C.clone()) / count
         to_rows = gradient - _wide(means_2C[0], rows) - normal * _wide(means_2C[1], rows)
         to_rows = (to_rows * _wide(gain_C, rows)).to(rows.dtype)
         to_weight = None if weight_C is None else sums_2C[1].to(weight_C.dtype)
@@ -135,7 +133,6 @@ def average_statistics(module: nn.Module) -> None:
     found = [b for n, b in module.named_buffers() if n.endswith(("running_mean", "running_var"))]
     if processes() == 1 or not found:
         return
-    numbers = torch.cat([buffer.flatten() for buffer in found])
-    torch.distributed.all_reduce(numbers)
+    numbers = summed(torch.cat([buffer.flatten() for buffer in found]))
     for buffer, part in zip(found, (numbers / processes()).split([b.numel() for b in found]), strict=True):
         buffer.copy_(part.view_as(buffer))
