@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_corpus import pack_all, write_configuration
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -16,6 +17,15 @@ def shared() -> Path:
     folder = ROOT.parent / "shared"
     if not (folder / "reference").is_dir():
         pytest.skip("no ../shared beside this checkout: the comparison with reference arrays is not made")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A packed training set, noises and responses, and system.yaml; tests read it only."""
+    folder = tmp_path_factory.mktemp("inputs")
+    pack_all(folder)
+    write_configuration(folder)
     return folder
 
 

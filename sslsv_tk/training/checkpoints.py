@@ -106,11 +106,20 @@ class CheckpointFolder:
 
     def load(self) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
         """The newest complete training state and sampler states; None when the run has not begun."""
-        name = self.newest()
-        return None if name is None else self.read_whole(name)
+        found = self._newest()
+        return None if found is None else self._with_samplers(*found)
+
+    def training_state(self) -> dict[str, Any] | None:
+        """The first of what `load` returns."""
+        found = self._newest()
+        return None if found is None else found[1]
 
     def newest(self) -> str | None:
-        """The newest checkpoint that is whole, with all its sampler files; None when the run has not begun."""
+        """The name of the newest checkpoint that is whole, with all its sampler files."""
+        found = self._newest()
+        return None if found is None else found[0]
+
+    def _newest(self) -> tuple[str, dict[str, Any]] | None:
         problems = []
         for name in ("latest.pt", "previous.pt"):
             try:
@@ -124,7 +133,7 @@ class CheckpointFolder:
                 continue
             if problems:
                 _log.warning("going on from %s, the checkpoint before (step %d)", name, state["step"])
-            return name
+            return name, state
         if problems:
             raise DamagedCheckpoint(
                 f"{self.folder}: no checkpoint can be read ({'; '.join(problems)}). "
@@ -134,7 +143,9 @@ class CheckpointFolder:
 
     def read_whole(self, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The training state of a checkpoint, and the sampler states of the processes that wrote it."""
-        state = read(self.folder / name)
+        return self._with_samplers(name, read(self.folder / name))
+
+    def _with_samplers(self, name: str, state: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         self._latest_is_damaged = name == "previous.pt"
         samplers = _samplers(state)
         self._newest_samplers = {part["file"] for part in samplers}

@@ -158,10 +158,9 @@ def _span(config: SystemConfig) -> int | None:
 
 def last_state(config: SystemConfig, base: Path) -> dict[str, Any]:
     """The state that stage 5 begins with: stage 4's last checkpoint, which must be complete and of the same model."""
-    found = checkpoints.CheckpointFolder(base).load()
-    if found is None:
+    state = checkpoints.CheckpointFolder(base).training_state()
+    if state is None:
         raise ValueError(f"{base}: no checkpoint to go on from. Run stage 4 first.")
-    state = found[0]
     made = assembly.resolve(configuration.load(SystemConfig, base / "config.yaml"))
     _check_goes_on(made, config, base)
     if state["epoch"] < made.training.epochs:
@@ -202,8 +201,8 @@ def _taken_over(config: SystemConfig) -> dict[str, dict[str, Any]]:
 
 
 def _complete(config: SystemConfig, system: Path, last_epoch: int) -> bool:
-    found = checkpoints.CheckpointFolder(system).load()
-    return found is not None and found[0]["epoch"] >= last_epoch
+    state = checkpoints.CheckpointFolder(system).training_state()
+    return state is not None and state["epoch"] >= last_epoch
 
 
 def make_parts(config: SystemConfig, options: RunOptions, device: torch.device) -> Parts:

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
@@ -17,7 +17,8 @@ class StopRequest:
     """Notes the signals as long as its block runs; loader processes are forked with it and go on serving."""
 
     def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
+        self.is_made = False
+        """Did a signal come?"""
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -31,10 +32,5 @@ class StopRequest:
         for number, handler in self._before.items():  # a request may be made twice
             signal.signal(number, signal.SIG_IGN if self.is_made else handler)
 
-    def _note(self, number: int, _: FrameType | None) -> None:
-        self.signal = signal.Signals(number)
-
-    @property
-    def is_made(self) -> bool:
-        """Did a signal come?"""
-        return self.signal is not None
+    def _note(self, *_: object) -> None:
+        self.is_made = True

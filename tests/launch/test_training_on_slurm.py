@@ -8,17 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from slurm_cluster import ROOT, Cluster, until
-from small_corpus import pack_all, write_configuration
 
 SETTINGS = ("training.batch_size=6", "training.log_steps=1", "training.epochs=40", "training.checkpoint_minutes=0")
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("inputs")
-    pack_all(folder)
-    write_configuration(folder)
-    return folder
 
 
 def words(inputs: Path, system: Path, *settings: str) -> list[str]:

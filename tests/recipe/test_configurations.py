@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from small_corpus import pack_all
 from small_methods import SMALL_METHODS
 
 from sslsv_tk import config
@@ -295,11 +294,6 @@ def test_the_default_positives_are_the_choice_of_the_paper() -> None:
 
 
 # -- two steps -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pack_all(tmp_path_factory.mktemp("inputs"))
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ from typing import Any
 import gated_run
 import pytest
 import torch
-from small_corpus import pack_all, write_configuration
 from train_options import options
 
 _TIMES = ("seconds", "data_seconds", "device_seconds")
@@ -35,14 +34,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("inputs")
-    pack_all(folder)
-    write_configuration(folder)
-    return folder
 
 
 @pytest.fixture
