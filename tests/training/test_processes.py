@@ -259,19 +259,20 @@ def test_a_process_that_never_comes_is_named(monkeypatch):
 
 
 def run_processes(count: int, script: str) -> "subprocess.CompletedProcess[str]":
-    """A script in several processes that the command starts."""
+    """A script in several processes that the command starts; what it says it says in one write, not to be mixed."""
     words = ["-m", "sslsv_tk.bin.run_processes", "--processes", str(count), sys.executable, "-c", script]
     return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=process_group.LIMIT_SECONDS)
 
 
 def test_the_started_processes_share_the_threads(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    found = run_processes(2, "import os; print(os.environ['OMP_NUM_THREADS'])")
+    found = run_processes(2, "import os; os.write(1, (os.environ['OMP_NUM_THREADS'] + '\\n').encode())")
     assert found.stdout.split() == ["2", "2"]
 
 
 def test_the_started_processes_know_their_ranks():
-    script = "import os; print(*(os.environ[n] for n in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR')))"
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR")
+    script = f"import os; os.write(1, (' '.join(os.environ[name] for name in {names}) + '\\n').encode())"
     found = run_processes(3, script)
     assert found.returncode == 0
     assert sorted(found.stdout.splitlines()) == [f"{rank} {rank} 3 127.0.0.1" for rank in range(3)]
