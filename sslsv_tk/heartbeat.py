@@ -30,6 +30,7 @@ class Heartbeat:
 
     def start(self) -> None:
         """Begin."""
+        self._store.add(f"beats/{self._rank}", 1)
         for work in (self._listen, self._watch):
             threading.Thread(target=work, name="heartbeat", daemon=True).start()
 
@@ -83,7 +84,7 @@ class Heartbeat:
             now = self._store.add(f"beats/{rank}", 0)
             if now != beats:
                 self._heard[rank] = (now, time.monotonic())
-            elif time.monotonic() - since > SILENT_SECONDS:
+            elif beats and time.monotonic() - since > SILENT_SECONDS:  # who has not come yet is not lost
                 lost = f"process {rank} of {self._world} has not been heard of for {SILENT_SECONDS:.0f} s"
                 self._store.set(_LOST, lost)
                 return lost

@@ -32,6 +32,7 @@ _SIGNS_OF_LOSS = (
     "Broken pipe",
     "Timed out",
     "ncclRemote",
+    "connectFullMesh failed",
 )
 
 
@@ -103,12 +104,11 @@ def together(device: torch.device) -> Iterator[None]:
     store = _meet(own)
     heartbeat = Heartbeat(store.clone(), own.rank, own.world)
     heartbeat.start()
-    with heartbeat.limit(
-        MEETING_SECONDS, "the processes found each other, but cannot connect (is GLOO_SOCKET_IFNAME set?)"
-    ):
-        _make_groups(store, own, device)
+    cannot = "the processes found each other, but cannot connect (is GLOO_SOCKET_IFNAME set?)"
     try:
         with _one_line_of_lost_ones():
+            with heartbeat.limit(MEETING_SECONDS, cannot):
+                _make_groups(store, own, device)
             yield
             torch.distributed.barrier(control())
     finally:
@@ -119,6 +119,8 @@ def together(device: torch.device) -> Iterator[None]:
 
 def _make_groups(store: Any, own: Place, device: torch.device) -> None:
     """The group of collectives, and that of small words."""
+    for name in ("ASYNC_ERROR_HANDLING", "DUMP_ON_TIMEOUT", "ENABLE_MONITORING"):  # our heartbeat says who is lost
+        os.environ.setdefault(f"TORCH_NCCL_{name}", "0")
     torch.distributed.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         store=torch.distributed.PrefixStore("collectives", store),
@@ -159,6 +161,11 @@ def _one_line_of_lost_ones() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if "Duplicate GPU" in str(error):
+            raise ValueError(
+                "Several processes of one machine were given the same GPU. Start no more than there are (--ngpu), and "
+                "let each see all of them, or its own alone."
+            ) from None
         if not any(sign in str(error) for sign in _SIGNS_OF_LOSS):
             raise
         raise LostProcess(

@@ -207,9 +207,13 @@ need_folder() { # need_folder VARIABLE OPTION FOLDER: a corpus that a stage read
 hold() { # hold FILE: one run at a time; the lock goes with `release` or with this script, however it ends
     mkdir -p "$(dirname "$1")"
     exec {lock}>>"$1"
-    flock --timeout 8 "$lock" || wait_for_cancelling "$1" ||
+    local status=0
+    flock --timeout 8 "$lock" || status=$?
+    [ $status -le 1 ] ||
+        fail "$1 cannot be locked: its file system has no locks. Mount it with them (Lustre: flock), or put it elsewhere."
+    [ $status = 0 ] || wait_for_cancelling "$1" ||
         fail "another run (process $(cat "$1")) is at work here and holds $1. Wait for it or stop it."
-    echo $$ >"$1"
+    echo "$$ on $(hostname)" >"$1"
 }
 release() { exec {lock}>&-; }
 wait_for_cancelling() { # the launcher of a run that was stopped holds its lock until the cluster has cancelled its jobs

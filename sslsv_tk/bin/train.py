@@ -1,14 +1,13 @@
 """Train one system: stage 4, or with --continue-from stage 5. Made again after a crash, it goes on exactly."""
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import config, devices, logs
 from sslsv_tk.launch.base import RUN_AGAIN
-from sslsv_tk.training.stopping import Stopped, StopRequest
+from sslsv_tk.training.stopping import Stopped, StopRequest, leave
 
 TIME_TO_SPEAK = 3.0
 """Seconds that a process leaves the one that found a mistake: srun ends all as soon as one has ended."""
@@ -70,4 +69,4 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(logs.run_command(main))
+    leave(logs.run_command(main))

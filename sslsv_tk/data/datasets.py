@@ -4,6 +4,7 @@ Shapes: B utterances of a batch, T samples of a segment, R samples of a room res
 """
 
 import dataclasses
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -201,4 +202,13 @@ def loader(
         num_workers=workers,
         pin_memory=pin_memory,
         prefetch_factor=4 if workers else None,
+        worker_init_fn=_leave_requests_to_the_trainer,
     )
+
+
+def _leave_requests_to_the_trainer(_: int) -> None:
+    """A SIGTERM for all of a job asks it to save its state and stop; torch lets a worker die of it, and so the trainer.
+
+    Workers end when they are told to, or when they find the trainer gone.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

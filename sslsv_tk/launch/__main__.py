@@ -150,7 +150,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         return report(call.array, backend.run(call.array, call.resources))
     except Interrupted as interruption:
-        print(f"launch: interrupted by {interruption}, jobs stopped, see {call.array.log}", file=sys.stderr)
+        jobs = interruption.left or "jobs stopped"
+        print(f"launch: interrupted by {interruption}, {jobs}, see {call.array.log}", file=sys.stderr)
         return 2
     except (ValueError, OSError) as error:
         print(f"launch: error: {error}", file=sys.stderr)

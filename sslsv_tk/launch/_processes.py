@@ -1,5 +1,6 @@
 """One command several times on this machine, as processes that train together, ended all when one fails."""
 
+import logging
 import os
 import signal
 import socket
@@ -11,10 +12,11 @@ from types import FrameType
 from sslsv_tk.launch._signals import end_with_parent
 from sslsv_tk.launch.base import THREAD_VARIABLES
 
-GRACE_SECONDS = 20.0
-"""For the others to end by themselves after one has failed; they may just be saying why."""
+GRACE_SECONDS = 50.0
+"""For the others to end by themselves after one has failed: they say why, at the latest when it has been silent."""
 HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _PAUSE = 0.1
+_log = logging.getLogger("run_processes")
 
 
 def run(words: Sequence[str], processes: int) -> int:
@@ -52,15 +54,22 @@ def _environment(rank: int, processes: int, port: int) -> dict[str, str]:
     return {**os.environ, **numbers, "MASTER_ADDR": "127.0.0.1"}
 
 
+def _say_who_failed(running: Sequence["subprocess.Popen[bytes]"]) -> None:
+    ends = [f"process {rank}: {process.returncode}" for rank, process in enumerate(running) if process.returncode]
+    _log.error("error: %s (exit status; -n: ended by signal n); the others are ended now", ", ".join(ends))
+
+
 def _wait(running: Sequence["subprocess.Popen[bytes]"]) -> int:
     first_failure, end_by_force = 0, float("inf")
-    while any(process.poll() is None for process in running):
+    while None in [process.poll() for process in running]:
         failures = [process.returncode for process in running if process.returncode]
         if failures and not first_failure:
             first_failure, end_by_force = failures[0], time.monotonic() + GRACE_SECONDS
         if time.monotonic() > end_by_force:
+            _say_who_failed(running)
             for process in running:
                 process.kill()
+            end_by_force = float("inf")
         time.sleep(_PAUSE)
     code = first_failure or next((process.returncode for process in running if process.returncode), 0)
     return 128 - code if code < 0 else code

@@ -88,7 +88,9 @@ class Outcome:
 
 
 class Interrupted(Exception):
-    """A signal ended the array; its jobs have been stopped."""
+    """A signal ended the array; its jobs have been stopped, or else `left` says what may still be at work."""
+
+    left = ""
 
 
 class Backend(ABC):

@@ -7,7 +7,7 @@ import signal
 from sslsv_tk.launch import _signals
 from sslsv_tk.launch._slurm import script, site
 from sslsv_tk.launch._slurm.work import Work
-from sslsv_tk.launch.base import Backend, JobArray, Outcome, Resources
+from sslsv_tk.launch.base import Backend, Interrupted, JobArray, Outcome, Resources
 
 CONF_VARIABLE, CONF = "SSLSV_SLURM_CONF", "conf/slurm.conf"
 
@@ -32,6 +32,10 @@ class Slurm(Backend):
             try:
                 work.begin()
                 outcomes = work.wait()
+            except Interrupted as interruption:
+                if not work.cancel():
+                    interruption.left = "jobs that may still be at work"
+                raise
             except BaseException:
                 work.cancel()
                 raise

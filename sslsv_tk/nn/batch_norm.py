@@ -91,7 +91,7 @@ def _statistics(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     algorithm for computing sample variances", 1979) do: a mean of squares less a squared mean would cancel out.
     """
     values = _precise(rows)
-    count = values.new_tensor(values.numel() // values.shape[1])
+    count = values.new_full((), values.numel() // values.shape[1])  # made on its device: nothing waits
     sums_C = _over_rows(values)
     own_mean_C = sums_C / count.clamp(min=1)
     deviations_C = _over_rows((values - _wide(own_mean_C, rows)).square())

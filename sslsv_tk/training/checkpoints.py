@@ -146,10 +146,14 @@ class CheckpointFolder:
         return self._with_samplers(name, read(self.folder / name))
 
     def _with_samplers(self, name: str, state: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        from sslsv_tk.distributed import processes
+
         self._latest_is_damaged = name == "previous.pt"
         samplers = _samplers(state)
         self._newest_samplers = {part["file"] for part in samplers}
-        return state, [read(self.folder / part["file"], mapped=len(samplers) > 1) for part in samplers]
+        # Mapped where a process takes over a part: the samplers copy what they keep.
+        mapped = len(samplers) > 1 or processes() > 1
+        return state, [read(self.folder / part["file"], mapped=mapped) for part in samplers]
 
     def has_begun(self) -> bool:
         """Has a run written a checkpoint here, damaged or not?"""

@@ -67,7 +67,7 @@ def train(
     stop: StopRequest | None = None,
 ) -> None:
     """In each of its processes: train a system to its last epoch, or until `stop` is made (then raises Stopped)."""
-    config = _with_classes(assembly.resolve(config), options)
+    config = each(lambda: _with_classes(assembly.resolve(config), options))
     last_epoch = of_first(lambda: _prepare(config, options, force))
     if last_epoch is None:
         return

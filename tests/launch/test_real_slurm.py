@@ -162,6 +162,25 @@ def test_another_command_does_not_write_into_the_log_of_a_job_at_work(cluster: C
     assert cluster.run("x.log", "true")[0] == 0
 
 
+def test_a_call_of_sbatch_that_is_heard_late_is_one_job(cluster: Cluster) -> None:
+    """The controller hangs, sbatch gives up, and then the controller works off what it was sent."""
+    before = set(cluster.jobs())
+    controller = int((cluster.folder / "run/slurmctld.pid").read_text())
+    os.kill(controller, signal.SIGSTOP)
+    try:
+        launcher = cluster.start("x.log", *PATIENT)
+        until(lambda: "Slurm does not answer" in launcher.said())
+    finally:
+        os.kill(controller, signal.SIGCONT)
+    job = job_of(launcher)
+    until(lambda: runs_of() > 0)
+    Path("go").touch()
+    assert launcher.ended() == 0, launcher.said()
+    assert runs_of() == 1
+    ended_well = set(cluster.jobs("COMPLETED,COMPLETING,RUNNING,PENDING")) - before
+    assert ended_well == {f"{job}_1"}, launcher.said()
+
+
 def test_a_scheduler_that_is_away_for_a_while_is_no_failed_job(cluster: Cluster) -> None:
     launcher = cluster.start("x.log", *PATIENT)
     until(runs_of)

@@ -21,8 +21,8 @@ def test_an_option_becomes_the_words_of_its_value() -> None:
         option mem=* --mem-per-cpu=$0
         option gpu=0
         option gpu=8 -p big
-        option gpu=* -p gpu --gres=gpu:$0
-        default gpu=0
+        option gpu=* -p gpu --gres=gpu:$0  # the site's word
+        option tasks_per_node=* --constraint=a100#$0
         default time=1:00:00
         option time=* --time=$0
     """)
@@ -31,6 +31,7 @@ def test_an_option_becomes_the_words_of_its_value() -> None:
         *("--mem-per-cpu=4096M", "--time=1:00:00", "-p", "gpu", "--gres=gpu:2")
     ]
     assert found.arguments({"gpu": "8", "time": "2"}) == ["--time=2", "-p", "big"]
+    assert found.arguments({"time": "2", "tasks_per_node": "3"}) == ["--time=2", "--constraint=a100#3"]
     assert found.arguments({}) == ["--time=1:00:00"], "an option without words is left out"
 
 
@@ -52,6 +53,9 @@ def test_nothing_in_the_file_is_evaluated() -> None:
         ),
         ("command sbatch\noption gpu --gres=$0\n", r"slurm\.conf:2: expected NAME=VALUE"),
         ("command sbatch\noption gpu=* a\noption gpu=* b\n", r"slurm\.conf:3: option gpu=\* is there twice"),
+        ("command sbatch\ndefault gpu=0\n", r"slurm\.conf:2: expected a default of mem or time, found gpu"),
+        ("command sbatch --clusters=a\n", r"slurm\.conf:1: the cluster .* `export SLURM_CLUSTERS=NAME`"),
+        ("command sbatch -M a\n", r"slurm\.conf:1: the cluster"),
         ("command sbatch\ndefault gpu=0 1\n", r"slurm\.conf:2: expected `command"),
         ("command sbatch 'open\n", r"slurm\.conf:1: No closing quotation"),
     ],

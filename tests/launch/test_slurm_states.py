@@ -40,7 +40,11 @@ def test_recorded_tasks_are_read(name: str, numbers: set[int], state: str, reaso
     [
         ("cancelled", 143, "CANCELLED: somebody or the scheduler cancelled it"),
         ("node_fail", 1, "NODE_FAIL: its node failed (NodeDown)"),
-        ("timeout", 143, "TIMEOUT: its time limit is over; give --time a larger value (TimeLimit)"),
+        (
+            "timeout",
+            143,
+            "TIMEOUT: its time limit is over; raise --time in cmd.sh or `default time=` in slurm.conf (TimeLimit)",
+        ),
         ("preempted", 1, "PREEMPTED: a job of higher priority took its place"),
     ],
 )
@@ -62,6 +66,16 @@ def test_out_of_memory_by_cgroup_in_the_documented_form() -> None:
     outcome = states.outcome(states.parse(line)[3])
     assert outcome.code == 137
     assert outcome.state.startswith("OUT_OF_MEMORY: it used more memory than it was given")
+
+
+def test_out_of_memory_of_a_step_on_several_nodes_is_srun_s_own_status() -> None:
+    assert states.outcome(TaskState("FAILED", "NonZeroExitCode", code=253)).state.startswith("OUT_OF_MEMORY")
+
+
+def test_what_a_task_waits_for_is_one_word_that_does_not_change() -> None:
+    assert TaskState("PENDING", "ReqNodeNotAvail,_UnavailableNodes:n[1-7]").why_it_waits == "ReqNodeNotAvail"
+    assert TaskState("REQUEUE_HOLD").why_it_waits == "REQUEUE_HOLD" and not TaskState("REQUEUE_HOLD").has_ended
+    assert TaskState("PENDING", "Priority").why_it_waits == TaskState("RUNNING", "None").why_it_waits == ""
 
 
 def test_exit_codes_and_signals_of_failed_tasks() -> None:

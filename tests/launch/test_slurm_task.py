@@ -72,6 +72,29 @@ def test_a_task_that_is_not_running_any_more_is_not_put_back(
     assert records.read_exit(slurm_task, "5", 3) == records.Exit(75, False)
 
 
+@pytest.mark.parametrize("fault", ["echo 'error: Munge encode failed' >&2; exit 1", "rm $0; exit 1"])
+def test_where_the_scheduler_does_not_say_the_launcher_puts_it_back(
+    fault: str, slurm_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task, "REQUEUE_SECONDS", 0.1)
+    monkeypatch.setattr(task, "REQUEUE_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(task.requeue, "__defaults__", (lambda _: None,))
+    program("scontrol", fault, monkeypatch)
+    assert run_task(slurm_task, "bash", "-c", "trap 'exit 75' USR1; kill -USR1 $PPID; sleep 5 & wait") == 75
+    assert records.read_exit(slurm_task, "5", 3) == records.Exit(75, True)
+    assert run_task(slurm_task, "bash", "-c", "exit 75") == 75
+    assert records.read_exit(slurm_task, "5", 3) == records.Exit(75, False), "it was not asked to stop"
+
+
+def test_the_exit_record_is_written_before_the_task_may_be_ended(
+    slurm_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program("scontrol", "[ $1 != requeue ] || cp x.log.slurm/exit.5.3.json seen; echo JobState=RUNNING", monkeypatch)
+    monkeypatch.setattr(task.requeue, "__defaults__", (lambda _: None,))
+    run_task(slurm_task, "bash", "-c", "trap 'exit 75' USR1; kill -USR1 $PPID; sleep 5 & wait")
+    assert '"again": true' in Path("seen").read_text()
+
+
 def test_a_task_that_stops_unasked_is_put_back_only_so_often(slurm_task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program("scontrol", "echo JobState=RUNNING", monkeypatch)
     monkeypatch.setenv("SLURM_RESTART_COUNT", str(task.UNASKED_RESTARTS))

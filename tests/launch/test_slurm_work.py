@@ -28,6 +28,9 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
         "slurm_load_jobs error: Slurm backup controller in standby mode",
         "slurm_load_jobs error: Zero Bytes were transmitted or received",
+        "sbatch: error: Batch job submission failed: Protocol authentication error",
+        "sbatch: fatal: Could not establish a configuration source",
+        'sbatch: error: Munge encode failed: Failed to connect to "/run/munge/munge.socket.2"',
     ],
 )
 def test_silence_is_told_from_a_refusal(message: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +40,50 @@ def test_silence_is_told_from_a_refusal(message: str, monkeypatch: pytest.Monkey
     program("sbatch", "echo 'sbatch: error: invalid partition specified: nix' >&2; exit 1", monkeypatch)
     with pytest.raises(scheduler.Refused, match="invalid partition"):
         scheduler.submit(["sbatch"])
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "sbatch: error: You must give --account. Please correct this and try again.",
+        "/scratch is temporarily read-only\nsbatch: error: invalid partition specified: nix",
+        "Support answers e-mail only: no communication by phone\nsbatch: error: Invalid account",
+    ],
+)
+def test_a_refusal_is_not_taken_for_silence(message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program("sbatch", f"echo {shlex.quote(message)} >&2; exit 1", monkeypatch)
+    with pytest.raises(scheduler.Refused):
+        scheduler.submit(["sbatch"])
+
+
+def test_a_refusal_names_the_file_of_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    program("sbatch", "echo 'sbatch: error: invalid partition specified: gpu' >&2; exit 1", monkeypatch)
+    with pytest.raises(scheduler.Refused, match=r"gpu \(options: slurm\.conf; --dry-run shows the call\)"):
+        work().begin()
+
+
+def test_a_machine_without_room_for_a_process_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*_: object, **__: object) -> None:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(scheduler.subprocess, "run", no_room)
+    with pytest.raises(scheduler.NotAnswering, match="scontrol: Resource temporarily"):
+        scheduler.tasks_of("5")
+
+
+def test_the_environment_of_a_job_that_we_run_in_is_not_that_of_new_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "6")
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "4096")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    monkeypatch.setenv("SBATCH_CLUSTERS", "wice")
+    program("sbatch", "env | grep ^SLURM_ | sort >seen; echo 5", monkeypatch)
+    scheduler.submit(["sbatch"])
+    assert Path("seen").read_text() == "SLURM_BITSTR_LEN=0\nSLURM_CLUSTERS=wice\nSLURM_CONF=/etc/slurm.conf\n"
+
+
+def test_a_listing_of_another_cluster_is_read_without_its_title(monkeypatch: pytest.MonkeyPatch) -> None:
+    program("squeue", "printf 'CLUSTER: wice\\n33\\n9\\n33\\n'", monkeypatch)
+    assert scheduler.find("name") == ["9", "33"]
 
 
 def test_a_program_that_hangs_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +127,7 @@ def work(array: JobArray = ARRAY) -> Work:
 
 def test_a_submission_that_was_not_answered_but_accepted_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "pauses", lambda: iter([0.01] * 100))
-    program("sbatch", "echo $* >>calls; echo 'Socket timed out on send/recv operation' >&2; exit 1", monkeypatch)
+    program("sbatch", "echo $* >>calls; echo 'sbatch: error: Socket timed out' >&2; exit 1", monkeypatch)
     program("squeue", "echo 33", monkeypatch)
     found = work()
     found.begin()
@@ -92,10 +139,62 @@ def test_a_submission_that_was_lost_is_repeated_once_the_scheduler_answers(monke
     monkeypatch.setattr(scheduler, "pauses", lambda: iter([0.01] * 100))
     Path("job").write_text("34\n")
     program("sbatch", SILENT_THEN_THERE, monkeypatch)
+    monkeypatch.setattr(scheduler, "SETTLING_SECONDS", 0.05)
     program("squeue", "true", monkeypatch)
     found = work()
     found.begin()
     assert [each.job_id for each in found.record.submissions] == ["34"]
+
+
+def test_a_submission_that_comes_to_light_late_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A controller that was away answers squeue before it has worked off what it was sent."""
+    monkeypatch.setattr(scheduler, "pauses", lambda: iter([0.01] * 1000))
+    program("sbatch", "echo x >>calls; echo 'sbatch: error: Socket timed out' >&2; exit 1", monkeypatch)
+    program("squeue", "echo x >>asked; [ $(wc -l <asked) -lt 4 ] || echo 35", monkeypatch)
+    found = work()
+    found.begin()
+    assert Path("calls").read_text() == "x\n"
+    assert [each.job_id for each in found.record.submissions] == ["35"]
+
+
+def test_of_two_jobs_that_are_one_submission_the_first_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "pauses", lambda: iter([0.01] * 1000))
+    monkeypatch.setattr(scheduler, "SETTLING_SECONDS", 0.0)
+    Path("job").write_text("12\n")
+    program("sbatch", SILENT_THEN_THERE, monkeypatch)
+    program("squeue", "[ ! -e late ] || printf '13\\n11\\n12\\n'", monkeypatch)
+    program("scancel", 'echo "$@" >>cancelled', monkeypatch)
+    program("scontrol", 'echo "JobId=$5 ArrayJobId=$5 ArrayTaskId=1-4 JobState=COMPLETED ExitCode=0:0"', monkeypatch)
+    found = work()
+    found.begin()
+    assert [each.job_id for each in found.record.submissions] == ["12"]
+    Path("late").touch()
+    found.wait()
+    assert [each.job_id for each in found.record.submissions] == ["11"]
+    assert Path("cancelled").read_text() == "12\n13\n"
+
+
+def test_a_call_that_is_interrupted_before_its_answer_leaves_no_job_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "pauses", lambda: iter([0.01] * 1000))
+    found = work()
+    found.record.submissions.append(records.Submission("x-1", [1, 2, 3, 4]))
+    program("squeue", "echo x >>asked; [ $(wc -l <asked) -lt 4 ] || echo 35", monkeypatch)
+    program("scontrol", "[ -e cancelled ] && s=CANCELLED || s=RUNNING; echo ArrayTaskId=1-4 JobState=$s", monkeypatch)
+    program("scancel", 'echo "$@" >>cancelled', monkeypatch)
+    assert found.cancel()
+    assert Path("cancelled").read_text() == "35\n"
+
+
+def test_cancelling_says_when_jobs_may_be_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sslsv_tk.launch._slurm.work.CANCEL_SECONDS", 0.1)
+    found = work()
+    found.record.submissions.append(records.Submission("x-1", [1, 2, 3, 4], "5"))
+    program("scontrol", "echo ArrayTaskId=1-4 JobState=RUNNING", monkeypatch)
+    program("scancel", "true", monkeypatch)
+    assert not found.cancel()
+    assert "Slurm has not ended all jobs yet. See `squeue`, and `scancel 5`." in capsys.readouterr().err
 
 
 def test_the_same_call_finds_a_submission_whose_number_never_came(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +236,49 @@ def test_a_task_is_submitted_again_only_so_often(monkeypatch: pytest.MonkeyPatch
     found.begin()
     assert found.wait()[1].state.startswith("BOOT_FAIL: its node did not start")
     assert [each.job_id for each in found.record.submissions] == ["41", "42", "43"]
+
+
+def test_a_task_that_saved_its_state_may_lose_its_place_as_often_as_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
+    program("sbatch", "echo x >>calls; echo $((40 + $(wc -l <calls)))", monkeypatch)
+    show = "[ $4 = 45 ] && s=COMPLETED || s=PREEMPTED; echo JobId=$4 ArrayTaskId=1 JobState=$s ExitCode=0:0"
+    program("scontrol", show, monkeypatch)
+    monkeypatch.setattr("sslsv_tk.launch._slurm.work.SHORTEST_PAUSE_SECONDS", 0.01)
+    found = work(JobArray(1, 1, "x.log", ("true",)))
+    for job in range(41, 45):
+        records.write_exit(found.folder, str(job), 1, records.Exit(75, False))
+    found.begin()
+    assert found.wait()[1].code == 0
+    assert len(found.record.submissions) == 5
+
+
+def test_what_accounting_alone_believes_to_run_is_lost_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    program("scontrol", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", monkeypatch)
+    program("sacct", "echo x >>asked; printf '36_1|RUNNING|0:0\\n36_2|RUNNING|0:0\\n'", monkeypatch)
+    program("sbatch", "echo 36", monkeypatch)
+    for name, value in {
+        "LONGEST_PAUSE_SECONDS": 0.001,
+        "SHORTEST_PAUSE_SECONDS": 0.001,
+        "QUESTIONS_FOR_RUNAWAY": 8,
+    }.items():
+        monkeypatch.setattr(f"sslsv_tk.launch._slurm.work.{name}", value)
+    found = work(JobArray(1, 2, "x.JOB.log", ("true",)))
+    found.begin()
+    assert [outcome.state[:4] for outcome in found.wait().values()] == ["LOST", "LOST"]
+    assert len(Path("asked").read_text().split()) == 4, "once for both tasks, in rounds 5 to 8"
+
+
+def test_a_node_that_does_not_end_a_task_is_told_of_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sslsv_tk.launch._slurm.work.COMPLETING_SECONDS", 0.0)
+    monkeypatch.setattr("sslsv_tk.launch._slurm.work.SHORTEST_PAUSE_SECONDS", 0.01)
+    state = "[ $(wc -l <asked) -lt 4 ] && s=COMPLETING || s=COMPLETED"
+    program("scontrol", f"echo x >>asked; {state}; echo ArrayTaskId=1 JobState=$s ExitCode=0:0", monkeypatch)
+    program("sbatch", "echo 36", monkeypatch)
+    found = work(JobArray(1, 1, "x.log", ("true",)))
+    found.begin()
+    assert found.wait()[1].code == 0
+    assert capsys.readouterr().err.count("waits: its node does not end it (COMPLETING)") == 1
 
 
 def test_a_damaged_record_is_none() -> None:

@@ -326,6 +326,16 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
     expect 0 "Successfully finished."
 }
 
+@test "a file system without locks is told from a run that holds the lock" {
+    corpus
+    mkdir -p programs
+    printf '#!/bin/sh\nexit 65\n' >programs/flock
+    chmod +x programs/flock
+    PATH=$PWD/programs:$PATH run ./run.sh --stop-stage 1
+    expect 1 "data/log/lock cannot be locked: its file system has no locks."
+    called 0 sslsv_tk.bin
+}
+
 @test "Ctrl-C, kill and kill -9 end what the recipe started, and the next run is not locked out" {
     corpus
     for number in INT TERM KILL; do
@@ -333,7 +343,7 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
         setsid --wait env --default-signal=INT ./run.sh --stop-stage 1 >"$BATS_TEST_TMPDIR/printed" 2>&1 &
         for _ in $(seq 600); do [ ! -s "$SSLSV_VENV/job" ] || break && sleep 0.05; done
         job=$(cat "$SSLSV_VENV/job")
-        script=$(cat data/log/lock)
+        read -r script _ <data/log/lock
         kill -0 "$job" "$script"
         if [ "$number" = INT ]; then kill -INT -- "-$script"; else kill "-$number" "$script"; fi
         wait $! && return 1

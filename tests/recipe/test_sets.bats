@@ -111,7 +111,7 @@ called() { # called COUNT WORD: how many calls contain WORD
     for _ in $(seq 600); do [ ! -s "$SSLSV_VENV/job" ] || break && sleep 0.05; done
     run ./run.sh --stop-stage 1
     kill "$first"
-    expect 1 "another run (process $first) is at work here and holds data/log/lock. Wait for it or stop it."
+    expect 1 "another run (process $first on $(hostname)) is at work here and holds data/log/lock. Wait for it or stop it."
     wait "$first" || true
 }
 

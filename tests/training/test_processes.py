@@ -18,7 +18,8 @@ import torch
 from process_group import Together
 from small_methods import SMALL_METHODS, small_optimisation
 
-from sslsv_tk import processes
+from sslsv_tk import heartbeat, processes
+from sslsv_tk.launch import _processes
 from sslsv_tk.launch.base import RUN_AGAIN
 
 PLAIN = ("optimisation.optimiser=sgd", "optimisation.learning_rate=0.00001")
@@ -155,6 +156,19 @@ def test_a_request_to_stop_saves_the_state_and_asks_to_be_run_again(
     assert_same(outcome(system), outcome(stage4_of_two))
 
 
+def test_a_request_to_all_processes_of_a_job_reaches_its_loaders_too(place):
+    """As Slurm makes it, and the launcher on one machine; torch lets a loader die of it, and the training with it."""
+    words = place.options("ssl", "training.epochs=1000", "training.loader_workers=2", "training.log_steps=1")
+    command = [sys.executable, "-m", "sslsv_tk.bin.train", *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as training:
+        assert training.stderr is not None
+        said = next(line for line in training.stderr if "kind=step" in line)
+        os.killpg(training.pid, signal.SIGTERM)
+        said += training.stderr.read()
+    assert training.returncode == RUN_AGAIN, said
+    assert "the next run goes on from there" in said and "Traceback" not in said
+
+
 def test_a_request_that_comes_while_torch_is_loaded_is_not_lost(place):
     """It is noted from the first moment on, and training ends after its first step."""
     words = [sys.executable, "-m", "sslsv_tk.bin.train", *place.options("ssl", *PAIRS, "training.epochs=1000")]
@@ -214,6 +228,23 @@ def test_a_process_that_hangs_ends_the_others_with_one_line(place, tmp_path, sil
     errors = [line for line in group.said(other).splitlines() if "error:" in line]
     assert len(errors) == 1 and f"process {silent} " in errors[0] and "Traceback" not in group.said(other)
     group.processes[silent].kill()
+
+
+def test_who_has_not_come_yet_is_not_lost_but_who_falls_silent_is(monkeypatch):
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(heartbeat, "SILENT_SECONDS", 0.3)
+    lost, store = [], torch.distributed.HashStore()
+    beating = heartbeat.Heartbeat(store, 0, 3)
+    monkeypatch.setattr(beating, "_end", lost.append)
+    beating.start()
+    assert store.add("beats/0", 0) >= 1, "said at once, so that nobody takes it for lost"
+    time.sleep(1.0)
+    assert not lost
+    store.add("beats/2", 1)
+    while not lost:
+        time.sleep(0.02)
+    beating.stop()
+    assert lost[0].startswith("process 2 of 3 has not been heard of")
 
 
 def test_processes_that_were_suspended_together_go_on(place, tmp_path, stage4_of_two):
@@ -298,6 +329,18 @@ def test_torchrun_starts_training_too(place, tmp_path, stage4_of_two, outcome, c
     found, expected = outcome(place.systems / "ssl"), outcome(stage4_of_two)
     assert found["latest"]["step"] == expected["latest"]["step"]
     assert f"processes: {count}" in (place.systems / "ssl/environment.txt").read_text()
+
+
+def test_a_later_process_that_fails_is_noticed_while_the_first_one_runs(monkeypatch, caplog):
+    monkeypatch.setattr(_processes, "GRACE_SECONDS", 0.2)
+    script = "import os, sys, time; sys.exit(4) if os.environ['RANK'] == '1' else time.sleep(600)"
+    before = {number: signal.getsignal(number) for number in _processes.HANDED_ON}
+    try:
+        assert _processes.run([sys.executable, "-c", script], 2) == 4
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert "process 1: 4 (exit status" in caplog.text
 
 
 @pytest.mark.parametrize("code", [3, RUN_AGAIN])

@@ -1,11 +1,13 @@
 """Questions and orders to the scheduler, which may be silent for a while."""
 
 import contextlib
+import math
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -15,12 +17,17 @@ from sslsv_tk.launch._slurm import states
 T = TypeVar("T")
 LONGEST_ANSWER_SECONDS = 60.0
 LONGEST_PAUSE_SECONDS = 30.0
+SETTLING_SECONDS = 20.0
+"""How long a scheduler that answers again may still be working off a call of sbatch that it did not answer."""
+_COMPLAINT = re.compile(r"\b(error|fatal):")
 _SILENCE = re.compile(
-    r"unable to contact|timed out|connection (refused|reset|timed)|communication|connect failure|standby mode"
-    r"|zero bytes were|temporarily|transport endpoint|not responding|receive failure|send failure|try again",
+    r"unable to contact|timed out|connection (refused|reset|timed)|communication (failure|connection)|connect failure"
+    r"|standby mode|zero bytes were|temporarily un(able|available)|transport endpoint|not responding|receive failure"
+    r"|send failure|munge|authentication|configuration source",
     re.I,
 )
 _NOT_KNOWN = "Invalid job id"
+_OF_OUR_CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS")
 
 
 class NotAnswering(Exception):
@@ -41,18 +48,26 @@ def _end_with_launcher() -> None:
     _signals.end_with_parent(signal.SIGKILL)
 
 
-def ask(words: Sequence[str]) -> str:
-    """What a program of Slurm prints; NotAnswering or Refused where it fails."""
+def _environment() -> dict[str, str]:
+    """Ours, without what a job that we run in says about itself: that would pass for a new job's own options."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_") or k in _OF_OUR_CLUSTER}
+    if "SBATCH_CLUSTERS" in kept:  # where sbatch submits the others must ask
+        kept.setdefault("SLURM_CLUSTERS", kept["SBATCH_CLUSTERS"])
     # By default Slurm cuts long expressions of task numbers; the other one keeps its messages in English.
-    environment = {**os.environ, "SLURM_BITSTR_LEN": "0", "LC_ALL": "C"}
+    return {**kept, "SLURM_BITSTR_LEN": "0", "LC_ALL": "C"}
+
+
+def ask(words: Sequence[str], seconds: float = math.inf) -> str:
+    """What a program of Slurm prints, in no more than some seconds; NotAnswering or Refused where it fails."""
+    seconds = min(seconds, LONGEST_ANSWER_SECONDS)
     try:
         result = subprocess.run(
             words,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=LONGEST_ANSWER_SECONDS,
-            env=environment,
+            timeout=seconds,
+            env=_environment(),
             check=False,
             preexec_fn=_end_with_launcher,
         )
@@ -61,11 +76,14 @@ def ask(words: Sequence[str]) -> str:
             f"{words[0]}: no such program. Is Slurm on this machine? cmd_backend=local needs none."
         ) from None
     except subprocess.TimeoutExpired:
-        raise NotAnswering(f"{words[0]}: no answer in {LONGEST_ANSWER_SECONDS:.0f} s") from None
+        raise NotAnswering(f"{words[0]}: no answer in {seconds:.0f} s") from None
+    except (OSError, subprocess.SubprocessError) as error:  # this machine has no room for a process at the moment
+        raise NotAnswering(f"{words[0]}: {error}") from None
     if result.returncode == 0:
         return result.stdout
+    complaints = [line for line in result.stderr.splitlines() if _COMPLAINT.search(line)]
     message = " ".join(result.stderr.split()) or f"exit status {result.returncode}"
-    raise (NotAnswering if _SILENCE.search(message) else Refused)(message)
+    raise (NotAnswering if any(map(_SILENCE.search, complaints)) else Refused)(message)
 
 
 def submit(words: Sequence[str]) -> str:
@@ -77,21 +95,59 @@ def submit(words: Sequence[str]) -> str:
     return match[1]
 
 
-def find(name: str) -> str | None:
-    """The id of the array with this name, waiting, running or ended not long ago."""
-    listing = ask(["squeue", "--noheader", "--states=all", "--name", name, "--format=%F"]).split()
-    return listing[0] if listing else None
+class Calling:
+    """A call of sbatch, made again only where a scheduler that answers has known nothing of it for a while."""
+
+    def __init__(self, words: Sequence[str], name: str) -> None:
+        self.words, self.name, self.calls = words, name, 0
+        self._answers_since: float | None = None
+
+    def __call__(self) -> str:
+        """The id of the job; NotAnswering: ask again."""
+        if self.calls:
+            known = self._look()
+            if known is not None:
+                return known
+        self.calls, self._answers_since = self.calls + 1, None
+        return submit(self.words)
+
+    def _look(self) -> str | None:
+        try:
+            known = find(self.name)
+        except NotAnswering:
+            self._answers_since = None
+            raise
+        self._answers_since = self._answers_since or time.monotonic()
+        if not known and time.monotonic() - self._answers_since < SETTLING_SECONDS:
+            raise NotAnswering("it may have heard of the job, which is not there yet")
+        return known[0] if known else None
 
 
-def tasks_of(job_id: str) -> dict[int, states.TaskState]:
-    """The tasks of an array that the scheduler still knows; it forgets them some minutes after their end."""
+def find(name: str, seconds: float = math.inf) -> list[str]:
+    """The ids of the arrays with this name, waiting, running or ended not long ago, the oldest first."""
+    words = ["squeue", "--noheader", "--states=all", "--name", name, "--format=%F"]
+    with _faults_are_silence():
+        return sorted({word for word in ask(words, seconds).split() if word.isdigit()}, key=int)
+
+
+@contextlib.contextmanager
+def _faults_are_silence() -> Iterator[None]:
+    """Where a question is sound the fault is the scheduler's, such as an authentication that is away for a while."""
     try:
-        return states.parse(ask(["scontrol", "show", "job", "-o", job_id]))
+        yield
     except Refused as error:
-        if _NOT_KNOWN in str(error):
-            return {}
-        # The question is sound, so the fault is the scheduler's, such as an authentication that is away for a while.
         raise NotAnswering(str(error)) from None
+
+
+def tasks_of(job_id: str, seconds: float = math.inf) -> dict[int, states.TaskState]:
+    """The tasks of an array that the scheduler still knows; it forgets them some minutes after their end."""
+    with _faults_are_silence():
+        try:
+            return states.parse(ask(["scontrol", "show", "job", "-o", job_id], seconds))
+        except Refused as error:
+            if _NOT_KNOWN in str(error):
+                return {}
+            raise
 
 
 def accounted_tasks_of(job_id: str) -> dict[int, states.TaskState]:

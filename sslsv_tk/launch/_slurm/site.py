@@ -3,7 +3,7 @@
     command sbatch --export=ALL              the call, and what goes with each of its kind
     option mem=* --mem=$0                    words for an option of the launcher; $0 is its value
     option gpu=0                             a value of its own comes before *; no words: left out of the call
-    default time=1:00:00                     the value where the launcher was given none
+    default time=1:00:00                     the value of time or mem where the launcher was given none
 
 No shell reads the file: words are split as a shell would split them, nothing in them is evaluated.
 """
@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 NAMES = ("mem", "time", "num_threads", "gpu", "num_nodes", "tasks_per_node", "signal")
+WITHOUT_VALUE = ("mem", "time")
+"""What the launcher may have been given no value of; of the rest it always has one."""
 NEUTRAL = {"num_threads": "1", "gpu": "0", "num_nodes": "1", "tasks_per_node": "1", "signal": "0"}
 """What every job has by itself: a file that does not describe such an option may be used with these values."""
 
@@ -69,11 +71,12 @@ def read(path: str) -> Site:
 
 
 def _read_line(site: Site, line: str) -> None:
-    words = shlex.split(line, comments=True)
+    words = shlex.split(re.sub(r"(^|\s)#.*", "", line))  # a # within a word is part of it
     if not words:
         return
     kind, rest = words[0], words[1:]
     if kind == "command" and rest and not site.command:
+        _refuse_clusters(rest)
         site.command = rest
     elif kind == "option" and rest:
         name, value = _name_and_value(rest[0])
@@ -82,11 +85,21 @@ def _read_line(site: Site, line: str) -> None:
         site.options[name][value] = rest[1:]
     elif kind == "default" and len(rest) == 1:
         name, value = _name_and_value(rest[0])
+        if name not in WITHOUT_VALUE:
+            names = " or ".join(WITHOUT_VALUE)
+            raise ValueError(f"expected a default of {names}, found {name}, which the launcher always gives.")
         site.defaults[name] = value
     else:
         raise ValueError(
             f"expected `command ...` (once), `option NAME=VALUE ...` or `default NAME=VALUE`, found {line!r}."
         )
+
+
+def _refuse_clusters(words: list[str]) -> None:
+    """sbatch alone would then know where the jobs are."""
+    if any(re.match(r"--clusters\b|-M", word) for word in words):
+        advice = "Say `export SLURM_CLUSTERS=NAME` in cmd.sh, since squeue, scontrol and scancel must ask it, too."
+        raise ValueError(f"the cluster cannot be named here. {advice}")
 
 
 def _name_and_value(word: str) -> tuple[str, str]:

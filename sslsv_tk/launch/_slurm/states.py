@@ -8,8 +8,8 @@ from sslsv_tk.launch.base import Outcome
 ENDED_BY_MACHINE = {"NODE_FAIL", "PREEMPTED", "BOOT_FAIL"}
 """The task is not to blame: it is submitted again."""
 _MEANING = {
-    "OUT_OF_MEMORY": "it used more memory than it was given; give --mem a larger value",
-    "TIMEOUT": "its time limit is over; give --time a larger value",
+    "OUT_OF_MEMORY": "it used more memory than it was given; raise --mem in cmd.sh or `default mem=` in slurm.conf",
+    "TIMEOUT": "its time limit is over; raise --time in cmd.sh or `default time=` in slurm.conf",
     "DEADLINE": "it could not end before its deadline",
     "NODE_FAIL": "its node failed",
     "BOOT_FAIL": "its node did not start",
@@ -22,6 +22,10 @@ _MEANING = {
 _CODES = {"OUT_OF_MEMORY": 137, "TIMEOUT": 143, "CANCELLED": 143}
 ENDED = {"COMPLETED", *_MEANING}
 _KILLED, _NO_LOG = 9, 53
+_MEMORY_OF_STEP = 253
+"""srun's exit status for a step that was killed for its memory."""
+_HELD = {"REQUEUE_HOLD", "SPECIAL_EXIT"}
+"""It waits until somebody releases it."""
 _USUAL_REASONS = {"", "None", "(null)", "Resources", "Priority", "JobArrayTaskLimit", "BeginTime"}
 
 
@@ -45,7 +49,10 @@ class TaskState:
     @property
     def why_it_waits(self) -> str:
         """Slurm's word for what keeps it from running, where that is more than other jobs; else empty."""
-        return self.reason if self.state == "PENDING" and self.reason not in _USUAL_REASONS else ""
+        if self.state in _HELD:
+            return self.state
+        reason = self.reason.partition(",")[0]  # not the nodes that are away, which change
+        return reason if self.state == "PENDING" and reason not in _USUAL_REASONS else ""
 
 
 LOST = TaskState("LOST")
@@ -104,6 +111,8 @@ def parse_accounting(listing: str) -> dict[int, TaskState]:
 
 def was_killed_for_memory(task: TaskState, log_end: str) -> bool:
     """Without cgroups Slurm calls it FAILED and signal 9; its daemon then says the truth in the job's log."""
+    if task.state == "FAILED" and task.code == _MEMORY_OF_STEP:
+        return True
     killed = task.state == "FAILED" and _KILLED in (task.signal, task.code - 128)
     return killed and bool(
         re.search(r"^slurmstepd\S*: error: .*(exceeded .*memory limit|oom[-_ ]kill)", log_end, re.M | re.I)

@@ -22,7 +22,8 @@ from sslsv_tk.launch._slurm.forwarding import Forwarded
 from sslsv_tk.launch.base import RUN_AGAIN, JobArray
 
 FIRST_PORT, PORTS = 20000, 10000
-REQUEUE_ATTEMPTS, REQUEUE_PAUSE_SECONDS = 5, 5.0
+REQUEUE_SECONDS, REQUEUE_PAUSE_SECONDS = 60.0, 5.0
+"""How long a silent scheduler is asked: less than lies between a request to stop and the end."""
 UNASKED_RESTARTS = 5
 """A command that wants to run again without having been asked to stop gets no more than this."""
 
@@ -70,6 +71,7 @@ def command(task: Task) -> list[str]:
     mark = str(records.again_file(task.folder, task.job_id, task.number))
     return [
         "srun",
+        "--export=ALL",  # also where the site's sbatch exports nothing
         "--kill-on-bad-exit=1",
         "--mpi=none",
         f"--nodes={task.num_nodes}",
@@ -126,22 +128,27 @@ def run(task: Task) -> tuple[int, bool]:
 def may_run_again(task: Task, was_asked: bool) -> bool:
     """Is the task the scheduler's still, and not one that stops by itself again and again?
 
-    A cancelled task is not put back: its owner wants it to end.
+    A cancelled task is not put back: its owner wants it to end. Where the scheduler does not say, one that was asked
+    to stop may: the launcher looks once more, and submits again only what was not cancelled.
     """
     if not was_asked and task.restarts >= UNASKED_RESTARTS:
         return False
-    return "JobState=RUNNING" in scheduler.ask(["scontrol", "show", "job", "-o", task.slurm_id])
+    try:
+        return "JobState=RUNNING" in scheduler.ask(["scontrol", "show", "job", "-o", task.slurm_id])
+    except (scheduler.NotAnswering, ValueError):
+        return was_asked
 
 
 def requeue(task: Task, pause: Callable[[float], None] = time.sleep) -> None:
     """Put this task back into the queue. Slurm ends this process then; it comes back where that is refused."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for _ in range(REQUEUE_ATTEMPTS):
+    give_up = time.monotonic() + REQUEUE_SECONDS
+    while (left := give_up - time.monotonic()) > 0:
         try:
-            scheduler.ask(["scontrol", "requeue", task.slurm_id])
+            scheduler.ask(["scontrol", "requeue", task.slurm_id], left)
         except scheduler.NotAnswering:
             pause(REQUEUE_PAUSE_SECONDS)
-        except scheduler.Refused as refusal:
+        except ValueError as refusal:
             print(f"# not requeued: {refusal}", flush=True)
             return
         else:
@@ -157,15 +164,12 @@ def main(arguments: list[str]) -> int:
     started = time.monotonic()
     code, was_asked = run(task)
     print(_job_log.end(code, time.monotonic() - started), end="", flush=True)
-    again = False
-    if code == RUN_AGAIN:
-        with contextlib.suppress(scheduler.NotAnswering, scheduler.Refused):
-            again = may_run_again(task, was_asked)
-        if again:
-            print("# the state is saved: back into the queue", flush=True)
-            requeue(task)
-            again = was_asked
-    records.write_exit(task.folder, task.job_id, task.number, records.Exit(code, again))
+    again = code == RUN_AGAIN and may_run_again(task, was_asked)
+    # Before the task is put back, since it may be ended while it asks for that; it is forgotten when it begins again.
+    records.write_exit(task.folder, task.job_id, task.number, records.Exit(code, again and was_asked))
+    if again:
+        print("# the state is saved: back into the queue", flush=True)
+        requeue(task)
     return code
 
 

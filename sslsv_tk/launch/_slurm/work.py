@@ -12,14 +12,18 @@ from sslsv_tk import artifacts
 from sslsv_tk.launch import _job_log, _signals
 from sslsv_tk.launch._slurm import records, scheduler, script, states
 from sslsv_tk.launch._slurm.records import Submission
-from sslsv_tk.launch._slurm.scheduler import patiently, say
+from sslsv_tk.launch._slurm.scheduler import SETTLING_SECONDS, Calling, patiently, say
 from sslsv_tk.launch._slurm.site import Site
-from sslsv_tk.launch.base import Interrupted, JobArray, Outcome, Resources
+from sslsv_tk.launch.base import RUN_AGAIN, Interrupted, JobArray, Outcome, Resources
 
 RESUBMISSIONS = 2
 """How often a task is submitted again after its node failed or another job took its place."""
 QUESTIONS_FOR_LOST = 5
 """How often a task may be unknown to everybody before it counts as lost: files of other machines come late."""
+QUESTIONS_FOR_RUNAWAY = 30
+"""The same where accounting alone believes that it is at work still."""
+COMPLETING_SECONDS = 120.0
+"""Slurm cleans a node up within seconds; after so many a person should look."""
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 5.0
 CANCEL_SECONDS = 60.0
 """How long a cancelled array may take to end."""
@@ -40,6 +44,11 @@ class Work:
     unknown: Counter[int] = field(default_factory=Counter)
     waits: set[str] = field(default_factory=lambda: {""})
     """What was said about tasks that wait."""
+    completing_since: dict[int, float] = field(default_factory=dict)
+    accounted: dict[str, dict[int, states.TaskState]] = field(default_factory=dict)
+    """What accounting said in this round, by job."""
+    doubtful: list[Submission] = field(default_factory=list)
+    """sbatch was called more than once for these, and the scheduler may have heard it more than once."""
 
     def __post_init__(self) -> None:
         self.folder = records.folder_of(self.array)
@@ -90,7 +99,7 @@ class Work:
         return ended is not None and ended.code == 0
 
     def _find(self, name: str) -> str | None:
-        return patiently(lambda: scheduler.find(name), self.stopping)
+        return next(iter(patiently(lambda: scheduler.find(name), self.stopping)), None)
 
     def _submit(self, numbers: list[int]) -> None:
         """Write down what is coming, call sbatch, write down what came; a call that is not answered is looked for."""
@@ -100,16 +109,28 @@ class Work:
         with artifacts.replacing(self.folder / "job.sh") as stream:
             stream.write(script.text(self.array, self.resources))
         words = script.call(self.site, self.array, self.resources, numbers, submission.name)
-        calls = Counter[str]()
-
-        def once() -> str:
-            calls[submission.name] += 1
-            known = scheduler.find(submission.name) if calls[submission.name] > 1 else None
-            return known or scheduler.submit(words)
-
-        submission.job_id = patiently(once, self.stopping)
+        calling = Calling(words, submission.name)
+        try:
+            submission.job_id = patiently(calling, self.stopping)
+        except scheduler.Refused as refusal:
+            raise scheduler.Refused(f"{refusal} (options: {self.site.path}; --dry-run shows the call)") from None
+        if calling.calls > 1:
+            self.doubtful.append(submission)
+            self._cancel_twins()
         self.record.write(self.folder)
         say(f"submitted {states.number_expression(numbers)} of {self.array.log} as Slurm job {submission.job_id}")
+
+    def _cancel_twins(self) -> None:
+        """Of several jobs that are one submission, the first one counts; it may have come to light late."""
+        for submission in self.doubtful:
+            with contextlib.suppress(scheduler.NotAnswering):  # asked again at the next look
+                found = scheduler.find(submission.name)
+                if found and submission.job_id != found[0]:
+                    submission.job_id = found[0]
+                    self.record.write(self.folder)
+                for twin in found[1:]:
+                    with contextlib.suppress(scheduler.Refused):
+                        scheduler.ask(["scancel", twin])
 
     def _survey(self, record: records.Record, numbers: list[int]) -> dict[int, states.TaskState]:
         """What the scheduler says about tasks, each in its latest submission."""
@@ -125,6 +146,8 @@ class Work:
         """Watch until all tasks have ended; those that lost their node are submitted again."""
         pause = SHORTEST_PAUSE_SECONDS
         while self.unfinished:
+            self._cancel_twins()
+            self.accounted.clear()
             seen = self._survey(self.record, self.unfinished)
             again = [number for number in self.unfinished if self._look_at(number, seen.get(number))]
             if again:
@@ -154,7 +177,11 @@ class Work:
             say(f"job {number} has saved its state: submitting it again")
             return True
         outcome = states.outcome(state, self._log_end(number))
-        if state.state in states.ENDED_BY_MACHINE and self.resubmitted[number] < RESUBMISSIONS:
+        ended_by_machine = state.state in states.ENDED_BY_MACHINE
+        if ended_by_machine and ended and ended.code == RUN_AGAIN:  # it may go on for ever, a while at a time
+            say(f"job {number}: {state.state}, its state is saved; submitting it again")
+            return True
+        if ended_by_machine and self.resubmitted[number] < RESUBMISSIONS:
             self.resubmitted[number] += 1
             say(f"job {number}: {outcome.state}; submitting it again ({self.resubmitted[number]} of {RESUBMISSIONS})")
             return True
@@ -171,7 +198,11 @@ class Work:
         self.unknown[number] += 1
         if self.unknown[number] < QUESTIONS_FOR_LOST:
             return None
-        return scheduler.accounted_tasks_of(self._job_id(number)).get(number, states.LOST)
+        job_id = self._job_id(number)
+        if job_id not in self.accounted:
+            self.accounted[job_id] = scheduler.accounted_tasks_of(job_id)
+        state = self.accounted[job_id].get(number, states.LOST)
+        return state if state.has_ended or self.unknown[number] < QUESTIONS_FOR_RUNAWAY else states.LOST
 
     def _tell(self, number: int, state: states.TaskState) -> None:
         """Say once what a person may want to know while waiting."""
@@ -179,9 +210,16 @@ class Work:
         if state.restarts > self.restarts[number]:
             say(f"{name} went back into the queue: it saved its state, lost its node or its place")
         self.restarts[number] = state.restarts
-        if state.why_it_waits not in self.waits:
-            say(f"{name} waits: {state.why_it_waits} (`scontrol show job {self._job_id(number)}` says more)")
-            self.waits.add(state.why_it_waits)
+        if state.state != "COMPLETING":
+            self.completing_since.pop(number, None)
+        elif time.monotonic() - self.completing_since.setdefault(number, time.monotonic()) > COMPLETING_SECONDS:
+            self._tell_of_waiting(number, name, "its node does not end it (COMPLETING)")
+        self._tell_of_waiting(number, name, state.why_it_waits)
+
+    def _tell_of_waiting(self, number: int, name: str, reason: str) -> None:
+        if reason not in self.waits:
+            say(f"{name} waits: {reason} (`scontrol show job {self._job_id(number)}` says more)")
+            self.waits.add(reason)
 
     def _job_id(self, number: int) -> str:
         latest = self.record.latest(number)
@@ -205,16 +243,19 @@ class Work:
         """All tasks have ended."""
         records.remove(self.folder)
 
-    def cancel(self) -> None:
-        """Cancel what has not ended, and wait for its end; what takes too long is left to the next launcher."""
+    def cancel(self) -> bool:
+        """Cancel what has not ended, and wait for its end; has all ended? What takes too long is left behind."""
         wanted = [each for each in self.record.submissions if set(each.numbers) & set(self.unfinished)]
         if not wanted:  # what lies in the folder may be another call's
-            return None
-        give_up = time.monotonic() + CANCEL_SECONDS
+            return True
+        settled, give_up = time.monotonic() + SETTLING_SECONDS, time.monotonic() + CANCEL_SECONDS
         for seconds in scheduler.pauses():
-            with contextlib.suppress(scheduler.NotAnswering, scheduler.Refused):
-                if self._cancelled(wanted):
-                    return records.remove(self.folder)
+            with contextlib.suppress(scheduler.NotAnswering, ValueError):
+                # A job that sbatch has not answered for may come to light in a moment.
+                ended = self._cancelled(wanted, give_up)
+                if ended and (all(each.job_id for each in wanted) or time.monotonic() >= settled):
+                    records.remove(self.folder)
+                    return True
             try:
                 _signals.pause(min(seconds, LONGEST_PAUSE_SECONDS), self.stopping)
             except Interrupted:
@@ -223,15 +264,26 @@ class Work:
                 break
         names = " ".join(each.job_id or f"--name {each.name}" for each in wanted)
         say(f"Slurm has not ended all jobs yet. See `squeue`, and `scancel {names}`.")
-        return None
+        return False
 
-    def _cancelled(self, wanted: list[Submission]) -> bool:
+    def _cancelled(self, wanted: list[Submission], give_up: float) -> bool:
         """Ask for the end of submissions; have all their tasks ended?"""
         at_work = False
         for each in wanted:
-            each.job_id = each.job_id or scheduler.find(each.name)
-            if each.job_id and any(not state.has_ended for state in scheduler.tasks_of(each.job_id).values()):
-                at_work = True
-                with contextlib.suppress(scheduler.Refused):
-                    scheduler.ask(["scancel", each.job_id])
+            for job_id in self._jobs_of(each, _left(give_up)):
+                if any(not state.has_ended for state in scheduler.tasks_of(job_id, _left(give_up)).values()):
+                    at_work = True
+                    with contextlib.suppress(scheduler.Refused):
+                        scheduler.ask(["scancel", job_id], _left(give_up))
         return not at_work
+
+    def _jobs_of(self, submission: Submission, seconds: float) -> list[str]:
+        if submission.job_id and submission not in self.doubtful:
+            return [submission.job_id]
+        found = scheduler.find(submission.name, seconds)
+        submission.job_id = next(iter(found), None)
+        return found
+
+
+def _left(give_up: float) -> float:
+    return max(1.0, give_up - time.monotonic())
