@@ -58,8 +58,12 @@ def test_a_refusal_is_not_taken_for_silence(message: str, monkeypatch: pytest.Mo
 
 def test_a_refusal_names_the_file_of_options(monkeypatch: pytest.MonkeyPatch) -> None:
     program("sbatch", "echo 'sbatch: error: invalid partition specified: gpu' >&2; exit 1", monkeypatch)
+    found = work()
     with pytest.raises(scheduler.Refused, match=r"gpu \(options: slurm\.conf; --dry-run shows the call\)"):
-        work().begin()
+        found.begin()
+    assert not found.folder.exists()
+    program("squeue", "touch asked", monkeypatch)
+    assert found.cancel() and not Path("asked").exists(), "there is nothing to cancel"
 
 
 def test_a_machine_without_room_for_a_process_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,13 +112,23 @@ class Work:
         calling = Calling(words, submission.name)
         try:
             submission.job_id = patiently(calling, self.stopping)
-        except scheduler.Refused as refusal:
+        except ValueError as refusal:
+            if calling.calls == 1:  # else an earlier call may have been heard
+                self._forget(submission)
             raise scheduler.Refused(f"{refusal} (options: {self.site.path}; --dry-run shows the call)") from None
         if calling.calls > 1:
             self.doubtful.append(submission)
             self._cancel_twins()
         self.record.write(self.folder)
         say(f"submitted {states.number_expression(numbers)} of {self.array.log} as Slurm job {submission.job_id}")
+
+    def _forget(self, submission: Submission) -> None:
+        """There is no such job."""
+        self.record.submissions.remove(submission)
+        if self.record.submissions:
+            self.record.write(self.folder)
+        else:
+            records.remove(self.folder)
 
     def _cancel_twins(self) -> None:
         """Of several jobs that are one submission, the first one counts; it may have come to light late."""
