@@ -32,12 +32,9 @@ class Slurm(Backend):
             try:
                 work.begin()
                 outcomes = work.wait()
-            except Interrupted as interruption:
-                if not work.cancel():
-                    interruption.left = "jobs that may still be at work"
-                raise
-            except BaseException:
-                work.cancel()
+            except BaseException as error:
+                if not work.cancel() and isinstance(error, Interrupted):
+                    error.left = "jobs that may still be at work"
                 raise
         work.end()
         return outcomes

@@ -20,6 +20,11 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def sbatch_fails(message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let sbatch say this and fail."""
+    program("sbatch", f"echo {shlex.quote(message)} >&2; exit 1", monkeypatch)
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -34,10 +39,10 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_silence_is_told_from_a_refusal(message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    program("sbatch", f"echo {shlex.quote(message)} >&2; exit 1", monkeypatch)
+    sbatch_fails(message, monkeypatch)
     with pytest.raises(scheduler.NotAnswering, match=re.escape(message)):
         scheduler.submit(["sbatch"])
-    program("sbatch", "echo 'sbatch: error: invalid partition specified: nix' >&2; exit 1", monkeypatch)
+    sbatch_fails("sbatch: error: invalid partition specified: nix", monkeypatch)
     with pytest.raises(scheduler.Refused, match="invalid partition"):
         scheduler.submit(["sbatch"])
 
@@ -51,13 +56,13 @@ def test_silence_is_told_from_a_refusal(message: str, monkeypatch: pytest.Monkey
     ],
 )
 def test_a_refusal_is_not_taken_for_silence(message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    program("sbatch", f"echo {shlex.quote(message)} >&2; exit 1", monkeypatch)
+    sbatch_fails(message, monkeypatch)
     with pytest.raises(scheduler.Refused):
         scheduler.submit(["sbatch"])
 
 
 def test_a_refusal_names_the_file_of_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    program("sbatch", "echo 'sbatch: error: invalid partition specified: gpu' >&2; exit 1", monkeypatch)
+    sbatch_fails("sbatch: error: invalid partition specified: gpu", monkeypatch)
     found = work()
     with pytest.raises(scheduler.Refused, match=r"gpu \(options: slurm\.conf; --dry-run shows the call\)"):
         found.begin()
