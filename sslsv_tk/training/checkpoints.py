@@ -104,20 +104,15 @@ class CheckpointFolder:
             if path.name not in keep:
                 path.unlink()
 
-    def load(self) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
-        """The newest complete training state and sampler states; None when the run has not begun."""
-        found = self._newest()
-        return None if found is None else self._with_samplers(*found)
-
-    def training_state(self) -> dict[str, Any] | None:
-        """The first of what `load` returns."""
-        found = self._newest()
-        return None if found is None else found[1]
-
     def newest(self) -> str | None:
-        """The name of the newest checkpoint that is whole, with all its sampler files."""
+        """The name of the newest checkpoint that is whole, with all its sampler files; None: the run has not begun."""
         found = self._newest()
         return None if found is None else found[0]
+
+    def training_state(self) -> dict[str, Any] | None:
+        """What the newest whole checkpoint says but for the samplers; None: the run has not begun."""
+        found = self._newest()
+        return None if found is None else found[1]
 
     def _newest(self) -> tuple[str, dict[str, Any]] | None:
         problems = []
@@ -142,12 +137,10 @@ class CheckpointFolder:
         return None
 
     def read_whole(self, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """The training state of a checkpoint, and the sampler states of the processes that wrote it."""
-        return self._with_samplers(name, read(self.folder / name))
-
-    def _with_samplers(self, name: str, state: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The training state of a checkpoint that is whole, and the sampler states of the processes that wrote it."""
         from sslsv_tk.distributed import processes
 
+        state = read(self.folder / name)
         self._latest_is_damaged = name == "previous.pt"
         samplers = _samplers(state)
         self._newest_samplers = {part["file"] for part in samplers}

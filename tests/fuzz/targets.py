@@ -238,7 +238,10 @@ def make_checkpoints(folder: Path) -> None:
 def read_checkpoints(folder: Path) -> None:
     for path in sorted((folder / "checkpoints").glob("*.pt")):
         one_line(lambda path=path: checkpoints.read(path))
-    checkpoints.CheckpointFolder(folder).load()
+    saved = checkpoints.CheckpointFolder(folder)
+    newest = saved.newest()
+    assert newest is not None, "a damaged checkpoint is no fresh start"
+    saved.read_whole(newest)
 
 
 def make_record(folder: Path) -> None:

@@ -197,7 +197,7 @@ def test_a_call_that_is_interrupted_before_its_answer_leaves_no_job_behind(monke
 def test_cancelling_says_when_jobs_may_be_left(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sslsv_tk.launch._slurm.work.CANCEL_SECONDS", 0.1)
+    monkeypatch.setattr("sslsv_tk.launch._slurm.cancelling.CANCEL_SECONDS", 0.1)
     found = work()
     found.record.submissions.append(records.Submission("x-1", [1, 2, 3, 4], "5"))
     program("scontrol", "echo ArrayTaskId=1-4 JobState=RUNNING", monkeypatch)
@@ -210,11 +210,13 @@ def test_the_same_call_finds_a_submission_whose_number_never_came(monkeypatch: p
     first = work()
     record = records.Record(first.record.digest, [records.Submission("x-1", [1, 2, 3, 4])])
     record.write(first.folder)
-    program("squeue", '[ "$4" = x-1 ] && echo 35', monkeypatch)
-    program("scontrol", "echo 'JobId=35 ArrayJobId=35 ArrayTaskId=1-4 JobState=PENDING Reason=Priority'", monkeypatch)
+    program("squeue", '[ "$4" = x-1 ] && printf "35\\n36\\n"', monkeypatch)
+    program("scontrol", "echo 'JobId=35 ArrayJobId=35 ArrayTaskId=1-4 JobState=COMPLETED ExitCode=0:0'", monkeypatch)
+    program("scancel", 'echo "$@" >>cancelled', monkeypatch)
     second = work()
     second.begin()
     assert [(each.name, each.job_id) for each in second.record.submissions] == [("x-1", "35")]
+    assert Path("cancelled").read_text() == "36\n", "the killed launcher may have called sbatch twice"
 
 
 def test_a_task_that_slurm_has_forgotten_is_judged_by_its_own_record(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,5 +314,5 @@ def test_records_are_text_that_a_person_can_read() -> None:
     records.Record("d", [records.Submission("x-1", [1, 2], "5")]).write(Path("f"))
     assert json.loads(Path("f/submission.json").read_text()) == {
         "digest": "d",
-        "submissions": [{"name": "x-1", "numbers": [1, 2], "job_id": "5"}],
+        "submissions": [{"name": "x-1", "numbers": [1, 2], "job_id": "5", "doubtful": False}],
     }

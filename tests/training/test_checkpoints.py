@@ -14,17 +14,23 @@ def save(folder: CheckpointFolder, step: int, passed: int = 0) -> None:
     folder.save({"step": step, "passed": passed, "value": torch.full((3,), float(step))}, {"queue": torch.arange(step)})
 
 
+def read_newest(folder: CheckpointFolder):
+    """As the loop does: choose, then read."""
+    name = folder.newest()
+    return None if name is None else folder.read_whole(name)
+
+
 def names(folder: CheckpointFolder) -> list[str]:
     return sorted(path.name for path in folder.folder.iterdir())
 
 
 def test_two_generations_are_kept_with_their_sampler_files(tmp_path):
     folder = CheckpointFolder(tmp_path)
-    assert folder.load() is None
+    assert read_newest(folder) is None
     for step in (1, 2, 3, 5):
         save(folder, step)
     assert names(folder) == ["latest.pt", "previous.pt", "sampler-3-0.pt", "sampler-5-0.pt"]
-    state, (sampler,) = CheckpointFolder(tmp_path).load()
+    state, (sampler,) = read_newest(CheckpointFolder(tmp_path))
     assert state["step"] == 5 and state["value"].tolist() == [5, 5, 5]
     assert sampler["queue"].tolist() == [0, 1, 2, 3, 4]
 
@@ -35,10 +41,10 @@ def test_the_same_step_may_be_saved_twice(tmp_path):
     save(folder, 0, passed=4)
     save(folder, 0, passed=8)
     save(folder, 0, passed=8)
-    state, _ = CheckpointFolder(tmp_path).load()
+    state, _ = read_newest(CheckpointFolder(tmp_path))
     assert state["passed"] == 8
     os.truncate(folder.folder / "latest.pt", 10)
-    state, _ = CheckpointFolder(tmp_path).load()
+    state, _ = read_newest(CheckpointFolder(tmp_path))
     assert state["passed"] == 8
 
 
@@ -50,7 +56,7 @@ def test_a_damaged_latest_falls_back_to_the_one_before_and_says_so(tmp_path, cap
     latest = folder.folder / "latest.pt"
     os.truncate(latest, keep if keep >= 0 else latest.stat().st_size + keep)
     with caplog.at_level(logging.WARNING):
-        state, (sampler,) = CheckpointFolder(tmp_path).load()
+        state, (sampler,) = read_newest(CheckpointFolder(tmp_path))
     assert state["step"] == 1 and len(sampler["queue"]) == 1
     assert f"{latest}: not a checkpoint that can be read" in caplog.text
     assert "going on from previous.pt, the checkpoint before (step 1)" in caplog.text
@@ -62,10 +68,10 @@ def test_going_on_from_the_one_before_keeps_its_sampler_file_until_it_is_not_nee
     save(folder, 2)
     os.truncate(folder.folder / "latest.pt", 5)
     again = CheckpointFolder(tmp_path)
-    again.load()
+    read_newest(again)
     save(again, 2)
     assert {"sampler-1-0.pt", "sampler-2-0.pt"} <= set(names(again))
-    assert again.load()[0]["step"] == 2
+    assert read_newest(again)[0]["step"] == 2
     assert checkpoints.read(folder.folder / "previous.pt")["step"] == 1, "the damaged one does not take its place"
 
 
@@ -83,7 +89,7 @@ def test_a_sampler_file_that_is_not_the_one_named_is_noticed(tmp_path, caplog, f
         sampler.write_bytes(contents)
     else:
         sampler.write_bytes((folder.folder / "sampler-1-0.pt").read_bytes())
-    state, _ = CheckpointFolder(tmp_path).load()
+    state, _ = read_newest(CheckpointFolder(tmp_path))
     assert state["step"] == 1
     assert "sampler-2-0.pt: not" in caplog.text
 
@@ -95,7 +101,7 @@ def test_with_both_damaged_the_run_stops_and_names_them(tmp_path):
     for name in ("latest.pt", "previous.pt"):
         os.truncate(folder.folder / name, 7)
     with pytest.raises(DamagedCheckpoint, match=r"latest\.pt.*previous\.pt.*Remove the folder"):
-        CheckpointFolder(tmp_path).load()
+        read_newest(CheckpointFolder(tmp_path))
 
 
 def test_a_first_checkpoint_damaged_is_not_taken_for_a_fresh_start(tmp_path):
@@ -103,7 +109,7 @@ def test_a_first_checkpoint_damaged_is_not_taken_for_a_fresh_start(tmp_path):
     save(folder, 1)
     os.truncate(folder.folder / "latest.pt", 7)
     with pytest.raises(DamagedCheckpoint):
-        CheckpointFolder(tmp_path).load()
+        read_newest(CheckpointFolder(tmp_path))
 
 
 @pytest.mark.parametrize("contents", [[1, 2], torch.zeros(3)])

@@ -27,6 +27,8 @@ class Submission:
     numbers: list[int]
     job_id: str | None = None
     """None: sbatch has not answered, or was not called yet."""
+    doubtful: bool = False
+    """The scheduler may have heard of it more than once."""
 
 
 @dataclass

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from sslsv_tk import artifacts
 from sslsv_tk.launch import _job_log, _signals
-from sslsv_tk.launch._slurm import records, scheduler, script, states
+from sslsv_tk.launch._slurm import cancelling, records, scheduler, script, states
 from sslsv_tk.launch._slurm.records import Submission
-from sslsv_tk.launch._slurm.scheduler import SETTLING_SECONDS, Calling, patiently, say
+from sslsv_tk.launch._slurm.scheduler import Calling, patiently, say
 from sslsv_tk.launch._slurm.site import Site
-from sslsv_tk.launch.base import RUN_AGAIN, Interrupted, JobArray, Outcome, Resources
+from sslsv_tk.launch.base import RUN_AGAIN, JobArray, Outcome, Resources
 
 RESUBMISSIONS = 2
 """How often a task is submitted again after its node failed or another job took its place."""
@@ -25,8 +25,6 @@ QUESTIONS_FOR_RUNAWAY = 30
 COMPLETING_SECONDS = 120.0
 """Slurm cleans a node up within seconds; after so many a person should look."""
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 5.0
-CANCEL_SECONDS = 60.0
-"""How long a cancelled array may take to end."""
 _LOG_END_BYTES = 4096
 
 
@@ -47,8 +45,6 @@ class Work:
     completing_since: dict[int, float] = field(default_factory=dict)
     accounted: dict[str, dict[int, states.TaskState]] = field(default_factory=dict)
     """What accounting said in this round, by job."""
-    doubtful: list[Submission] = field(default_factory=list)
-    """sbatch was called more than once for these, and the scheduler may have heard it more than once."""
 
     def __post_init__(self) -> None:
         self.folder = records.folder_of(self.array)
@@ -74,7 +70,8 @@ class Work:
     def _take_up(self, found: records.Record) -> set[int]:
         """The tasks of an earlier call that are still at work; those that ended well are not done again."""
         for each in found.submissions:
-            each.job_id = each.job_id or self._find(each.name)
+            if not each.job_id:  # nor is it known how often sbatch was called
+                each.job_id, each.doubtful = self._find(each.name), True
         found.submissions = [each for each in found.submissions if each.job_id]
         seen = self._survey(found, list(self.array.numbers))
         at_work = {number for number, state in seen.items() if not state.has_ended}
@@ -85,6 +82,7 @@ class Work:
                 raise ValueError(f"{self.array.log}: job {jobs} of another command is still at work here. {advice}")
             return set()
         self.record = found
+        self._cancel_twins()
         well = [number for number in self.unfinished if self._ended_well(number, seen)]
         self.outcomes.update(dict.fromkeys(well, Outcome(0)))
         if at_work or well:
@@ -116,9 +114,8 @@ class Work:
             if calling.calls == 1:  # else an earlier call may have been heard
                 self._forget(submission)
             raise scheduler.Refused(f"{refusal} (options: {self.site.path}; --dry-run shows the call)") from None
-        if calling.calls > 1:
-            self.doubtful.append(submission)
-            self._cancel_twins()
+        submission.doubtful = calling.calls > 1
+        self._cancel_twins()
         self.record.write(self.folder)
         say(f"submitted {states.number_expression(numbers)} of {self.array.log} as Slurm job {submission.job_id}")
 
@@ -131,16 +128,12 @@ class Work:
             records.remove(self.folder)
 
     def _cancel_twins(self) -> None:
-        """Of several jobs that are one submission, the first one counts; it may have come to light late."""
-        for submission in self.doubtful:
-            with contextlib.suppress(scheduler.NotAnswering):  # asked again at the next look
-                found = scheduler.find(submission.name)
-                if found and submission.job_id != found[0]:
-                    submission.job_id = found[0]
+        for submission in self.record.submissions:
+            if submission.doubtful:
+                before = submission.job_id
+                cancelling.cancel_twins(submission)
+                if submission.job_id != before:
                     self.record.write(self.folder)
-                for twin in found[1:]:
-                    with contextlib.suppress(scheduler.Refused):
-                        scheduler.ask(["scancel", twin])
 
     def _survey(self, record: records.Record, numbers: list[int]) -> dict[int, states.TaskState]:
         """What the scheduler says about tasks, each in its latest submission."""
@@ -254,46 +247,11 @@ class Work:
         records.remove(self.folder)
 
     def cancel(self) -> bool:
-        """Cancel what has not ended, and wait for its end; has all ended? What takes too long is left behind."""
+        """Cancel what has not ended, and wait for its end; has all ended?"""
         wanted = [each for each in self.record.submissions if set(each.numbers) & set(self.unfinished)]
         if not wanted:  # what lies in the folder may be another call's
             return True
-        settled, give_up = time.monotonic() + SETTLING_SECONDS, time.monotonic() + CANCEL_SECONDS
-        for seconds in scheduler.pauses():
-            with contextlib.suppress(scheduler.NotAnswering, ValueError):
-                # A job that sbatch has not answered for may come to light in a moment.
-                ended = self._cancelled(wanted, give_up)
-                if ended and (all(each.job_id for each in wanted) or time.monotonic() >= settled):
-                    records.remove(self.folder)
-                    return True
-            try:
-                _signals.pause(min(seconds, LONGEST_PAUSE_SECONDS), self.stopping)
-            except Interrupted:
-                break
-            if time.monotonic() > give_up:
-                break
-        names = " ".join(each.job_id or f"--name {each.name}" for each in wanted)
-        say(f"Slurm has not ended all jobs yet. See `squeue`, and `scancel {names}`.")
-        return False
-
-    def _cancelled(self, wanted: list[Submission], give_up: float) -> bool:
-        """Ask for the end of submissions; have all their tasks ended?"""
-        at_work = False
-        for each in wanted:
-            for job_id in self._jobs_of(each, _left(give_up)):
-                if any(not state.has_ended for state in scheduler.tasks_of(job_id, _left(give_up)).values()):
-                    at_work = True
-                    with contextlib.suppress(scheduler.Refused):
-                        scheduler.ask(["scancel", job_id], _left(give_up))
-        return not at_work
-
-    def _jobs_of(self, submission: Submission, seconds: float) -> list[str]:
-        if submission.job_id and submission not in self.doubtful:
-            return [submission.job_id]
-        found = scheduler.find(submission.name, seconds)
-        submission.job_id = next(iter(found), None)
-        return found
-
-
-def _left(give_up: float) -> float:
-    return max(1.0, give_up - time.monotonic())
+        ended = cancelling.cancel(wanted, self.stopping)
+        if ended:
+            records.remove(self.folder)
+        return ended
