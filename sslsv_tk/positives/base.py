@@ -74,6 +74,8 @@ class PositiveSampler:
     """R, segments of which `observe` wants embeddings."""
     reference_in_steps: bool = True
     """Does it want them in every step, or in passes alone?"""
+    keeps_projections: bool = True
+    """Does `observe` keep projections? Else it is shown none, and other processes need not send theirs."""
     needs_labels: ClassVar[bool] = False
     """Does the sampler look at true speakers (an oracle)?"""
     needs_recordings: ClassVar[bool] = False
@@ -138,7 +140,8 @@ class PositiveSampler:
     def observe(self, positives_SBP: Tensor | None, utterance_B: Tensor, reference_RBD: Tensor | None = None) -> None:
         """Remember the original positives of a step, and the reference embeddings (unit rows).
 
-        Positives are None in a pass over references, references where the sampler does not want them.
+        Positives are None in a pass over references and where the sampler keeps none, references where it does not
+        want them.
         """
 
     def measures(self) -> dict[str, Tensor]:
@@ -180,8 +183,7 @@ class ReferenceSampler(PositiveSampler):
 
     references: References
     shard_names = ShardNames(("references.embeddings_ND",), ("references.scatter_DD",))
-    projections_in_pass: ClassVar[bool] = False
-    """Does it keep projections, so that the pass that fills it must show them?"""
+    keeps_projections = False
 
     def __init__(self, config: ReferenceConfig, facts: SamplerFacts) -> None:
         super().__init__(config, facts)
@@ -199,7 +201,7 @@ class ReferenceSampler(PositiveSampler):
         if self.epoch < 0:
             if self.config.filling == "epoch":
                 return "nothing"
-            return "everything" if self.projections_in_pass else "references"
+            return "everything" if self.keeps_projections else "references"
         return "references" if self.config.refresh == "epochs" else "nothing"
 
     def end_pass(self, epoch: int) -> None:

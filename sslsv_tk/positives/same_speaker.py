@@ -47,9 +47,10 @@ class SameSpeaker(PositiveSampler):
         self._partner_N = everyone
         self._partner_on_device_N = torch.from_numpy(everyone).to(facts.device)
         self.epoch = -1
-        self._is_filled = config.source == "audio"
+        self.keeps_projections = config.source == "queue"
+        self._is_filled = not self.keeps_projections
         self._queue: UtteranceQueue | None = None
-        if config.source == "queue":
+        if self.keeps_projections:
             check_method_has_positives(self.name, facts)
             shape = (facts.slots, facts.projection_dimension)
             rows = 2 * facts.utterances  # first in one epoch, last in the next: the newest row of everyone is inside

@@ -11,7 +11,7 @@ of its members (eq. 6), as it was when that utterance was last trained on, out o
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ class SSPSKMeans(ClusterSampler):
     """Pseudo-positives from spherical k-means clusters of reference embeddings."""
 
     Config = SSPSKMeansConfig
-    projections_in_pass: ClassVar[bool] = True
+    keeps_projections = True
 
     def __init__(self, config: SSPSKMeansConfig, facts: SamplerFacts) -> None:
         super().__init__(config, facts)

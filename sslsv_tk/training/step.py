@@ -35,7 +35,8 @@ class TrainingStep(nn.Module):
             anchors_ABP, positives_SBP = self.method.project(views)
         replaced_SBP, chosen_B = self.sampler.replace(positives_SBP, utterance_B, reference_RBD)
         if self.sampler.observes:
-            self.sampler.observe(*self.of_all_processes(positives_SBP.detach(), utterance_B, reference_RBD))
+            kept_SBP = positives_SBP.detach() if self.sampler.keeps_projections else None
+            self.sampler.observe(*self.of_all_processes(kept_SBP, utterance_B, reference_RBD))
         clusters_2B = self._clusters(utterance_B, chosen_B)
         return self.method.loss(anchors_ABP, replaced_SBP, labels_B, clusters_2B), chosen_B
 

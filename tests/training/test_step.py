@@ -74,6 +74,14 @@ def test_the_order_is_project_replace_observe_loss():
     assert (used[0, [0, 2]] == 1).all() and torch.equal(used[0, [1, 3]], original[0, [1, 3]])
 
 
+def test_a_sampler_that_keeps_no_projections_is_shown_none():
+    step, views, utterance_B = make()
+    step.sampler.keeps_projections = False
+    step(views, utterance_B, None)
+    (_, observed, owners, _) = calls[2]
+    assert observed is None and torch.equal(owners, utterance_B)
+
+
 def test_replaced_rows_are_constants_and_the_others_carry_a_gradient():
     step, views, utterance_B = make()
     step.method.encoder.norm = nn.Identity()  # batch statistics would mix the rows
