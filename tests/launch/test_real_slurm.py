@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ def out_of_time(running_cluster: Cluster, tmp_path_factory: pytest.TempPathFacto
     conf = running_cluster.conf("--nodelist=n1")
     launcher = running_cluster.start("--time", "0:20", "JOB=1:2", "x.JOB.log", *SLEEP_IF_FIRST, conf=conf)
     os.chdir(before)
+    job_of(launcher)  # else a test that counts jobs may see it come
     yield launcher, folder
     launcher.process.terminate()
     launcher.process.wait(120)
@@ -162,9 +163,8 @@ def test_another_command_does_not_write_into_the_log_of_a_job_at_work(cluster: C
     assert cluster.run("x.log", "true")[0] == 0
 
 
-def test_a_call_of_sbatch_that_is_heard_late_is_one_job(cluster: Cluster) -> None:
-    """The controller hangs, sbatch gives up, and then the controller works off what it was sent."""
-    before = set(cluster.jobs())
+def started_while_the_controller_hangs(cluster: Cluster) -> Launcher:
+    """Sbatch gives up, and then the controller works off what it was sent."""
     controller = int((cluster.folder / "run/slurmctld.pid").read_text())
     os.kill(controller, signal.SIGSTOP)
     try:
@@ -172,10 +172,38 @@ def test_a_call_of_sbatch_that_is_heard_late_is_one_job(cluster: Cluster) -> Non
         until(lambda: "Slurm does not answer" in launcher.said())
     finally:
         os.kill(controller, signal.SIGCONT)
+    return launcher
+
+
+LATE_SBATCH = """#!/bin/bash
+[ -e called ] && exec sbatch "$@"
+touch called
+(sleep 4; exec sbatch "$@") >late 2>&1 &
+echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation" >&2
+exit 1
+"""
+
+
+def started_with_a_call_that_is_heard_late(cluster: Cluster) -> Launcher:
+    """The controller answers what it is asked seconds before it hears of a call that got no answer."""
+    Path("late_sbatch").write_text(LATE_SBATCH)
+    Path("late_sbatch").chmod(0o755)
+    conf = Path(cluster.conf())
+    conf.write_text(conf.read_text().replace("command sbatch", "command ./late_sbatch"))
+    launcher = cluster.start("x.log", *PATIENT, conf=str(conf))
+    until(lambda: Path("late").exists() and Path("late").read_text())
+    return launcher
+
+
+@pytest.mark.parametrize("start", [started_while_the_controller_hangs, started_with_a_call_that_is_heard_late])
+def test_a_call_of_sbatch_that_is_heard_late_is_one_job(start: Callable[[Cluster], Launcher], cluster: Cluster) -> None:
+    before = set(cluster.jobs())
+    launcher = start(cluster)
     job = job_of(launcher)
     until(lambda: runs_of() > 0)
     Path("go").touch()
     assert launcher.ended() == 0, launcher.said()
+    assert "Slurm does not answer" in launcher.said()
     assert runs_of() == 1
     not_cancelled = set(cluster.jobs("COMPLETED,COMPLETING,RUNNING,PENDING")) - before
     assert not_cancelled == {f"{job}_1"}, launcher.said()
