@@ -432,6 +432,12 @@ if within 3 3 && [ "$features" = keep ]; then
     release
 fi
 
+chosen=() # of stage 5, what training set and method may not allow
+for name in "${positive_names[@]}"; do [ "$name" = same_utterance ] || chosen+=("conf/positives/$name.yaml"); done
+if within 5 5 && [ ${#chosen[@]} -gt 0 ] && has_positives; then
+    python3 -m sslsv_tk.bin.check_positives --config "${configs[@]}" --train-set "$dump/$train_set" --positives "${chosen[@]}"
+fi
+
 if within 4 4; then
     log "Stage 4: SSL pre-training ($expdir/$system)"
     train "$system"

@@ -81,10 +81,10 @@ class ReferenceClusters(References):
         self.neighbours_KM = torch.zeros(self.clusters, config.neighbours, dtype=torch.int32, device=device)
 
     def cluster(self, epoch: int) -> dict[str, float]:
-        """Cluster the embeddings seen so far, if any were; numbers to log; all processes together."""
+        """Cluster the embeddings seen so far, once there are K; numbers to log; all processes together."""
         rows, points = self.shared_points()
         numbers = {"seen_share": len(rows) / len(self.seen_N)}
-        if len(rows) == 0:
+        if len(rows) < self.clusters:
             return numbers
         initial_rows = random_rows(len(rows), self.clusters, self.seed, "kmeans", epoch)
         found = spherical_kmeans(points, initial_rows, self.config.iterations, self.config.kmeans_precision)

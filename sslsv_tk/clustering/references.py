@@ -5,6 +5,7 @@ Interspeech 2025, arXiv 2505.14561. N utterances, B batch, R reference segments 
 Of W processes, process r keeps the embeddings of the utterances i with i % W == r, O of them, in row i // W.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from torch.nn.functional import normalize
 from sslsv_tk import distributed
 from sslsv_tk.clustering.shared_rows import SharedRows
 
+_log = logging.getLogger("train")
 _ROWS_AT_ONCE = 2**15  # of embeddings whitened in fp32: 64 MiB at 512 values
 
 
@@ -99,6 +101,11 @@ class References:
         points_OD = self.embeddings_ND if len(place_O) == len(seen_O) else self.embeddings_ND[place_O]
         if len(self.scatter_DD) and self.scattered:
             within_DD = distributed.summed(self.scatter_DD / self.scattered)
+            if not within_DD.trace() > 0:
+                _log.warning(
+                    "whitening does nothing: the reference segments of an utterance are the same, as they are where "
+                    "none is longer than a segment"
+                )
             points_OD = whitened(points_OD, within_DD, self.config.shrinkage)
         return place_O * distributed.processes() + distributed.rank(), points_OD
 

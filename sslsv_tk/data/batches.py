@@ -62,20 +62,23 @@ class EpochBatches:
             yield BatchRequest(epoch, rows, partner_B, with_references=with_references)
 
     def everyone(self, epoch: int, first: int = 0, with_views: bool = True) -> Iterator[BatchRequest]:
-        """Every utterance once, from the place `first` of a random order on, the last batch short.
+        """Every utterance once, from the place `first` of a random order on, the last two batches short and even.
 
-        The order is random so that a queue that holds fewer than all holds utterances of all speakers. Where the last
-        batch cannot be shared out evenly its last utterance is repeated until it can; `whole` does not count those.
+        The order is random so that a queue that holds fewer than all holds utterances of all speakers, and no batch is
+        of a few rows, of which a method that looks at the whole batch would make other projections. Where a batch
+        cannot be shared out evenly its last utterance is repeated until it can; `whole` does not count those.
         """
         order = self._order(epoch)
-        for start in range(first, self.utterances, self.batch_size):
-            rows = order[start : start + self.batch_size]
+        while first < self.utterances:
+            rows = order[first : first + self.whole(first)]
+            first += len(rows)
             rows = np.append(rows, np.repeat(rows[-1:], -len(rows) % self.processes))
             yield BatchRequest(epoch, np.split(rows, self.processes)[self.rank], with_views=with_views)
 
     def whole(self, first: int) -> int:
         """How many utterances the batch of `everyone` has that begins at the place `first`, over all processes."""
-        return min(self.batch_size, self.utterances - first)
+        left = self.utterances - first
+        return left if left <= self.batch_size else min(self.batch_size, (left + 1) // 2)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         return seeds.generator(self.seed, "order", epoch).permutation(self.utterances)

@@ -1,8 +1,10 @@
 """The oracle: the positive is cut from another recording of the same true speaker. An upper bound, not a method.
 
-"Supervised positive sampling" in Lepage and Dehak, arXiv 2505.14561. N utterances.
+"Supervised positive sampling" in Lepage and Dehak, arXiv 2505.14561. Where recordings are not known (no utt2rec) it
+may be cut from another utterance of the anchor's very recording. N utterances.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -22,6 +24,8 @@ from sslsv_tk.positives.base import (
     put_rows,
 )
 from sslsv_tk.states import part_of, with_part
+
+_log = logging.getLogger("train")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class SameSpeaker(PositiveSampler):
         everyone = np.arange(facts.utterances)
         self._speakers_N = np.asarray(facts.speakers)
         self._recordings_N = everyone if facts.recordings is None else facts.recordings
+        if facts.recordings is None:
+            _log.warning("same_speaker: the training set has no utt2rec, so positives may be of the same recording")
         self._partner_N = everyone
         self._partner_on_device_N = torch.from_numpy(everyone).to(facts.device)
         self.epoch = -1
@@ -53,7 +59,9 @@ class SameSpeaker(PositiveSampler):
         if self.keeps_projections:
             check_method_has_positives(self.name, facts)
             shape = (facts.slots, facts.projection_dimension)
-            rows = 2 * facts.utterances  # first in one epoch, last in the next: the newest row of everyone is inside
+            # First in one epoch, last in the next: the newest row of everyone is inside, but for a few that several
+            # epochs in turn have left out with their short last batches.
+            rows = 2 * facts.utterances
             self._queue = UtteranceQueue(rows, facts.utterances, shape, facts.device)
 
     def pass_before(self, epoch: int) -> Pass:

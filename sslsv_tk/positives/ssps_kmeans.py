@@ -42,17 +42,29 @@ class SSPSKMeansConfig(ClusterConfig):
             raise ValueError(
                 f"queue_size: expected at least 1, or null for the number of clusters; found {self.queue_size}."
             )
+        if self.positive != "centroid":
+            return
+        if self.whitening != "none":
+            raise ValueError(
+                f"positive: centroids of whitened references (whitening: {self.whitening}) are no embeddings that "
+                "a loss could compare with others. Use positive: member, or whitening: none."
+            )
+        if self.queue_size is not None or self.candidates != "queued":
+            raise ValueError(
+                "positive: a centroid comes from no queue, so queue_size and candidates do nothing; found "
+                f"queue_size {self.queue_size}, candidates {self.candidates}. Leave them out, or use positive: member."
+            )
 
 
 class SSPSKMeans(ClusterSampler):
     """Pseudo-positives from spherical k-means clusters of reference embeddings."""
 
     Config = SSPSKMeansConfig
-    keeps_projections = True
 
     def __init__(self, config: SSPSKMeansConfig, facts: SamplerFacts) -> None:
         super().__init__(config, facts)
         self.config: SSPSKMeansConfig = config
+        self.keeps_projections = config.positive == "member"
         _check_centroids_fit(config, facts)
         queue_size = min(config.queue_size or self.references.clusters, facts.utterances)
         width = (facts.slots, facts.projection_dimension)

@@ -41,7 +41,7 @@ class SSPSKNNConfig:
     """Q, utterances that are candidates."""
     filling: Literal["pass", "epoch"] = "pass"
     """Where the first rows of the queue come from: a pass over all utterances in evaluation mode before the first
-    epoch, or that epoch itself."""
+    epoch, or that epoch itself, in which every utterance then keeps its own positive."""
 
     def __post_init__(self) -> None:
         for name in ("nearest", "queue_size"):
@@ -60,15 +60,22 @@ class SSPSKNN(PositiveSampler):
         super().__init__(config, facts)
         check_method_has_positives(self.name, facts)
         size = min(config.queue_size, facts.utterances)
+        if config.nearest >= size > 1:
+            raise ValueError(
+                f"nearest: a queue of {size} utterances (queue_size {config.queue_size}, training set "
+                f"{facts.utterances}) has {size - 1} others than the anchor, found {config.nearest}. Set fewer."
+            )
         self.queue = UtteranceQueue(size, facts.utterances, (facts.slots, facts.projection_dimension), facts.device)
         self.references_QD = torch.zeros(size, facts.embedding_dimension, device=facts.device)
         self.epoch = -1
-        self._is_filled = config.filling == "epoch"
+        self._is_filled = False
         self._draw_N = torch.zeros(facts.utterances, dtype=torch.float64, device=facts.device)
 
     def pass_before(self, epoch: int) -> Pass:
         """Everything, once, unless the first epoch is the filling."""
-        return "nothing" if self._is_filled or self.epoch >= 0 else "everything"
+        if self._is_filled or self.epoch >= 0 or self.config.filling == "epoch":
+            return "nothing"
+        return "everything"
 
     def end_pass(self, epoch: int) -> None:
         """The queue holds rows of one encoder."""
@@ -78,6 +85,8 @@ class SSPSKNN(PositiveSampler):
         """Draw for each utterance of the epoch which of its candidates it takes."""
         uniform_N1 = seeds.uniform(1, self.facts.seed, "ssps_knn", epoch, np.arange(self.facts.utterances))
         self._draw_N = torch.from_numpy(uniform_N1[:, 0].copy()).to(self.facts.device)
+        if 0 <= self.epoch < epoch:
+            self._is_filled = True
         self.epoch = epoch
         return {"queue_filled": min(self.queue.entered, self.queue.size) / self.queue.size}
 
@@ -90,7 +99,7 @@ class SSPSKNN(PositiveSampler):
         device, utterance_B = utterance_B.device, utterance_B.to(self.facts.device)
         candidates_BK, count_B = self._nearest(utterance_B, self._mean_reference(reference_RBD))
         rank_B = draw_ranks(count_B, self._draw_N[utterance_B], self.config.weights, self.config.decay)
-        is_replaced_B = rank_B >= 0
+        is_replaced_B = (rank_B >= 0) & self._is_filled
         drawn_B = candidates_BK.gather(1, rank_B.clamp(min=0)[:, None])[:, 0]
         chosen_B = torch.where(is_replaced_B, drawn_B, utterance_B)
         self._measures = {"queue_age": self.queue.mean_age(chosen_B, is_replaced_B)}

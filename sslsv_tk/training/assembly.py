@@ -1,5 +1,6 @@
 """From a configuration to the parts of a system; every choice is found by its file name."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,14 @@ import torch
 
 from sslsv_tk import registry
 from sslsv_tk.config import Component, load, to_dict
+from sslsv_tk.data.features import Archive
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Method
-from sslsv_tk.positives.base import PositiveSampler
+from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
 from sslsv_tk.training import checkpoints
 from sslsv_tk.training.configuration import SystemConfig
+
+_log = logging.getLogger("train")
 
 
 def encoder_class(config: SystemConfig) -> type[Encoder]:
@@ -40,6 +44,37 @@ def build_method(config: SystemConfig) -> Method:
             f"{config.frontend.bands}. Set encoder.bands and frontend.bands to the same number."
         )
     return method_type(encoder, config.method.build(method_type.Config), config.classes)
+
+
+def make_sampler(config: SystemConfig, archive: Archive, method: Method, device: torch.device) -> PositiveSampler:
+    """The sampler; true speakers and recordings are handed over to those alone that say they need them."""
+    cls = sampler_class(config)
+    if method.slots == 0 and config.positives.name != "same_utterance":
+        raise ValueError(
+            f"The method {config.method.name} has no positives, so {config.positives.name} has nothing to choose. "
+            "Leave stage 5 out (run.sh --positives none), or go on with same_utterance."
+        )
+    codes = {}
+    if cls.needs_labels:
+        codes["speakers"] = archive.read_codes("utt2spk")
+    if cls.needs_labels or cls.needs_recordings:
+        codes["recordings"] = archive.read_codes("utt2rec")
+    facts = SamplerFacts(
+        utterances=len(archive),
+        seed=config.training.seed,
+        device=device,
+        projection_dimension=method.projection_dimension,
+        embedding_dimension=method.scoring_encoder().dimension,
+        projections_are_embeddings=method.projects_embeddings,
+        slots=method.slots,
+        **codes,
+    )
+    sampler = cls(config.positives.build(cls.Config), facts)
+    if config.positives.name != "same_utterance" and cls.cluster_of is PositiveSampler.cluster_of:
+        settings = config.method.build(type(method).Config)
+        for name in (name for name in method.needs_clusters if getattr(settings, name)):
+            _log.warning("method.%s does nothing: the positives %s have no clusters", name, config.positives.name)
+    return sampler
 
 
 def resolve(config: SystemConfig) -> SystemConfig:

@@ -13,9 +13,14 @@ _EPOCH = 0  # of the draws
 
 
 def judge(parts: Parts, workers: int) -> dict[str, float]:
-    """Coverage, accuracies where there are labels, and what the sampler logs: as at the start of stage 5."""
+    """Coverage, accuracies where there are labels, and what the sampler logs: as at the start of stage 5.
+
+    What a sampler would be filled with along the first epoch comes from a pass here.
+    """
     sampler, device = parts.step.sampler, parts.inputs.device
     wanted = sampler.pass_before(_EPOCH)
+    if wanted == "nothing" and sampler.reference_segments > 0:
+        wanted = "everything"
     shown: list[tuple[Tensor, Tensor | None]] = []
     if wanted != "nothing":
         pinned = device.type == "cuda"

@@ -14,13 +14,10 @@ from sslsv_tk import artifacts, logs, provenance
 from sslsv_tk import config as configuration
 from sslsv_tk.data import directories
 from sslsv_tk.data.batches import EpochBatches
-from sslsv_tk.data.features import Archive
 from sslsv_tk.distributed import processes, rank
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.frontend.features import FrontEnd
-from sslsv_tk.methods.base import Method
 from sslsv_tk.nn.batch_norm import synchronise
-from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
 from sslsv_tk.processes import each, is_first, of_first
 from sslsv_tk.segments import REFERENCE
 from sslsv_tk.training import assembly, checkpoints, material
@@ -212,7 +209,7 @@ def make_parts(config: SystemConfig, options: RunOptions, device: torch.device) 
     method = assembly.build_method(config).to(device)
     if processes() > 1 and method.synchronised_batch_norm:
         synchronise(method)
-    sampler = _make_sampler(config, archive, method, device)
+    sampler = assembly.make_sampler(config, archive, method, device)
     cut = material.Cut(config, method, (REFERENCE,) * sampler.reference_segments, device)
     segments, inputs = material.make(cut, archive, options.augmentation)
     speakers_N = archive.read_codes("utt2spk")
@@ -239,32 +236,6 @@ def _make_validation(config: SystemConfig, options: RunOptions) -> Validation | 
     listed = ValidationList(options.validation_data, options.validation_trials, config.training.validation_epochs)
     archive = material.open_checked(config.frontend, listed.data)
     return Validation(listed, archive, FrontEnd(config.frontend, assembly.encoder_class(config).input), options.system)
-
-
-def _make_sampler(config: SystemConfig, archive: Archive, method: Method, device: torch.device) -> PositiveSampler:
-    """The sampler; true speakers and recordings are handed over to those alone that say they need them."""
-    cls = assembly.sampler_class(config)
-    if method.slots == 0 and config.positives.name != "same_utterance":
-        raise ValueError(
-            f"The method {config.method.name} has no positives, so {config.positives.name} has nothing to choose. "
-            "Leave stage 5 out (run.sh --positives none), or go on with same_utterance."
-        )
-    codes = {}
-    if cls.needs_labels:
-        codes["speakers"] = archive.read_codes("utt2spk")
-    if cls.needs_labels or cls.needs_recordings:
-        codes["recordings"] = archive.read_codes("utt2rec")
-    facts = SamplerFacts(
-        utterances=len(archive),
-        seed=config.training.seed,
-        device=device,
-        projection_dimension=method.projection_dimension,
-        embedding_dimension=method.scoring_encoder().dimension,
-        projections_are_embeddings=method.projects_embeddings,
-        slots=method.slots,
-        **codes,
-    )
-    return cls(config.positives.build(cls.Config), facts)
 
 
 def write_average(system: Path, epochs: int | None = None) -> None:

@@ -56,15 +56,25 @@ def test_references_are_asked_for_unless_they_come_in_passes() -> None:
 
 
 @pytest.mark.parametrize("with_views", [True, False])
-@pytest.mark.parametrize("first", [0, 5, 10, 20, 23])
+@pytest.mark.parametrize("first", [0, 5, 10, 15, 23])
 def test_in_a_pass_everyone_comes_once_in_a_random_order(first: int, with_views: bool) -> None:
     requests = list(EpochBatches(23, 5, 0).everyone(-1, first, with_views))
-    assert [len(request.utterance_B) for request in requests] == ([5, 5, 5, 5, 3] if first < 23 else [])[first // 5 :]
+    assert [len(request.utterance_B) for request in requests] == ([5, 5, 5, 4, 4] if first < 23 else [])[first // 5 :]
     assert all(request.epoch == -1 and request.partner_B is None for request in requests)
     assert all(request.with_views == with_views and request.with_references for request in requests)
     order = [row for request in EpochBatches(23, 5, 0).everyone(-1) for row in request.utterance_B]
     assert sorted(order) == list(range(23)) and order != list(range(23))
     assert [row for request in requests for row in request.utterance_B] == order[first:], "it is entered at any place"
+
+
+@pytest.mark.parametrize(
+    "utterances, sizes", [(5, [5]), (6, [3, 3]), (9, [5, 4]), (10, [5, 5]), (11, [5, 3, 3]), (14, [5, 5, 4])]
+)
+def test_no_batch_of_a_pass_is_small(utterances: int, sizes: list[int]) -> None:
+    batches, first = EpochBatches(utterances, 5, 0), 0
+    for request, size in zip(batches.everyone(-1), sizes, strict=True):
+        assert len(request.utterance_B) == size == batches.whole(first)
+        first += size
 
 
 def test_the_order_of_a_pass_is_that_of_seed_and_epoch() -> None:

@@ -66,7 +66,7 @@ EVERYTHING, REFERENCES = ["everything", "nothing", "nothing"], ["references", "n
         ("ssps_live", {"refresh": "epochs"}, ["references"] * 3),
         ("ssps_live", {"refresh": "epochs", "filling": "epoch"}, ["nothing", "references", "references"]),
         ("ssps_knn", {}, EVERYTHING),
-        ("ssps_knn", {"queue_size": 2}, EVERYTHING),
+        ("ssps_knn", {"queue_size": 4}, EVERYTHING),
         ("ssps_knn", {"filling": "epoch"}, ["nothing"] * 3),
         ("ssps_live_knn", {}, REFERENCES),
         ("ssps_live_knn", {"filling": "epoch"}, ["nothing"] * 3),
@@ -78,6 +78,16 @@ EVERYTHING, REFERENCES = ["everything", "nothing", "nothing"], ["references", "n
 )
 def test_what_is_asked_before_each_of_three_epochs(name, settings, asked):
     assert follow(made(name, **settings), 3) == asked
+
+
+def test_an_oracle_that_knows_no_recordings_says_what_that_means(caplog):
+    codes = np.arange(12, dtype=np.int32) // 6
+    kind = registry.find("sslsv_tk.positives", "same_speaker", PositiveSampler)
+    for recordings in (codes, None):
+        kind(kind.Config(), dataclasses.replace(facts(12), speakers=codes, recordings=recordings))
+    assert caplog.messages == [
+        "same_speaker: the training set has no utt2rec, so positives may be of the same recording"
+    ]
 
 
 @pytest.mark.parametrize("name", ["ssps_kmeans", "ssps_live", "ssps_live_knn", "ssps_live_recordings"])

@@ -196,10 +196,11 @@ def test_utterances_never_seen_keep_their_own_and_are_never_chosen_until_the_nex
 
 
 def test_centroids_replace_positives_without_a_queue_entry():
-    settings = SSPSKMeansConfig(clusters=3, neighbours=1, queue_size=1, positive="centroid")
+    settings = SSPSKMeansConfig(clusters=3, neighbours=1, positive="centroid")
     sampler = SSPSKMeans(settings, facts(30, projection=EMBEDDING))
     everyone = torch.arange(30)
-    sampler.observe(torch.zeros(1, 30, EMBEDDING), everyone, references(30))
+    assert sampler.pass_before(0) == "references" and not sampler.keeps_projections
+    sampler.observe(None, everyone, references(30))
     sampler.start_epoch(0)
     replaced, chosen = sampler.replace(torch.zeros(1, 30, EMBEDDING), everyone)
     cluster_of_chosen = sampler.cluster_of(chosen)
@@ -213,6 +214,20 @@ def test_centroids_are_refused_for_a_method_with_a_projector():
     as_wide = dataclasses.replace(facts(5, projection=EMBEDDING), projections_are_embeddings=False)
     with pytest.raises(ValueError, match=r"projections of 4 by a projector"):
         SSPSKMeans(SSPSKMeansConfig(clusters=2, positive="centroid"), as_wide)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"whitening": "within_utterance", "reference_segments": 2}, "are no embeddings that a loss could compare"),
+        ({"queue_size": 9}, "a centroid comes from no queue"),
+        ({"candidates": "all"}, "a centroid comes from no queue"),
+    ],
+)
+def test_settings_that_do_not_go_with_centroids_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        SSPSKMeansConfig(clusters=3, positive="centroid", **settings)
+    SSPSKMeansConfig(clusters=3, **settings)
 
 
 def test_permuted_choices_replace_as_many_with_no_regard_to_clusters():

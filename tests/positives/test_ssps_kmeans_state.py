@@ -67,11 +67,16 @@ def test_a_queue_without_a_place_is_refused():
         SSPSKMeansConfig(queue_size=0)
 
 
-def test_too_few_utterances_seen_for_the_clusters_are_refused():
-    sampler = SSPSKMeans(SSPSKMeansConfig(clusters=5), facts(10))
-    sampler.observe(projections(torch.arange(3)), torch.arange(3), references(3))
-    with pytest.raises(ValueError, match=r"from 1 to 3 clusters.*found 5"):
-        sampler.start_epoch(0)
+def test_while_fewer_utterances_than_clusters_were_seen_all_keep_their_own_positives():
+    """The epoch that fills the queue leaves its last short batch out."""
+    sampler, everyone = SSPSKMeans(SSPSKMeansConfig(clusters=9, filling="epoch"), facts(10)), torch.arange(10)
+    sampler.start_epoch(0)
+    sampler.observe(projections(everyone[:8]), everyone[:8], references(8))
+    assert sampler.start_epoch(1) == {"seen_share": 0.8}
+    assert torch.equal(sampler.replace(projections(everyone), everyone)[1], everyone)
+    sampler.observe(projections(everyone[2:]), everyone[2:], references(8))
+    assert sampler.start_epoch(2)["seen_share"] == 1
+    assert (sampler.replace(projections(everyone), everyone)[1] != everyone).any()
 
 
 def test_steps_out_of_order_and_missing_references_are_refused():

@@ -36,15 +36,17 @@ class SlowQueue:
 @given(
     seed=st.integers(0, 9999),
     size=st.integers(1, 14),
-    nearest=st.integers(1, 16),
+    nearest=st.integers(1, 13),
     weights=st.sampled_from(["uniform", "exponential"]),
     sizes=st.lists(st.integers(1, 17), min_size=1, max_size=6),
 )
 def test_every_choice_is_one_of_the_nearest_newest_rows_of_others(seed, size, nearest, weights, sizes):
     """A queue that wraps, batches larger than it, rows that a newer one of the same utterance made stale."""
-    config = SSPSKNNConfig(nearest=nearest, queue_size=size, filling="epoch", weights=weights)
+    nearest = min(nearest, max(1, min(size, 12) - 1))
+    config = SSPSKNNConfig(nearest=nearest, queue_size=size, weights=weights)
     sampler, random = SSPSKNN(config, facts(12, seed)), np.random.default_rng(seed)
     slow = SlowQueue(min(size, 12))
+    sampler.end_pass(0)
     sampler.start_epoch(0)
     entered = 0
     for number, count in enumerate(sizes):
@@ -86,19 +88,20 @@ def test_steep_exponential_weights_take_the_nearest_alone():
     assert torch.equal(chosen, (reference_RBD[0] @ reference_RBD[0].T - 9 * torch.eye(40)).argmax(1))
 
 
-def test_with_more_neighbours_than_the_queue_holds_everyone_else_in_it_is_a_candidate():
-    sampler, everyone = knn(20, nearest=50, queue_size=6), torch.arange(20)
-    drawn = {anchor: set() for anchor in range(20)}
+def test_with_as_many_neighbours_as_the_queue_has_others_everyone_else_in_it_is_a_candidate():
+    sampler, everyone = knn(20, nearest=5, queue_size=6), torch.arange(14, 20)
+    drawn = {anchor: set() for anchor in range(14, 20)}
     for epoch in range(80):
         sampler.start_epoch(epoch)
-        _, chosen = sampler.replace(projections(everyone), everyone, references(20))
+        _, chosen = sampler.replace(projections(everyone), everyone, references(20)[:, 14:])
         for anchor, partner in enumerate(chosen.tolist()):
-            drawn[anchor].add(partner)
+            drawn[14 + anchor].add(partner)
     assert all(found == set(range(14, 20)) - {anchor} for anchor, found in drawn.items())
 
 
 def test_an_empty_queue_and_one_with_the_own_row_alone_keep_the_own_positive_and_its_gradient():
-    sampler = SSPSKNN(SSPSKNNConfig(nearest=3, queue_size=5, filling="epoch"), facts(8))
+    sampler = SSPSKNN(SSPSKNNConfig(nearest=3, queue_size=5), facts(8))
+    sampler.end_pass(0)
     assert sampler.start_epoch(0) == {"queue_filled": 0.0}
     own = torch.tensor([2])
     for _ in range(2):
@@ -148,7 +151,8 @@ def test_the_queue_s_age_is_that_of_the_rows_taken():
 
 
 def test_several_segments_of_a_reference_count_by_their_mean():
-    sampler = SSPSKNN(SSPSKNNConfig(nearest=1, queue_size=3, filling="epoch"), facts(4))
+    sampler = SSPSKNN(SSPSKNNConfig(nearest=1, queue_size=3), facts(4))
+    sampler.end_pass(0)
     sampler.start_epoch(0)
     axes = torch.eye(EMBEDDING)
     sampler.observe(projections(torch.arange(2)), torch.arange(2), torch.stack([axes[:2], axes[[2, 2]]]))
@@ -192,10 +196,15 @@ def test_the_queue_is_filled_by_one_pass_or_by_the_first_epoch():
     assert sampler.pass_before(5) == "nothing"
     sampler.start_epoch(5)
     for part in everyone.split(5):
+        sampler = read_back(sampler)
         _, chosen = sampler.replace(projections(part), part, references(5, int(part[0])))
-        assert torch.equal(chosen == part, part < 5), "the first batch finds nobody, the second the first"
+        assert torch.equal(chosen, part), "the filling epoch replaces nothing"
         sampler.observe(projections(part), part, references(5, int(part[0])))
+    sampler = read_back(sampler)
     assert sampler.start_epoch(6) == {"queue_filled": 1.0}
+    _, chosen = sampler.replace(projections(everyone), everyone, references(10))
+    assert (chosen != everyone).all() and set(chosen.tolist()) <= set(range(6, 10))
+    assert torch.equal(read_back(sampler).replace(projections(everyone), everyone, references(10))[1], chosen)
 
 
 def test_a_pass_over_references_alone_leaves_the_queue_as_it_is():
@@ -218,6 +227,13 @@ def test_settings_out_of_range_are_refused(named, message):
         SSPSKNNConfig(**named)
 
 
+@pytest.mark.parametrize("size, utterances", [(7, 40), (40, 7)])
+def test_so_many_neighbours_that_they_are_everyone_are_refused(size, utterances):
+    SSPSKNN(SSPSKNNConfig(nearest=6, queue_size=size), facts(utterances))
+    with pytest.raises(ValueError, match=r"nearest: a queue of 7 utterances .* has 6 others .* found 7\. Set fewer"):
+        SSPSKNN(SSPSKNNConfig(nearest=7, queue_size=size), facts(utterances))
+
+
 def test_steps_out_of_order_and_missing_references_are_refused():
     sampler, batch = knn(nearest=3, queue_size=40), torch.arange(4)
     with pytest.raises(ValueError, match="start_epoch comes before replace"):
@@ -235,10 +251,10 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing():
     state = knn(nearest=3, queue_size=7).state_dict()
     wider = SamplerFacts(40, projection_dimension=WIDTH, embedding_dimension=EMBEDDING + 1)
     for config, told in [
-        (SSPSKNNConfig(queue_size=8), facts(40)),
-        (SSPSKNNConfig(queue_size=7), facts(41)),
-        (SSPSKNNConfig(queue_size=7), wider),
-        (SSPSKNNConfig(queue_size=7), facts(40, projection=WIDTH + 1)),
+        (SSPSKNNConfig(nearest=3, queue_size=8), facts(40)),
+        (SSPSKNNConfig(nearest=3, queue_size=7), facts(41)),
+        (SSPSKNNConfig(nearest=3, queue_size=7), wider),
+        (SSPSKNNConfig(nearest=3, queue_size=7), facts(40, projection=WIDTH + 1)),
     ]:
         sampler = SSPSKNN(config, told)
         with pytest.raises(ValueError, match="another training set, queue size or width"):

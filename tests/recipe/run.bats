@@ -92,7 +92,7 @@ called() { # called COUNT WORD: how many calls contain WORD
     [[ ${lines[-1]} == *"Successfully finished. [elapsed="*"s]"* ]]
     order=$(grep -o 'bin\.[a-z_]*' "$calls" | uniq | paste -sd ' ')
     packing=$(printf 'bin.pack_audio bin.finish_packing %.0s' 1 2 3 4 5 6)
-    training="bin.train bin.average_checkpoints bin.train bin.average_checkpoints"
+    training="bin.check_positives bin.train bin.average_checkpoints bin.train bin.average_checkpoints"
     extraction="bin.extract_embeddings bin.finish_extraction bin.extract_embeddings bin.finish_extraction"
     [ "$order" = "bin.prepare_corpus bin.prepare_trials bin.prepare_noises bin.prepare_responses bin.check_disk_space $packing$training $extraction bin.score_trials bin.write_results" ]
 }
@@ -100,7 +100,7 @@ called() { # called COUNT WORD: how many calls contain WORD
 @test "stages are inclusive, and each runs alone" {
     corpus
     prepared voxceleb2_train voxceleb1_test
-    counts=(3 2 13 2 2 4 3)
+    counts=(3 2 13 2 3 4 3)
     for stage in 1 2 3 4 5 6 7; do
         : >"$calls"
         run ./run.sh --stage "$stage" --stop-stage "$stage"
@@ -215,6 +215,18 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
         called 1 "bin.train --config conf/simclr_fast_resnet34.yaml --set training.seed=3 .*--out exp/simclr_fast_resnet34_$name --force false --continue-from exp/simclr_fast_resnet34 --positives conf/positives/$name.yaml"
         called 1 "bin.average_checkpoints --system exp/simclr_fast_resnet34_$name"
     done
+}
+
+@test "positives that stage 5 could not begin with are told before stage 4" {
+    corpus && prepared voxceleb2_train voxceleb1_test
+    echo check_positives >"$SSLSV_VENV/failing"
+    run ./run.sh --stage 4 --positives "same_utterance ssps_live ssps_6k_0"
+    [ "$status" -eq 1 ]
+    called 1 "check_positives --config conf/simclr_fast_resnet34.yaml --train-set dump/raw/voxceleb2_train --positives conf/positives/ssps_live.yaml conf/positives/ssps_6k_0.yaml"
+    called 0 "bin.train "
+    run ./run.sh --stage 4 --stop-stage 5 --positives same_utterance
+    expect 0 "Successfully finished"
+    called 2 "bin.train "
 }
 
 @test "--systems and --checkpoint choose what stages 6 and 7 treat" {

@@ -44,7 +44,8 @@ asked() { # asked COUNT WORDS: how many runs contain WORDS
 }
 
 @test "the table of generated corpora has a corpus per seed and an overlay per method" {
-    run local/mini_table.sh --methods "simclr moco" --seeds "1 2" --positives "same_utterance ssps_mini"
+    cd ../..
+    run egs/voxceleb/local/mini_table.sh --methods "simclr moco" --seeds "1 2" --positives "same_utterance ssps_mini"
     expect 0 "### moco_fast_resnet34"
     asked 8 "--mini true"
     asked 4 "--system simclr_fast_resnet34 --config  --seed"

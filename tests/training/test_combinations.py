@@ -17,7 +17,7 @@ COVERED = {  # at least so many positives are others
     "ssps_live_knn": 0.5,
     "ssps_live_recordings": 0.3,
     "same_speaker": 1.0,
-    "same_speaker_queue": 0.9,  # the oldest rows of a pass leave before their utterances are trained on again
+    "same_speaker_queue": 1.0,
 }
 
 

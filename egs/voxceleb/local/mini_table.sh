@@ -9,9 +9,10 @@ positives="same_utterance ssps_mini ssps_mini_permuted ssps_live_mini ssps_knn_m
 num_threads=auto       # of training
 # End of options
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=../../../utils/parse_options.sh
-. ../../utils/parse_options.sh
+. "$recipe/../../utils/parse_options.sh"
+cd "$recipe"
 # shellcheck source=../path.sh
 . ./path.sh
 
