@@ -29,10 +29,9 @@ def pack(folder: Path, lengths: dict[str, int], category: str | None = None) -> 
 
 
 def pack_all(folder: Path) -> Path:
-    """A training set of 18 utterances, a test set of other lengths, noises and responses.
+    """A training set of 18 utterances of 0.6 to 1.5 s, a test set of other lengths, noises and responses.
 
-    Two in three utterances of the training set have 0.6 to 1.5 s, the others 4 s more, so that their reference segments
-    differ.
+    In the training set `long` two of an utterance's reference segments, of 4 s each, differ.
     """
     keys = [
         f"spk{speaker}-rec{recording}-{number:05d}"
@@ -40,7 +39,8 @@ def pack_all(folder: Path) -> Path:
         for recording in range(RECORDINGS)
         for number in range(UTTERANCES)
     ]
-    pack(folder / "train", {key: 9_600 + 800 * row + 64_000 * (row % 3 == 1) for row, key in enumerate(keys)})
+    pack(folder / "train", {key: 9_600 + 800 * row for row, key in enumerate(keys)})
+    pack(folder / "long", {key: 73_600 + 800 * row for row, key in enumerate(keys)})
     pack(folder / "test", {f"t{row % 2}-rec{row}-00000": 12_000 + 1_600 * (row % 3) for row in range(7)})
     for category in ("noise", "music", "speech"):
         pack(folder / f"musan_{category}", {f"{category}{n}": 5_000 + 9_000 * n for n in range(2)}, category)

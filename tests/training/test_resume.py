@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+from pathlib import Path
 
 import gated_run
 import pytest
@@ -99,11 +100,16 @@ def test_killed_while_the_queues_are_filled(place, stage4, outcome, assert_same,
     assert_same(outcome(place.systems / "killed"), whole_ssps)
 
 
+def of_long(inputs: Path) -> list[str]:
+    """The training set whose reference segments differ."""
+    return ["--train-set", str(inputs / "long")]
+
+
 @pytest.fixture(scope="module")
 def whole_in_passes(inputs, stage4, outcome, tmp_path_factory):
     """What an undisturbed stage 5 leaves whose references come from a pass before every epoch."""
     system = tmp_path_factory.mktemp("exp") / "whole"
-    assert gated_run.train(options(inputs, system, positives="ssps_live_knn", base=stage4)) == 0
+    assert gated_run.train([*options(inputs, system, positives="ssps_live_knn", base=stage4), *of_long(inputs)]) == 0
     return outcome(system)
 
 
@@ -112,7 +118,7 @@ def test_killed_in_the_pass_before_the_second_epoch(
     place, stage4, outcome, assert_same, whole_in_passes, events, passed
 ):
     """References of two segments and the covariance of their differences are of the part of the pass that was saved."""
-    words = place.options("killed", positives="ssps_live_knn", base=stage4)
+    words = [*place.options("killed", positives="ssps_live_knn", base=stage4), *of_long(place.inputs)]
     assert gated_run.train_until(words, events, random.Random(events)) is not None
     state = checkpoints.read(place.systems / "killed" / "checkpoints" / "latest.pt")
     assert (state["epoch"], state["step_in_epoch"], state["passed"]) == (4, 0, passed)

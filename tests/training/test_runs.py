@@ -105,7 +105,12 @@ def test_a_configuration_says_where_its_unknown_key_is(place):
         (["positives.clusters=19"], "ssps_kmeans", "19 clusters need at least as many utterances, found 18"),
         (["positives.neighbours=4"], "ssps_kmeans", "4 clusters have 3 others"),
         (["positives.name=ssps_kmean"], None, "ssps_kmeans"),
-        (["method.name=vicreg", "method.output=12", "positives.positive=centroid"], "ssps_kmeans", "by a projector"),
+        (
+            ["method.name=vicreg", "method.output=12", "positives.positive=centroid", "positives.queue_size=null"],
+            "ssps_kmeans",
+            "by a projector",
+        ),
+        (["positives.positive=centroid"], "ssps_kmeans", "a centroid comes from no queue"),
         (["encoder.name=fast_resnet43"], None, "fast_resnet34"),
     ],
 )
