@@ -31,7 +31,7 @@ def pack(folder: Path, lengths: dict[str, int], category: str | None = None) -> 
 def pack_all(folder: Path) -> Path:
     """A training set of 18 utterances of 0.6 to 1.5 s, a test set of other lengths, noises and responses.
 
-    In the training set `long` two of an utterance's reference segments, of 4 s each, differ.
+    In the training set `long_train` two of an utterance's reference segments, of 4 s each, differ.
     """
     keys = [
         f"spk{speaker}-rec{recording}-{number:05d}"
@@ -40,7 +40,7 @@ def pack_all(folder: Path) -> Path:
         for number in range(UTTERANCES)
     ]
     pack(folder / "train", {key: 9_600 + 800 * row for row, key in enumerate(keys)})
-    pack(folder / "long", {key: 73_600 + 800 * row for row, key in enumerate(keys)})
+    pack(folder / "long_train", {key: 73_600 + 800 * row for row, key in enumerate(keys)})
     pack(folder / "test", {f"t{row % 2}-rec{row}-00000": 12_000 + 1_600 * (row % 3) for row in range(7)})
     for category in ("noise", "music", "speech"):
         pack(folder / f"musan_{category}", {f"{category}{n}": 5_000 + 9_000 * n for n in range(2)}, category)

@@ -102,7 +102,7 @@ def test_killed_while_the_queues_are_filled(place, stage4, outcome, assert_same,
 
 def of_long(inputs: Path) -> list[str]:
     """The training set whose reference segments differ."""
-    return ["--train-set", str(inputs / "long")]
+    return ["--train-set", str(inputs / "long_train")]
 
 
 @pytest.fixture(scope="module")
