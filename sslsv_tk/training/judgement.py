@@ -20,7 +20,7 @@ def judge(parts: Parts, workers: int) -> dict[str, float]:
     sampler, device = parts.step.sampler, parts.inputs.device
     wanted = sampler.pass_before(_EPOCH)
     if wanted == "nothing" and sampler.reference_segments > 0:
-        wanted = "everything"
+        wanted = "everything" if sampler.keeps_projections else "references"
     shown: list[tuple[Tensor, Tensor | None]] = []
     if wanted != "nothing":
         pinned = device.type == "cuda"
