@@ -6,7 +6,7 @@ if [ ! -x "$_venv/bin/python3" ] || [ "$(head -n 1 "$_venv/sslsv_tk.state" 2>/de
     echo "No Python environment at $_venv. Make it with: $_tools/install.sh (5 GB, minutes), or name one in SSLSV_VENV." >&2
     return 1
 fi
-_missing=$("$_venv/bin/python3" "$_tools/environment.py" missing-to-run) || return 1
+_missing=$("$_venv/bin/python3" "$_tools/environment.py" missing needed) || return 1
 if [ -n "$_missing" ]; then
     echo "The Python environment $_venv lacks ${_missing//$'\n'/, }. Install with: $_tools/install.sh" >&2
     return 1

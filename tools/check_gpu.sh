@@ -9,7 +9,7 @@ work=                  # folder for data and systems; empty: a temporary one
 
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$tools/../utils/parse_options.sh"
-"$tools/install.sh"
+"$tools/install.sh" --with-tests true
 . "$tools/activate_python.sh"
 python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' ||
     { echo "check_gpu.sh: torch sees no GPU here (nvidia-smi says what the driver sees)." >&2 && exit 1; }

@@ -12,7 +12,7 @@ Slurm and root those of a real one. SSLSV_VENV and PYTHON: see tools/install.sh 
     exit 0
 fi
 [ "$(id -u)" -eq 0 ] && system=true || system=false
-"$tools/install.sh" --system "$system" || exit 1
+"$tools/install.sh" --with-tests true --system "$system" || exit 1
 for program in shellcheck bats; do
     command -v "$program" >/dev/null ||
         { echo "test.sh: $program is missing. Install it (Debian, Ubuntu: sudo apt-get install $program)." >&2 && exit 1; }
