@@ -8,9 +8,10 @@ environment.py broken SET        installed requirements that cannot be imported;
 environment.py describe          Python, torch and torchaudio of the running interpreter
 environment.py untested          installed packages in another version than tools/locks name
 environment.py unlocked          installed packages that tools/locks do not name
-environment.py unfit             the torchaudio that must replace the installed one, which does not load beside its torch
+environment.py unfit             the torchaudio that must replace one that does not load beside the installed torch
+environment.py torchaudio        one line if torchaudio cannot be imported: both versions, and the pair to install
 environment.py lock SET          the lines of tools/locks/SET.txt: what is installed here and no smaller set locks
-environment.py key               changes with the requirements, the locks, the scripts that install, and Python
+environment.py key               changes with all that an installation depends on: requirements, locks, scripts, Python
 
 SET: needed (without it no recipe runs), run (needed, and what a recipe can use), test (run, and what tests use).
 """
@@ -85,7 +86,7 @@ def installed(name: str) -> str | None:
 
 
 def release(version: str) -> list[int]:
-    """[2, 11] of 2.11.0+cu130: numbers without zeros at the end; the build and a, b, rc (as in NVIDIA's) do not count."""
+    """[2, 11] of 2.11.0+cu130: no zeros at the end; the build and a, b, rc (as in NVIDIA's) do not count."""
     match = re.match(r"\d+(\.\d+)*", version)
     numbers = [int(part) for part in match[0].split(".")] if match else []
     while numbers and numbers[-1] == 0:
@@ -163,9 +164,10 @@ def remedy(package: str) -> str:
     """What to install in place of a package that cannot be imported; for torchaudio the pair."""
     if package != "torchaudio":
         return f"Install it again: pip install --force-reinstall --no-deps {package}"
-    pins, torch = locked(), installed("torch")
+    torch, pins = installed("torch"), locked()
     fitting = fitting_torchaudio(torch)
-    pair = f"torch=={torch} torchaudio=={fitting}" if fitting else f"torch=={pins['torch']} torchaudio=={pins['torchaudio']}"
+    versions = (torch, fitting) if fitting else (pins["torch"], pins["torchaudio"])
+    pair = "torch=={} torchaudio=={}".format(*versions)
     return f"Install a pair that loads: pip install {pair}. Nothing else needs it"
 
 
@@ -179,13 +181,15 @@ def trouble(package: str) -> str | None:
         return None
     reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
     beside = f" beside torch {installed('torch')}" if package == "torchaudio" else ""
-    return f"{package} {installed(package)} cannot be loaded{beside} ({reason}). {remedy(package)}."
+    return (
+        f"{package} {installed(package) or '(not installed)'} cannot be loaded{beside} ({reason}). {remedy(package)}."
+    )
 
 
-def troubles(name: str) -> dict[str, str]:
-    """By package: one line for each requirement of a set that cannot be imported."""
-    found = {package: trouble(package) for package in (parts_of(one)[0] for one in requirements(name))}
-    return {package: line for package, line in found.items() if line}
+def broken(name: str) -> list[str]:
+    """One line for each requirement of a set that cannot be imported."""
+    found = [trouble(parts_of(requirement)[0]) for requirement in requirements(name)]
+    return [line for line in found if line]
 
 
 def describe() -> list[str]:
@@ -198,13 +202,14 @@ COMMANDS: dict[str, Callable[..., list[str]]] = {
     "folder": lambda: [folder()],
     "requirements": requirements,
     "missing": missing,
-    "broken": lambda name: list(troubles(name).values()),
+    "broken": broken,
     "describe": describe,
     "untested": untested,
     "unlocked": unlocked,
     "unfit": unfit,
+    "torchaudio": lambda: [line for line in [trouble("torchaudio")] if line],
     "lock": lock,
-    "key": lambda: [key("install.sh", "environment.py")],
+    "key": lambda: [key("install.sh", "environment.py", "prove_install.sh", "../pyproject.toml", "../setup.py")],
 }
 OF_A_SET = {"requirements", "missing", "broken", "lock"}
 

@@ -114,6 +114,8 @@ exec {lock}>>"$venv.lock"
 flock --nonblock "$lock" || { log "another installation into $venv is running; waiting for it" && flock "$lock"; }
 if is_complete; then
     log "using the environment $venv: $(facts describe)"
+    [ -z "$pip_options" ] ||
+        log "--pip-options was not used: nothing is missing. For other builds remove the folder, or name a new one in SSLSV_VENV"
     name_untested
     exit 0
 fi

@@ -62,7 +62,7 @@ __po_collect() {
             --help | -h) __po_help ;;
             --*=*) __po_name=${__po_word%%=*} __po_value=${__po_word#*=} ;;
             --*)
-                [[ $# -gt 1 && $2 != --* ]] || __po_need_value "$__po_word"
+                [[ $# -gt 1 && ($2 != --* || $2 == *[[:blank:]]*) ]] || __po_need_value "$__po_word"
                 __po_name=$__po_word __po_value=$2
                 shift
                 ;;
@@ -86,7 +86,7 @@ __po_collect() {
 __po_need_value() {
     local __po_name=${1#--}
     [[ $__po_name == conf || $__po_known == *" ${__po_name//-/_} "* ]] || __po_fail "command line: unknown option $1"
-    __po_fail "$1 needs a value (one that begins with -- is written $1=VALUE)"
+    __po_fail "$1 needs a value (one that is a word that begins with -- is written $1=VALUE)"
 }
 
 # __po_read_conf FILE: lines `name=value`; # begins a comment at the start of a line or after a blank; one pair of quotes goes.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from sslsv_tk import devices
 from sslsv_tk.launch import _job_log, _signals
 from sslsv_tk.launch.base import THREAD_VARIABLES, Backend, Interrupted, JobArray, Outcome, Resources
 
@@ -55,7 +56,7 @@ class Local(Backend):
         """Start jobs in order as places become free; a failed job does not stop the others."""
         if resources.num_nodes > 1:
             raise ValueError(f"--num-nodes {resources.num_nodes}: the local back end is one machine.")
-        gpus = visible_gpus()
+        gpus = devices.visible_gpus()
         places = places_at_a_time(resources, gpus)
         stopping = _signals.stopping()
         if resources.end_with_parent:
@@ -84,18 +85,6 @@ def _run_all(run: Run, places: int) -> dict[int, int]:
         _stop_all(running)
         raise
     return codes
-
-
-def visible_gpus() -> list[str]:
-    """The GPUs that jobs may be given: those of CUDA_VISIBLE_DEVICES where it is set, else all that there are."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [name.strip() for name in named.split(",") if name.strip()]
-    try:
-        listing = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return []
-    return [str(index) for index, _ in enumerate(line for line in listing.splitlines() if line.startswith("GPU "))]
 
 
 def places_at_a_time(resources: Resources, gpus: list[str]) -> int:

@@ -44,6 +44,8 @@ def test_every_benchmark_is_tested() -> None:
 def test_a_benchmark_prints_its_table(name: str) -> None:
     command = [sys.executable, FOLDER / f"{name}.py", "--smoke"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER.parent, check=False)
+    if done.returncode == 1 and done.stderr.startswith("torchaudio "):
+        pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr
     assert all(row in done.stdout for row in FIGURES[name]), done.stdout
     assert any(product in done.stdout for product in PRODUCTS), done.stdout

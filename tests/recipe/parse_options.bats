@@ -67,6 +67,13 @@ SCRIPT
 @test "a value that begins with dashes goes with the equals sign" {
     run ./script.sh --name=--odd
     expect 0 "|--odd|"
+    run ./script.sh --name --odd
+    expect 2 "--name needs a value"
+}
+
+@test "a value of several words may begin with dashes: no option has blanks in its name" {
+    run ./script.sh --name "--odd even" --stage 3
+    expect 0 "3|7|false|--odd even||kept|0|"
 }
 
 @test "an unknown option is a mistake, also one that is a variable of the script or of the shell" {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# tools/install.sh and tools/activate_python.sh with interpreters that install nothing.
+# tools/install.sh, prove_install.sh and activate_python.sh with interpreters that install nothing.
 
 load recipe_copy
 
@@ -12,20 +12,31 @@ setup() {
 }
 
 # An interpreter whose `-m venv FOLDER` makes an environment in which pip writes to the file `pip`, fails where
-# a file `no-network` is, and waits while a file `slow-network` is.
+# a file `no-network` is, and waits while a file `slow-network` is. The environment's environment.py prints the files
+# untested, unlocked, unfit and broken where they are; `broken` fails where a file `stopping` is.
 pretend_python() {
     cat >inside <<SCRIPT
 #!/usr/bin/env bash
 here=$PWD
+venv=\$(cd "\$(dirname "\$0")/.." && pwd)
 case \$* in
     "-m pip install"*)
         echo "\$*" >>"\$here/pip"
         while [ -e "\$here/slow-network" ]; do sleep 0.02; done
         [ ! -e "\$here/no-network" ] || { echo "no network" && exit 1; }
-        touch "$SSLSV_VENV/installed"
+        touch "\$venv/installed"
+        [[ \$* != *pytest* ]] || touch "\$venv/with-tests"
         ;;
-    *"environment.py missing"*) [ -e "$SSLSV_VENV/installed" ] || echo "torch==2.11.*" ;;
-    *) echo "Python, pretended" ;;
+    *"environment.py missing"*)
+        [ -e "\$venv/installed" ] || echo "torch>=2.11"
+        [ -e "\$venv/with-tests" ] || [[ \$* != *test ]] || echo pytest
+        ;;
+    *"environment.py describe"*) echo "Python, pretended" ;;
+    *"environment.py "*)
+        [ ! -e "\$here/\$2" ] || cat "\$here/\$2"
+        [ "\$2" != broken ] || [ ! -e "\$here/stopping" ]
+        ;;
+    *) echo "\$*" >>"\$here/python-calls" ;;
 esac
 SCRIPT
     cat >python <<SCRIPT
@@ -75,8 +86,14 @@ pip_calls() { if [ -e pip ]; then wc -l <pip; else echo 0; fi; }
     [[ $output =~ ^/cache/sslsv_tk/venv-[0-9a-f]{12}$ ]]
     before=$output
     mkdir other other/tools
-    cp "$tools/environment.py" other/tools
-    sed 's/2\.11/2.12/' "$tools/../setup.py" >other/setup.py
+    cp -r "$tools/environment.py" "$tools/locks" other/tools
+    sed 's/2\.11/2.12/' "$tools/../pyproject.toml" >other/pyproject.toml
+    XDG_CACHE_HOME=/cache run python3 other/tools/environment.py folder
+    [[ $output =~ ^/cache/sslsv_tk/venv- && $output != "$before" ]]
+    cp "$tools/../pyproject.toml" other
+    XDG_CACHE_HOME=/cache run python3 other/tools/environment.py folder
+    [ "$output" = "$before" ]
+    sed -i 's/^scipy==.*/scipy==1.0.0/' other/tools/locks/run.txt
     XDG_CACHE_HOME=/cache run python3 other/tools/environment.py folder
     [[ $output =~ ^/cache/sslsv_tk/venv- && $output != "$before" ]]
 }
@@ -85,7 +102,8 @@ pip_calls() { if [ -e pip ]; then wc -l <pip; else echo 0; fi; }
     pretend_python
     run "$tools/install.sh"
     expect 0 "the environment is complete"
-    grep -q "torch==2.11.* torchaudio==2.11.* .*pytest" pip
+    grep -q -- "--constraint .*/locks/run.txt --constraint .*/locks/test.txt torch>=2.11 torchaudio>=2.11 .*tensorboard" pip
+    [ "$(grep -c "pytest\|ruff" pip)" -eq 0 ]
     run "$tools/install.sh"
     expect 0 "using the environment $SSLSV_VENV"
     [ "$(pip_calls)" -eq 1 ]
@@ -128,9 +146,9 @@ pip_calls() { if [ -e pip ]; then wc -l <pip; else echo 0; fi; }
     rm "$SSLSV_VENV/installed"
     touch "$SSLSV_VENV/kept"
     run bash -c '. "$1/activate_python.sh"' - "$tools"
-    expect 1 "lacks torch==2.11.*. Install with: "
+    expect 1 "lacks torch>=2.11. Install with: "
     run "$tools/install.sh"
-    expect 0 "it lacks torch==2.11.*"
+    expect 0 "it lacks torch>=2.11"
     [ -e "$SSLSV_VENV/kept" ]
 }
 
@@ -144,12 +162,125 @@ pip_calls() { if [ -e pip ]; then wc -l <pip; else echo 0; fi; }
     cp inside "$SSLSV_VENV/bin/python3"
     chmod +x "$SSLSV_VENV/bin/python3"
     run "$tools/install.sh"
-    expect 1 "did not make, and it lacks torch==2.11.*"
+    expect 1 "did not make, and it lacks torch>=2.11"
     [ "$(cat "$SSLSV_VENV/file")" = precious ]
     touch "$SSLSV_VENV/installed"
     run "$tools/install.sh"
     expect 0 "using the environment"
     [ "$(pip_calls)" -eq 0 ]
+}
+
+@test "what tests need is added to the environment of the recipes, and is not taken away again" {
+    pretend_python
+    "$tools/install.sh"
+    touch "$SSLSV_VENV/kept"
+    run "$tools/install.sh" --with-tests true
+    expect 0 "it lacks pytest"
+    grep -q -- "--constraint .* pytest .*ruff" pip
+    [ -e "$SSLSV_VENV/kept" ]
+    "$tools/install.sh" && "$tools/install.sh" --with-tests true
+    [ "$(pip_calls)" -eq 2 ]
+}
+
+@test "an addition that fails leaves the recipes what they had" {
+    pretend_python
+    "$tools/install.sh"
+    touch no-network
+    run "$tools/install.sh" --with-tests true
+    expect 1 "pip failed"
+    run bash -c '. "$1/activate_python.sh" && command -v python3' - "$tools"
+    expect 0 "$SSLSV_VENV/bin/python3"
+    run "$tools/install.sh"
+    expect 0 "using the environment"
+}
+
+@test "--newest takes the ranges, also over what the locks installed, and later additions keep to that" {
+    pretend_python
+    "$tools/install.sh"
+    run "$tools/install.sh" --newest true
+    expect 0 "it lacks the newest versions"
+    tail -n 1 pip | grep -q -- "--upgrade --upgrade-strategy eager torch>=2.11"
+    run "$tools/install.sh" --newest true
+    expect 0 "using the environment"
+    run "$tools/install.sh" --with-tests true
+    expect 0 "versions: newest"
+    [ "$(pip_calls)" -eq 3 ]
+    [ "$(grep -c constraint pip)" -eq 1 ]
+}
+
+@test "a torchaudio that does not load beside its torch is replaced by the one that does" {
+    pretend_python
+    echo "torchaudio==2.11.0" >unfit
+    run "$tools/install.sh" --newest true
+    expect 0 "the environment is complete"
+    tail -n 1 pip | grep -q "install .*--no-deps torchaudio==2.11.0"
+}
+
+@test "--pip-options go to pip, word by word" {
+    pretend_python
+    run "$tools/install.sh" --pip-options "--extra-index-url https://example.org/cpu --pre"
+    expect 0 "the environment is complete"
+    grep -q "tensorboard --extra-index-url https://example.org/cpu --pre$" pip
+    run "$tools/install.sh" --pip-options=--pre
+    expect 0 "--pip-options was not used: nothing is missing"
+}
+
+@test "versions that are not tested, and packages of no lock, are named in a line and refused by nobody" {
+    pretend_python
+    printf 'numpy 9.0\nscipy 9.1\n' >untested
+    echo "stowaway 1.0" >unlocked
+    for _ in made used; do
+        run "$tools/install.sh"
+        expect 0 "not tested in these versions (tools/locks has the tested ones): numpy 9.0, scipy 9.1"
+        expect 0 "in no lock of tools/locks: stowaway 1.0"
+        [ "$(grep -c "numpy 9.0" <<<"$output")" -eq 1 ]
+    done
+    rm "$SSLSV_VENV/sslsv_tk.state" # as if somebody else had made it: it may hold much that is not of this toolkit
+    run "$tools/install.sh"
+    expect 0 "numpy 9.0, scipy 9.1"
+    [[ $output != *stowaway* ]]
+}
+
+@test "an environment whose packages cannot be imported is not complete" {
+    pretend_python
+    touch stopping
+    echo "soundfile 0.1 cannot be loaded (OSError: libsndfile). Install it again" >broken
+    run "$tools/install.sh"
+    expect 1 "cannot be imported from $SSLSV_VENV: soundfile 0.1 cannot be loaded (OSError: libsndfile)"
+    run bash -c '. "$1/activate_python.sh"' - "$tools"
+    expect 1 "Make it with: "
+}
+
+@test "a torchaudio that cannot be loaded is a line, and stops nothing else" {
+    pretend_python
+    echo "torchaudio 2.11.1 cannot be loaded beside torch 2.11.0 (OSError)" >broken
+    run "$tools/install.sh"
+    expect 0 "warning: torchaudio 2.11.1 cannot be loaded beside torch 2.11.0"
+    expect 0 "the environment is complete"
+}
+
+@test "the installation is proved once for each state of it, and a failure is no proof" {
+    pretend_python
+    unset SSLSV_VENV
+    export XDG_CACHE_HOME=$PWD/cache
+    touch no-network
+    run "$tools/prove_install.sh"
+    expect 1 "not proved: tools/install.sh from nothing"
+    rm no-network
+    run "$tools/prove_install.sh"
+    expect 0 "proved in"
+    grep -q -- "pip install --constraint .*/locks/run.txt $PWD/cache/sslsv_tk/proof.*/source" pip
+    grep -q "sslsv_tk.bin.train --help" python-calls
+    grep -q "py.typed" python-calls
+    run ls cache/sslsv_tk
+    [[ $output =~ ^proved-install-[0-9a-f]{64}$ ]]
+    calls=$(pip_calls)
+    run "$tools/prove_install.sh"
+    expect 0 "proved on this machine at 20"
+    [ "$(pip_calls)" -eq "$calls" ]
+    run "$tools/prove_install.sh" --again true
+    expect 0 "proved in"
+    [ "$(pip_calls)" -gt "$calls" ]
 }
 
 @test "missing programs are named to who is not root, and installed by root" {
