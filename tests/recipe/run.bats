@@ -410,3 +410,15 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
     done
     [ ! -e "$calls" ] || called 0 "bin.train"
 }
+
+@test "a GPU that the driver offers and torch cannot use stops the run before its first stage, unless it needs none" {
+    corpus && prepared voxceleb2_train voxceleb1_test
+    sed -i 's/-c\*) echo 0 ;;/-c*unusable*) echo "The driver (470) offers" >\&2; exit 1 ;; -c*) echo 0 ;;/' "$SSLSV_VENV/bin/python3"
+    run ./run.sh --ngpu 1
+    expect 1 "error: The driver (470) offers"
+    called 0 .
+    run ./run.sh --ngpu 1 --stop-stage 1
+    expect 0 "Successfully finished"
+    run ./run.sh --ngpu 0 --stage 4
+    expect 0 "Successfully finished"
+}
