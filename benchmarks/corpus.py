@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk.data import tables
-from sslsv_tk.data.arks import write_pcm_ark
+from sslsv_tk.arks.audio_archive import write_pcm_ark
+from sslsv_tk.kaldi import tables
 
 RATE = 16_000
 

@@ -18,9 +18,9 @@ from corpus import RATE
 from machine import best_of, product_rate, table
 from numpy.typing import NDArray
 
-from sslsv_tk.data.decoding import decode
-from sslsv_tk.data.headers import read_header
-from sslsv_tk.data.waveforms import Source
+from sslsv_tk.audio.decoding import decode
+from sslsv_tk.audio.headers import read_header
+from sslsv_tk.audio.waveforms import Source
 
 
 def get_parser() -> argparse.ArgumentParser:

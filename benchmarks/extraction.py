@@ -21,12 +21,12 @@ from front_end import straightforward_logmel
 from machine import best_of, product_rate, table
 from training_step import UsualLayout, encoder_config
 
-from sslsv_tk.data.arks import AudioArchive
+from sslsv_tk.arks.audio_archive import AudioArchive
+from sslsv_tk.blocks import BLOCK
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.encoders.ecapa_tdnn import ECAPATDNN, ECAPATDNNConfig
 from sslsv_tk.encoders.fast_resnet34 import FastResNet34
 from sslsv_tk.extraction.embeddings import Extractor
-from sslsv_tk.extraction.folder import BLOCK
 from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.frontend.logmel import LogMelConfig
 

@@ -19,9 +19,10 @@ from corpus import RATE, pack
 from machine import best_of, product_rate, table
 from numpy.typing import NDArray
 
-from sslsv_tk.data import matrices, tables
-from sslsv_tk.data.arks import AudioArchive
-from sslsv_tk.data.features import FeatureArchive
+from sslsv_tk.arks import matrices
+from sslsv_tk.arks.audio_archive import AudioArchive
+from sslsv_tk.arks.feature_archive import FeatureArchive
+from sslsv_tk.kaldi import tables
 
 FRAME_RATE, BANDS = 100, 40
 KINDS: dict[str, matrices.Compression] = {"float32 (FM)": "none", "16-bit (CM2)": "cm2"}

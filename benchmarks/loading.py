@@ -21,12 +21,12 @@ from corpus import RATE, pack, pack_augmentation
 from machine import CPU, best_of, product_rate, table
 from numpy.typing import NDArray
 
-from sslsv_tk.data.arks import AudioArchive
-from sslsv_tk.data.augmentation import Augmentation, AugmentationConfig
-from sslsv_tk.data.batches import EpochBatches
-from sslsv_tk.data.datasets import TrainingAudio
+from sslsv_tk.arks.audio_archive import AudioArchive
+from sslsv_tk.draws.augmentation import Augmentation, AugmentationConfig
 from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.frontend.logmel import LogMelConfig
+from sslsv_tk.loading.batches import EpochBatches
+from sslsv_tk.loading.datasets import TrainingAudio
 from sslsv_tk.segments import Segment
 from sslsv_tk.training.inputs import Inputs
 

@@ -22,8 +22,8 @@ from machine import product_rate, seconds, table
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sslsv_tk import distributed
 from sslsv_tk.clustering.kmeans import assign, points_at_once
+from sslsv_tk.distributed import collectives
 from sslsv_tk.positives.base import SamplerFacts
 from sslsv_tk.positives.ssps_kmeans import SSPSKMeans, SSPSKMeansConfig
 
@@ -76,7 +76,7 @@ def iterations_that_fit(options: argparse.Namespace, own: int) -> int:
     points = torch.randn(min(PROBED, own), options.width)
     centroids = torch.randn(options.clusters, options.width)
     probe = min(seconds(lambda: assign(points, centroids, "fp32", chunk)) for _ in range(2))
-    slowest = float(distributed.largest(torch.tensor([probe * own / len(points)], dtype=torch.float64)))
+    slowest = float(collectives.largest(torch.tensor([probe * own / len(points)], dtype=torch.float64)))
     return max(1, min(options.iterations, int(60 * options.minutes / slowest) - 1))
 
 
@@ -95,7 +95,7 @@ def step_milliseconds(sampler: SSPSKMeans, batch: int, width: int) -> float:
     start = time.perf_counter()
     for utterance_B in everyone:
         rows_SBD = torch.ones(1, len(utterance_B), width)
-        own_B = distributed.own_share(utterance_B)
+        own_B = collectives.own_share(utterance_B)
         sampler.replace(rows_SBD[:, : len(own_B)], own_B)
         sampler.observe(rows_SBD, utterance_B, rows_SBD)
     return 1e3 * (time.perf_counter() - start) / len(everyone)
@@ -117,14 +117,14 @@ def peak_megabytes() -> float:
 def measure(options: argparse.Namespace) -> dict[str, float]:
     """In each of the processes: the figures of one column."""
     exchange, libraries = Exchange(), peak_megabytes()
-    iterations = iterations_that_fit(options, len(distributed.own_rows(options.utterances)))
+    iterations = iterations_that_fit(options, len(collectives.own_rows(options.utterances)))
     facts = SamplerFacts(
         options.utterances, projection_dimension=options.width, embedding_dimension=options.width, slots=1
     )
     sampler = SSPSKMeans(SSPSKMeansConfig(clusters=options.clusters, iterations=iterations), facts)
     observing = seconds(lambda: observe_everyone(sampler, options.width))
     filled = peak_megabytes()
-    distributed.summed(torch.ones(1))  # all begin together
+    collectives.summed(torch.ones(1))  # all begin together
     exchange.watch()
     start = time.perf_counter()
     numbers = sampler.start_epoch(0)

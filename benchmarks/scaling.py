@@ -20,7 +20,8 @@ from machine import product_rate, table
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sslsv_tk import distributed, registry
+from sslsv_tk import registry
+from sslsv_tk.distributed import collectives
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.positives.base import SamplerFacts
 from sslsv_tk.positives.ssps_kmeans import SSPSKMeans, SSPSKMeansConfig
@@ -52,8 +53,8 @@ def get_parser() -> argparse.ArgumentParser:
 def as_one_of(processes: int) -> Iterator[None]:
     """As the first of so many processes, which do not exist: enough for sizes."""
     with (
-        mock.patch.object(distributed, "processes", lambda: processes),
-        mock.patch.object(distributed, "rank", lambda: 0),
+        mock.patch.object(collectives, "processes", lambda: processes),
+        mock.patch.object(collectives, "rank", lambda: 0),
     ):
         yield
 

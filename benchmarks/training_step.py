@@ -23,7 +23,7 @@ from sslsv_tk.frontend.logmel import LogMelConfig
 from sslsv_tk.methods.simclr import SimCLR, SimCLRConfig
 from sslsv_tk.positives.base import SamplerFacts
 from sslsv_tk.positives.same_utterance import SameUtterance, SameUtteranceConfig
-from sslsv_tk.training.configuration import OptimisationConfig
+from sslsv_tk.systems.configuration import OptimisationConfig
 from sslsv_tk.training.optimisation import make_optimiser
 from sslsv_tk.training.step import TrainingStep
 

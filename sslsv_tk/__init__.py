@@ -10,9 +10,9 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "AudioArchive": "sslsv_tk.data.arks",
-    "DataDirectory": "sslsv_tk.data.directories",
-    "read_trials": "sslsv_tk.data.trials",
+    "AudioArchive": "sslsv_tk.arks.audio_archive",
+    "DataDirectory": "sslsv_tk.kaldi.directories",
+    "read_trials": "sslsv_tk.kaldi.trials",
     "cosine_scores": "sslsv_tk.scoring.cosine",
     "equal_error_rate": "sslsv_tk.scoring.metrics",
     "minimum_dcf": "sslsv_tk.scoring.metrics",
@@ -22,8 +22,8 @@ _PUBLIC = {
     "PositiveSampler": "sslsv_tk.positives.base",
     "spherical_kmeans": "sslsv_tk.clustering.kmeans",
     "LogMel": "sslsv_tk.frontend.logmel",
-    "SystemConfig": "sslsv_tk.training.configuration",
-    "load_system": "sslsv_tk.training.assembly",
+    "SystemConfig": "sslsv_tk.systems.configuration",
+    "load_system": "sslsv_tk.systems.assembly",
 }
 __all__ = sorted(_PUBLIC)
 

@@ -6,8 +6,8 @@ import numpy as np
 import yaml
 
 from sslsv_tk import seeds
-from sslsv_tk.data import tables
-from sslsv_tk.data.arks import write_pcm_ark
+from sslsv_tk.arks.audio_archive import write_pcm_ark
+from sslsv_tk.kaldi import tables
 
 SPEAKERS, RECORDINGS, UTTERANCES = 3, 3, 2
 COUNT = SPEAKERS * RECORDINGS * UTTERANCES

@@ -5,10 +5,11 @@ from pathlib import Path
 from small_corpus import pack_all, write_configuration
 
 from sslsv_tk import logs
+from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.bin import compute_features, finish_features
-from sslsv_tk.data import copies, tables
-from sslsv_tk.data.arks import AudioArchive
-from sslsv_tk.data.directories import DataDirectory
+from sslsv_tk.corpora import copies
+from sslsv_tk.kaldi import tables
+from sslsv_tk.kaldi.directories import DataDirectory
 
 FBANK = "frontend.feats_type=fbank"
 

@@ -1,12 +1,13 @@
-"""The layout: which folder may import which, what is where, how large it may be, and that the README's tree is true."""
+"""The layout: which folder may import which, no circles, how large a thing may be, and that docs/layout.md is true."""
 
 import ast
 import importlib
 import re
+import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -19,26 +20,34 @@ BASES = {"methods.base", "positives.base", "encoders.base"}
 MAY_IMPORT: dict[str, set[str]] = {
     "scoring": set(),
     "launch": set(),
+    "kaldi": set(),
+    "audio": {"kaldi"},
+    "arks": {"kaldi", "audio"},
+    "draws": {"kaldi", "arks"},
+    "loading": {"arks", "draws"},
+    "corpora": {"kaldi", "audio", "arks", "draws"},
     "frontend": set(),
-    "data": set(),
-    "nn": set(),
-    "clustering": set(),
+    "packing": {"kaldi", "audio", "arks", "draws", "corpora", "frontend"},
+    "distributed": set(),
+    "nn": {"distributed"},
+    "clustering": {"distributed"},
     "encoders": {"nn"},
-    "methods": {"nn", "encoders.base"},
-    "positives": {"nn", "clustering"},
-    "extraction": {"data", "frontend", "encoders.base"},
-    "report": {"scoring", "data", "clustering"},
-    "training": {"data", "frontend", "nn", "clustering", "scoring", "extraction", *BASES},
-}
+    "methods": {"nn", "distributed", "encoders.base"},
+    "positives": {"nn", "clustering", "distributed"},
+    "extraction": {"kaldi", "arks", "frontend", "encoders.base"},
+    "report": {"scoring", "kaldi", "arks"},
+    "systems": {"arks", "draws", "frontend", "distributed", *BASES},
+    "monitoring": {
+        "kaldi", "arks", "frontend", "distributed", "clustering", "scoring", "extraction", "systems", "methods.base"
+    },
+    "training": {"loading", "draws", "frontend", "distributed", "nn", "systems", "monitoring", *BASES},
+    "runs": {
+        "kaldi", "arks", "draws", "loading", "corpora", "frontend", "distributed", "nn", "extraction", "systems",
+        "monitoring", "training", *BASES,
+    },
+}  # fmt: skip
 FOLDERS = {*MAY_IMPORT, "bin"}
-WITHOUT_TORCH = [
-    "sslsv_tk",
-    "sslsv_tk.scoring.metrics",
-    "sslsv_tk.data.directories",
-    "sslsv_tk.data.trials",
-    "sslsv_tk.data.arks",
-]
-LONGEST_FILE, LONGEST_FUNCTION, LONGEST_COMMAND = 300, 60, 80
+LONGEST_FILE, LONGEST_CLASS, LONGEST_FUNCTION, LONGEST_COMMAND = 300, 250, 60, 80
 
 
 def package_files() -> list[Path]:
@@ -84,9 +93,45 @@ def folder_of(path: Path) -> str:
     return parts[0] if len(parts) > 1 else ""
 
 
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def circles(arrows: Mapping[str, Iterable[str]]) -> list[str]:
+    """Modules that reach themselves by arrows, each with the arrow that leads back."""
+    reached: dict[str, set[str]] = {}
+
+    def reach(module: str) -> set[str]:
+        seen, todo = set[str](), list(arrows[module])
+        while todo:
+            other = todo.pop()
+            if other not in seen:
+                seen.add(other)
+                todo += arrows[other]
+        return seen
+
+    for module in arrows:
+        reached[module] = reach(module)
+    return sorted(f"{a} -> {b}" for a in arrows for b in arrows[a] if a in reached[b])
+
+
+def arrows_between_files() -> dict[str, set[str]]:
+    """Which module imports which, at whatever place in the file; `sslsv_tk` itself is left out."""
+    modules = {module_of(path): path for path in package_files()}
+
+    def target(name: str) -> str:
+        return name if name in modules else name.rpartition(".")[0]
+
+    arrows = {
+        module: {target(name) for _, name in imports_of(path.read_text(encoding="utf-8"))} & modules.keys() - {module}
+        for module, path in modules.items()
+    }
+    return {module: others - {"sslsv_tk"} for module, others in arrows.items() if module != "sslsv_tk"}
+
+
 def test_every_folder_has_its_row() -> None:
     found = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert found <= FOLDERS, f"add {found - FOLDERS} to the table here and in docs/design.md"
+    assert found == FOLDERS, "MAY_IMPORT here and the table in docs/design.md have a row for each folder"
 
 
 def test_the_table_is_the_one_in_the_design() -> None:
@@ -99,14 +144,34 @@ def test_the_table_is_the_one_in_the_design() -> None:
         assert {name.strip() for name in row.split(",")} - {"-"} == MAY_IMPORT[folder], folder
 
 
-@pytest.mark.parametrize("path", package_files(), ids=relative)
-def test_imports_point_downwards(path: Path) -> None:
+def test_imports_point_downwards() -> None:
     wrong = [
         f"{relative(path)}:{line}: {module}"
+        for path in package_files()
         for line, module in imports_of(path.read_text(encoding="utf-8"))
         if not is_allowed(folder_of(path), module)
     ]
     assert not wrong
+
+
+def test_no_folder_is_allowed_what_it_does_not_use() -> None:
+    used: dict[str, set[str]] = {folder: set() for folder in MAY_IMPORT}
+    for path in package_files():
+        for _, module in imports_of(path.read_text(encoding="utf-8")):
+            parts = module.split(".")[1:]
+            for name in (parts[0] if parts else "", ".".join(parts[:2])):
+                used.get(folder_of(path), set()).add(name)
+    unused = {folder: MAY_IMPORT[folder] - BASES - used[folder] for folder in MAY_IMPORT}
+    assert not {folder: names for folder, names in unused.items() if names}
+
+
+def test_no_circle_between_files() -> None:
+    assert circles(arrows_between_files()) == []
+
+
+def test_circles_are_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == ["a -> b", "b -> c", "c -> a"]
+    assert circles({"a": {"b"}, "b": set()}) == []
 
 
 def test_the_rule_sees_what_is_not_allowed() -> None:
@@ -121,48 +186,61 @@ def test_the_rule_sees_what_is_not_allowed() -> None:
     assert not is_allowed("methods", "sslsv_tk.encoders.fast_resnet34")
     assert not is_allowed("methods", "sslsv_tk.encoders")
     assert not is_allowed("training", "sslsv_tk.bin.train")
-    assert not is_allowed("", "sslsv_tk.data.arks")
+    assert not is_allowed("", "sslsv_tk.arks.entries")
     assert is_allowed("", "sslsv_tk.config")
 
 
-@pytest.mark.parametrize("path", package_files(), ids=relative)
-def test_no_file_is_a_drawer_for_everything(path: Path) -> None:
-    assert not {"utils", "helpers", "misc", "common"} & {*path.relative_to(PACKAGE).parts, path.stem}
+def test_no_file_is_a_drawer_for_everything() -> None:
+    drawers = {"utils", "helpers", "misc", "common"}
+    assert not [relative(path) for path in package_files() if drawers & {*path.relative_to(PACKAGE).parts, path.stem}]
 
 
-@pytest.mark.parametrize("path", python_files(), ids=relative)
-def test_files_and_functions_are_small_and_say_what_they_are(path: Path) -> None:
+def too_large(path: Path) -> Iterator[str]:
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text)
-    assert text.count("\n") <= LONGEST_FILE
-    assert ast.get_docstring(tree), f"{relative(path)} has no docstring"
+    if text.count("\n") > LONGEST_FILE:
+        yield f"{relative(path)} has {text.count(chr(10))} lines"
     for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
-            assert length <= LONGEST_FUNCTION, f"{relative(path)}:{node.lineno}: {node.name} has {length} lines"
+            if length > (LONGEST_CLASS if isinstance(node, ast.ClassDef) else LONGEST_FUNCTION):
+                yield f"{relative(path)}:{node.lineno}: {node.name} has {length} lines"
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("bin/[a-z]*.py")), ids=relative)
-def test_a_command_is_thin(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    functions = {node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
-    assert text.count("\n") <= LONGEST_COMMAND
-    assert {"get_parser", "main"} <= functions
-    assert "logs.run_command(main)" in text
+def test_files_classes_and_functions_are_small() -> None:
+    assert [line for path in python_files() for line in too_large(path)] == []
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("bin/[a-z]*.py")), ids=relative)
-def test_a_command_shows_its_help(path: Path) -> None:
-    parser = importlib.import_module(f"sslsv_tk.bin.{path.stem}").get_parser()
-    unexplained = [action.dest for action in parser._actions if not action.help]
-    assert not unexplained
-    assert parser.format_help()
+def test_every_file_says_what_it_is() -> None:
+    assert [
+        relative(path) for path in python_files() if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ] == []
 
 
-@pytest.mark.parametrize("name", sslsv_tk.__all__)
-def test_public_names_resolve(name: str) -> None:
-    assert getattr(sslsv_tk, name).__name__ == name
-    assert name in dir(sslsv_tk)
+def commands() -> list[Path]:
+    return sorted(PACKAGE.glob("bin/[a-z]*.py"))
+
+
+def test_commands_are_thin() -> None:
+    for path in commands():
+        text = path.read_text(encoding="utf-8")
+        functions = {node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
+        assert text.count("\n") <= LONGEST_COMMAND, relative(path)
+        assert {"get_parser", "main"} <= functions, relative(path)
+        assert "logs.run_command(main)" in text, relative(path)
+
+
+def test_commands_show_their_help() -> None:
+    for path in commands():
+        parser = importlib.import_module(f"sslsv_tk.bin.{path.stem}").get_parser()
+        assert not [action.dest for action in parser._actions if not action.help], relative(path)
+        assert parser.format_help()
+
+
+def test_public_names_resolve() -> None:
+    for name in sslsv_tk.__all__:
+        assert getattr(sslsv_tk, name).__name__ == name
+        assert name in dir(sslsv_tk)
 
 
 def test_a_name_that_is_not_public_is_named() -> None:
@@ -170,74 +248,21 @@ def test_a_name_that_is_not_public_is_named() -> None:
         sslsv_tk.Sphere  # noqa: B018
 
 
-@pytest.mark.parametrize("module", WITHOUT_TORCH)
-def test_loads_where_torch_does_not(module: str) -> None:
-    code = f"import sys; sys.modules['torch'] = None; import {module}"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert result.returncode == 0, result.stderr
-
-
 def test_scoring_never_imports_torch() -> None:
     for path in PACKAGE.glob("scoring/*.py"):
         assert not re.search(r"^\s*(import|from) torch\b", path.read_text(), re.MULTILINE), relative(path)
 
 
-# README: a tree of the repository, one line per file; a folder without lines of its own stands for all that is in it
+def test_the_package_itself_loads_without_torch() -> None:
+    code = "import sys; sys.modules['torch'] = None; import sslsv_tk; sslsv_tk.equal_error_rate"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert result.returncode == 0, result.stderr
 
 
-def tree_entries(readme: str) -> list[str]:
-    """Paths of the README's tree; folders end with a slash."""
-    block = re.search(r"```text\n(.*?)```", readme, re.DOTALL)
-    assert block, "README.md has no ```text block with the tree"
-    entries, parents = [], list[tuple[int, str]]()
-    for line in block[1].splitlines():
-        match = re.fullmatch(r"( *)(\S+)(?:  .*)?", line)
-        assert match, f"not a line of a tree: {line!r}"
-        indent, name = len(match[1]), match[2]
-        parents = [(depth, parent) for depth, parent in parents if depth < indent]
-        entries.append("".join(parent for _, parent in parents) + name)
-        if name.endswith("/"):
-            parents.append((indent, name))
-    return entries
-
-
-def disagreements(entries: list[str], files: set[str]) -> list[str]:
-    """What the tree and the disk say differently."""
-    leaves = [entry for entry in entries if not any(other != entry and other.startswith(entry) for other in entries)]
-    folders = tuple(entry for entry in leaves if entry.endswith("/"))
-    gone = [
-        f"{entry}: in the README only"
-        for entry in leaves
-        if not any(f == entry or (entry in folders and f.startswith(entry)) for f in files)
-    ]
-    new = [
-        f"{file}: not in the README"
-        for file in sorted(files)
-        if file not in leaves and not file.startswith(folders or ("\n",))
-    ]
-    twice = [
-        f"{entry}: twice in the README" for entry in sorted({entry for entry in entries if entries.count(entry) > 1})
-    ]
-    return gone + new + twice
-
-
-def test_the_tree_is_compared_both_ways() -> None:
-    tree = "```text\na/          folder\n  b.py      file\n  c/        all of it\nd.py        another\n```"
-    assert tree_entries(tree) == ["a/", "a/b.py", "a/c/", "d.py"]
-    assert disagreements(tree_entries(tree), {"a/b.py", "a/c/x.py", "a/c/y/z.py", "d.py"}) == []
-    assert disagreements(tree_entries(tree), {"a/b.py", "a/e.py"}) == [
-        "a/c/: in the README only",
-        "d.py: in the README only",
-        "a/e.py: not in the README",
-    ]
-
-
-def test_the_tree_of_the_readme_is_the_disk() -> None:
+def test_the_layout_page_is_the_disk() -> None:
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("not a git clone: the files of the repository are not known")
-    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    files = {
-        name for name in listing.split("\0") if name and (ROOT / name).exists() and not name.endswith("__init__.py")
-    }
-    files |= {"sslsv_tk/__init__.py"}
-    assert disagreements(tree_entries((ROOT / "README.md").read_text(encoding="utf-8")), files) == []
+    layout = runpy.run_path(str(ROOT / "tools/layout.py"))
+    made = layout["page"](layout["tracked_files"]())
+    assert (ROOT / "docs/layout.md").read_text(encoding="utf-8") == made, "run tools/layout.py --write true"
+    assert "|  |" not in made, "a file says nothing of itself"

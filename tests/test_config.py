@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sslsv_tk import config
 from sslsv_tk.config import Component, ConfigError
 from sslsv_tk.positives.ssps_kmeans import SSPSKMeansConfig
-from sslsv_tk.training.configuration import SystemConfig
+from sslsv_tk.systems.configuration import SystemConfig
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from small_corpus import SYSTEM, pack_all
 
 from sslsv_tk import config, registry
 from sslsv_tk.bin import train
-from sslsv_tk.data.directories import DataDirectory
 from sslsv_tk.encoders.base import Encoder
+from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.methods.base import Method
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
 from sslsv_tk.segments import SAMPLE_RATE_HZ
-from sslsv_tk.training.configuration import SystemConfig
+from sslsv_tk.systems.configuration import SystemConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL_ENCODER = ("encoder.widths=[8,8,8,8]", "encoder.blocks=[1,1,1,1]", "method.segment_seconds=0.4")

@@ -9,6 +9,9 @@ import numpy as np
 
 from full_size_steps import tables as synthetic
 from full_size_steps.site import Site, Step, entering
+from sslsv_tk.arks import feature_archive, indexes
+from sslsv_tk.arks.audio_archive import AudioArchive, of_tables
+from sslsv_tk.arks.feature_archive import FEATURES, CopiedFeatures, FeatureArchive
 from sslsv_tk.bin import (
     check_disk_space,
     combine_data,
@@ -19,12 +22,11 @@ from sslsv_tk.bin import (
     split_data,
     subset_data_dir,
 )
-from sslsv_tk.data import audio_files, copies, corpus_trees, directories, features, indexes, repair
-from sslsv_tk.data.arks import AudioArchive, of_tables
-from sslsv_tk.data.copies import KINDS
-from sslsv_tk.data.copy_tables import CopyTable
-from sslsv_tk.data.directories import DataDirectory
-from sslsv_tk.data.features import FEATURES, CopiedFeatures, FeatureArchive
+from sslsv_tk.corpora import audio_files, copies, trees
+from sslsv_tk.corpora.copies import KINDS
+from sslsv_tk.corpora.copy_tables import CopyTable
+from sslsv_tk.kaldi import directories, repair
+from sslsv_tk.kaldi.directories import DataDirectory
 
 STEPS: dict[str, Step] = {}
 step = entering(STEPS)
@@ -70,8 +72,8 @@ def listing_digest(site: Site) -> None:
 def write(site: Site) -> None:
     listing = synthetic.listing(site.size)
     with site.clock():
-        found = corpus_trees.identify([corpus_trees.of_part(listing, "dev")], ())
-        corpus_trees.tree_of(found, ["voxceleb"], "voxceleb")
+        found = trees.identify([trees.of_part(listing, "dev")], ())
+        trees.tree_of(found, ["voxceleb"], "voxceleb")
         speakers, recordings = found.speakers_and_recordings()
         lengths = synthetic.seconds(len(found.keys))
         DataDirectory(found.keys, found.paths, speakers, recordings, lengths).write(site.train)
@@ -216,7 +218,7 @@ def write_features(site: Site) -> None:
 @step("features and four copies read from their text tables")
 def open_feature_tables(site: Site) -> None:
     with site.clock():
-        kept = [features.of_tables(folder) for folder in feature_folders(site)]
+        kept = [feature_archive.of_tables(folder) for folder in feature_folders(site)]
     assert len(kept) == 1 + len(KINDS)
 
 

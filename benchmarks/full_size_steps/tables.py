@@ -11,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts
-from sslsv_tk.data import matrices, parts, riff, tables
-from sslsv_tk.data.arks import AudioArchive
-from sslsv_tk.data.audio_files import AudioListing
-from sslsv_tk.data.directories import DataDirectory
-from sslsv_tk.data.parts import Part, PartRecord
-from sslsv_tk.data.tables import Words
-from sslsv_tk.data.trials import Trials
+from sslsv_tk.arks import matrices
+from sslsv_tk.arks.audio_archive import AudioArchive
+from sslsv_tk.audio import wav
+from sslsv_tk.corpora.audio_files import AudioListing
+from sslsv_tk.kaldi import tables
+from sslsv_tk.kaldi.directories import DataDirectory
+from sslsv_tk.kaldi.tables import Words
+from sslsv_tk.kaldi.trials import Trials
+from sslsv_tk.packing import parts
+from sslsv_tk.packing.parts import Part, PartRecord
 
 RATE = 16_000
 HOP, BANDS = 160, 40
@@ -117,8 +120,8 @@ def write_parts(data: Path, out: Path, jobs: int) -> None:
         share = parts.take(whole, part)
         assert share.durations is not None
         samples = np.rint(share.durations * RATE).astype(np.int64)
-        entries = np.char.str_len(share.keys) + 1 + riff.HEADER_BYTES + 2 * samples
-        offsets = np.cumsum(entries) - 2 * samples - riff.HEADER_BYTES
+        entries = np.char.str_len(share.keys) + 1 + wav.HEADER_BYTES + 2 * samples
+        offsets = np.cumsum(entries) - 2 * samples - wav.HEADER_BYTES
         ark = part.file("wav.J.ark")
         ark.parent.mkdir(parents=True, exist_ok=True)
         with open(ark, "wb") as stream:
@@ -156,7 +159,7 @@ def write_headers(out: Path, rows: NDArray[np.int64]) -> None:
             for row in rows[archive.file_of_row[rows] == number].tolist():
                 label = archive.keys[row] + b" "
                 stream.seek(int(archive.offsets[row]) - len(label))
-                stream.write(label + riff.header(int(archive.samples[row])))
+                stream.write(label + wav.header(int(archive.samples[row])))
 
 
 def write_embeddings(folder: Path, keys: Words, dimension: int) -> None:

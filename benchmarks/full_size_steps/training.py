@@ -15,13 +15,13 @@ import numpy as np
 from full_size_steps import tables as synthetic
 from full_size_steps.site import Site, Step, entering
 from sslsv_tk import artifacts, seeds
-from sslsv_tk.data import tables
-from sslsv_tk.data.arks import AudioArchive
-from sslsv_tk.data.augmentation import Augmentation, AugmentationConfig
-from sslsv_tk.data.batches import BatchRequest, EpochBatches
-from sslsv_tk.data.directories import DataDirectory
+from sslsv_tk.arks.audio_archive import AudioArchive
+from sslsv_tk.draws.augmentation import Augmentation, AugmentationConfig
 from sslsv_tk.extraction.folder import EmbeddingFolder
+from sslsv_tk.kaldi import tables
+from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.layout import embeddings_folder
+from sslsv_tk.loading.batches import BatchRequest, EpochBatches
 from sslsv_tk.report.evaluation import Evaluation, evaluate
 
 STEPS: dict[str, Step] = {}
@@ -66,9 +66,9 @@ def torch_alone(site: Site) -> None:
 def training_tables(site: Site) -> None:
     import torch
 
+    from sslsv_tk.monitoring.diagnostics import PositiveDiagnostics
     from sslsv_tk.positives.base import SamplerFacts
     from sslsv_tk.positives.same_speaker import SameSpeaker, SameSpeakerConfig
-    from sslsv_tk.training.diagnostics import PositiveDiagnostics
 
     with site.clock():
         archive = AudioArchive(site.packed)
@@ -87,7 +87,7 @@ def headers(site: Site) -> None:
 
 @step(f"{WORKERS} loader workers, {WORKER_BATCHES} batches")
 def workers(site: Site) -> str:
-    from sslsv_tk.data.datasets import TrainingAudio, loader
+    from sslsv_tk.loading.datasets import TrainingAudio, loader
     from sslsv_tk.segments import Segment
 
     archive = AudioArchive(site.packed)

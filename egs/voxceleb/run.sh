@@ -151,15 +151,15 @@ done
 has_positives() { # does the method of the system have positives, which stage 5 could choose?
     [ "$(python3 -c 'import sys
 from sslsv_tk import config
-from sslsv_tk.training import assembly
-from sslsv_tk.training.configuration import SystemConfig
+from sslsv_tk.systems import assembly
+from sslsv_tk.systems.configuration import SystemConfig
 print(int(assembly.method_class(config.load(SystemConfig, *sys.argv[1:])).slots == 0))' "${configs[@]}")" = 0 ]
 }
 
 setting() { # setting SECTION.NAME: a value of the system's configuration
     python3 -c 'import operator, sys
 from sslsv_tk import config
-from sslsv_tk.training.configuration import SystemConfig
+from sslsv_tk.systems.configuration import SystemConfig
 print(operator.attrgetter(sys.argv[1])(config.load(SystemConfig, *sys.argv[2:])))' "$1" "${configs[@]}"
 }
 usable_gpus() { # as many as this machine has, or fewer, so that each gets as much of a batch

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import logs
-from sslsv_tk.training.runs import write_average
+from sslsv_tk.runs.training_run import write_average
 
 
 def get_parser() -> argparse.ArgumentParser:

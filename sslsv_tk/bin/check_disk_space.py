@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import logs
-from sslsv_tk.data import disk_space
-from sslsv_tk.data.disk_space import Kind, Writing
+from sslsv_tk.packing import disk_space
+from sslsv_tk.packing.disk_space import Kind, Writing
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -24,11 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = get_parser().parse_args(arguments)
     import torch
 
-    from sslsv_tk.training import assembly, material
-    from sslsv_tk.training.configuration import SystemConfig
+    from sslsv_tk.runs import training_data
+    from sslsv_tk.systems import assembly
+    from sslsv_tk.systems.configuration import SystemConfig
 
     system = config.load(SystemConfig, *options.config)
-    archive = material.open_checked(system.frontend, options.train_set)
+    archive = training_data.open_checked(system.frontend, options.train_set)
     method = assembly.build_method(system)
     for file in options.positives:
         try:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import logs
-from sslsv_tk.data import table_sets
-from sslsv_tk.data.table_sets import TableSet
+from sslsv_tk.kaldi import table_sets
+from sslsv_tk.kaldi.table_sets import TableSet
 
 log = logs.logger("combine_data")
 

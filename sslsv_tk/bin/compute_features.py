@@ -5,9 +5,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sslsv_tk import config, devices, logs
-from sslsv_tk.extraction.feature_folder import FeatureFolder, FeatureSource, Frames
-from sslsv_tk.training.configuration import SystemConfig
+from sslsv_tk import config, logs
+from sslsv_tk.distributed import devices
+from sslsv_tk.packing.feature_folder import FeatureFolder, FeatureSource, Frames
+from sslsv_tk.systems.configuration import SystemConfig
 
 log = logs.logger("compute_features")
 
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
 
     def make() -> Callable[[int], Frames]:
-        from sslsv_tk.extraction.features import FeatureMaker
+        from sslsv_tk.packing.log_mel import FeatureMaker
 
         return FeatureMaker(folder.source, system.frontend, devices.choose(options.device)).block
 

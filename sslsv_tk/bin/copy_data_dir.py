@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import logs
-from sslsv_tk.data.table_sets import TableSet
+from sslsv_tk.kaldi.table_sets import TableSet
 
 log = logs.logger("copy_data_dir")
 

@@ -5,9 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sslsv_tk import devices, logs
-from sslsv_tk.data.features import open_archive
-from sslsv_tk.training.evaluation import ExtractionOptions, embedding_folder, load_extractor
+from sslsv_tk import logs
+from sslsv_tk.arks.feature_archive import open_archive
+from sslsv_tk.distributed import devices
+from sslsv_tk.runs.extractor import ExtractionOptions, embedding_folder, load_extractor
 
 log = logs.logger("extract_embeddings")
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import logs
-from sslsv_tk.data.features import open_archive
-from sslsv_tk.training.evaluation import ExtractionOptions, embedding_folder
+from sslsv_tk.arks.feature_archive import open_archive
+from sslsv_tk.runs.extractor import ExtractionOptions, embedding_folder
 
 log = logs.logger("finish_extraction")
 

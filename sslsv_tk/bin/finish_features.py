@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 
 from sslsv_tk import logs
+from sslsv_tk.arks import indexes
+from sslsv_tk.arks.feature_archive import FEATURES
 from sslsv_tk.bin.compute_features import add_options, feature_folder
-from sslsv_tk.data import indexes
-from sslsv_tk.data.features import FEATURES
 
 log = logs.logger("finish_features")
 

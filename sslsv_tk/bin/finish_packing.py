@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import logs
-from sslsv_tk.data import joining
+from sslsv_tk.packing import join
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -24,7 +24,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, join, check."""
     options = get_parser().parse_args(arguments)
-    joining.finish(options.data, options.out, options.num_jobs, force=options.force == "true")
+    join.finish(options.data, options.out, options.num_jobs, force=options.force == "true")
 
 
 if __name__ == "__main__":

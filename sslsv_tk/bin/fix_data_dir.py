@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import logs
-from sslsv_tk.data import repair
+from sslsv_tk.kaldi import repair
 
 log = logs.logger("fix_data_dir")
 

@@ -9,10 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sslsv_tk import config, devices, logs
-from sslsv_tk.training import checkpoints, runs
-from sslsv_tk.training.configuration import SystemConfig
-from sslsv_tk.training.judgement import judge
+from sslsv_tk import config, logs
+from sslsv_tk.distributed import devices
+from sslsv_tk.runs import training_run
+from sslsv_tk.runs.judgement import judge
+from sslsv_tk.systems import checkpoints
+from sslsv_tk.systems.configuration import SystemConfig
 
 _COLUMNS = ("coverage", "speaker_accuracy", "recording_accuracy", "nmi_speaker", "nmi_recording")
 
@@ -34,8 +36,8 @@ def get_parser() -> argparse.ArgumentParser:
 def row(options: argparse.Namespace, positives: Path) -> list[str]:
     """One line of the table."""
     system = config.load(SystemConfig, options.system / "config.yaml", positives)
-    run = runs.RunOptions(options.train_set, options.augmentation, options.system)
-    parts = runs.make_parts(system, run, devices.choose(options.device))
+    run = training_run.RunOptions(options.train_set, options.augmentation, options.system)
+    parts = training_run.make_parts(system, run, devices.choose(options.device))
     path = checkpoints.CheckpointFolder(options.system).path_of(options.checkpoint)
     parts.step.method.load_weights(checkpoints.read(path)["model"])
     numbers = judge(parts, system.training.loader_workers)

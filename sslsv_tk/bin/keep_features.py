@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import config, logs
-from sslsv_tk.data import kept_features
-from sslsv_tk.training.configuration import SystemConfig
+from sslsv_tk.corpora import kept_features
+from sslsv_tk.systems.configuration import SystemConfig
 
 
 def get_parser() -> argparse.ArgumentParser:

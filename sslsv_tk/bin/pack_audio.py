@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import logs
-from sslsv_tk.data import packing, parts
-from sslsv_tk.data.resampling import Channel
+from sslsv_tk.audio.resampling import Channel
+from sslsv_tk.packing import pack, parts
 
 
 def channel(word: str) -> Channel:
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = get_parser().parse_args(arguments)
     part = parts.Part(options.out, options.job, options.num_jobs)
     wanted = parts.Wanted(options.channel, options.copy == "true", options.allow_pipes == "true")
-    packing.pack_part(options.data, part, wanted, options.tolerance, force=options.force == "true")
+    pack.pack_part(options.data, part, wanted, options.tolerance, force=options.force == "true")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import logs
-from sslsv_tk.data import copies
+from sslsv_tk.corpora import copies
 
 
 def get_parser() -> argparse.ArgumentParser:

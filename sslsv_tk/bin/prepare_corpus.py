@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import logs
-from sslsv_tk.data import corpora
+from sslsv_tk.corpora import speech
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -15,9 +15,9 @@ def get_parser() -> argparse.ArgumentParser:
     option = parser.add_argument
     option(
         "--layout",
-        choices=list(corpora.LAYOUTS),
+        choices=list(speech.LAYOUTS),
         default="auto",
-        help="; ".join(f"{name}: {layout}" for name, layout in corpora.LAYOUTS.items()),
+        help="; ".join(f"{name}: {layout}" for name, layout in speech.LAYOUTS.items()),
     )
     option("--source", nargs="+", required=True, metavar="DIR", help="folders of the corpus, such as its dev and test")
     option("--out", type=Path, required=True, help="data directory to write, data/SET")
@@ -63,7 +63,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, prepare."""
     options = get_parser().parse_args(arguments)
-    corpus = corpora.Corpus(
+    corpus = speech.Corpus(
         options.source,
         options.layout,
         labels={"true": True, "false": False, "auto": None}[options.labels],
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         part=options.part,
         features=options.features,
     )
-    corpora.prepare(corpus, options.out, force=options.force == "true")
+    speech.prepare(corpus, options.out, force=options.force == "true")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import logs
-from sslsv_tk.data import noises
+from sslsv_tk.corpora import noises
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import logs
-from sslsv_tk.data import trials
-from sslsv_tk.data.directories import DataDirectory, remove_temporaries
+from sslsv_tk.kaldi import trials
+from sslsv_tk.kaldi.directories import DataDirectory, remove_temporaries
 
 log = logs.logger("prepare_trials")
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import logs
-from sslsv_tk.data import shares
-from sslsv_tk.data.table_sets import TableSet
+from sslsv_tk.kaldi import subsets
+from sslsv_tk.kaldi.table_sets import TableSet
 
 log = logs.logger("split_data")
 
@@ -29,9 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = get_parser().parse_args(arguments)
     found = TableSet.load(options.data)
     if options.per_utt:
-        parts = list(shares.parts_by_utterance(len(found.keys), options.parts))
+        parts = list(subsets.parts_by_utterance(len(found.keys), options.parts))
     else:
-        parts = list(shares.parts_by_speaker(found.speakers(), options.parts))
+        parts = list(subsets.parts_by_speaker(found.speakers(), options.parts))
     folder = options.data / f"split{options.parts}{'utt' if options.per_utt else ''}"
     for number, rows in enumerate(parts, start=1):
         found.select(rows).write(folder / str(number), options.force == "true", found.has_speaker_prefixes())

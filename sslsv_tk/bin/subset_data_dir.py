@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from sslsv_tk import logs
-from sslsv_tk.data import shares, tables
-from sslsv_tk.data.table_sets import TableSet
+from sslsv_tk.kaldi import subsets, tables
+from sslsv_tk.kaldi.table_sets import TableSet
 
 log = logs.logger("subset_data_dir")
 
@@ -36,16 +36,16 @@ def choose(options: argparse.Namespace, found: TableSet, count: int) -> np.ndarr
     """The rows to take."""
     if options.utt_list or options.spk_list:
         names = found.keys if options.utt_list else found.speakers()
-        return np.flatnonzero(shares.listed(names, options.utt_list or options.spk_list))
+        return np.flatnonzero(subsets.listed(names, options.utt_list or options.spk_list))
     if options.per_spk:
-        return shares.per_speaker(found.speakers(), count, options.seed)
+        return subsets.per_speaker(found.speakers(), count, options.seed)
     if options.shortest:
         if "utt2dur" not in found.tables:
             raise ValueError(f"{options.places[0]}: no utt2dur, so it is not known which utterances are the shortest.")
-        return shares.shortest(tables.numbers(found.column("utt2dur"), "utt2dur"), count)
+        return subsets.shortest(tables.numbers(found.column("utt2dur"), "utt2dur"), count)
     if options.first or options.last:
-        return (shares.first if options.first else shares.last)(len(found.keys), count)
-    return shares.drawn(len(found.keys), count, options.seed)
+        return (subsets.first if options.first else subsets.last)(len(found.keys), count)
+    return subsets.drawn(len(found.keys), count, options.seed)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

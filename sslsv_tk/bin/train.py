@@ -5,7 +5,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sslsv_tk import config, devices, logs
+from sslsv_tk import config, logs
+from sslsv_tk.distributed import devices
 from sslsv_tk.launch.base import RUN_AGAIN
 from sslsv_tk.training.stopping import Stopped, StopRequest, leave
 
@@ -47,9 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(options: argparse.Namespace, stop: StopRequest) -> int:
-    from sslsv_tk import processes
-    from sslsv_tk.training.configuration import SystemConfig
-    from sslsv_tk.training.runs import RunOptions, train
+    from sslsv_tk.distributed import processes
+    from sslsv_tk.runs.training_run import RunOptions, train
+    from sslsv_tk.systems.configuration import SystemConfig
 
     files = [*options.config, *([options.positives] if options.positives else [])]
     system = config.load(SystemConfig, *files, overrides=options.set)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import logs
-from sslsv_tk.data import directories
+from sslsv_tk.kaldi import directories
 
 log = logs.logger("validate_data_dir")
 

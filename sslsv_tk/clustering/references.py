@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sslsv_tk import distributed
 from sslsv_tk.clustering.shared_rows import SharedRows
+from sslsv_tk.distributed import collectives
 
 _log = logging.getLogger("train")
 _ROWS_AT_ONCE = 2**15  # of embeddings whitened in fp32: 64 MiB at 512 values
@@ -60,7 +60,7 @@ class References:
     def __init__(self, config: ReferenceConfig, utterances: int, dimension: int, device: torch.device) -> None:
         self.config = config
         kind = torch.float16 if config.reference_dtype == "float16" else torch.float32
-        own = len(distributed.own_rows(utterances))
+        own = len(collectives.own_rows(utterances))
         self.embeddings_ND = torch.zeros(own, dimension, dtype=kind, device=device)
         """(O, D) this process's share of them."""
         self.seen_N = torch.zeros(utterances, dtype=torch.bool, device=device)
@@ -96,26 +96,26 @@ class References:
 
         The embeddings are unit rows; all processes call this together.
         """
-        seen_O = distributed.own_share(self.seen_N)
+        seen_O = collectives.own_share(self.seen_N)
         place_O = seen_O.nonzero()[:, 0]
         points_OD = self.embeddings_ND if len(place_O) == len(seen_O) else self.embeddings_ND[place_O]
         if len(self.scatter_DD) and self.scattered:
-            within_DD = distributed.summed(self.scatter_DD / self.scattered)
+            within_DD = collectives.summed(self.scatter_DD / self.scattered)
             if not within_DD.trace() > 0:
                 _log.warning(
                     "whitening does nothing: the reference segments of an utterance are the same, as they are where "
                     "none is longer than a segment"
                 )
             points_OD = whitened(points_OD, within_DD, self.config.shrinkage)
-        return place_O * distributed.processes() + distributed.rank(), points_OD
+        return place_O * collectives.processes() + collectives.rank(), points_OD
 
     def shared_points(self) -> tuple[Tensor, SharedRows]:
         """All utterances seen, the same on every process, and their embeddings, each on the process that keeps it."""
         own_rows, points_OD = self.points()
-        if distributed.processes() == 1:
+        if collectives.processes() == 1:
             return own_rows, SharedRows(points_OD)
         rows = self.seen_N.nonzero()[:, 0]
-        return rows, SharedRows(points_OD, rows % distributed.processes())
+        return rows, SharedRows(points_OD, rows % collectives.processes())
 
     def state_dict(self) -> dict[str, Any]:
         """Embeddings, who was seen, and the scatter (tensors are not copies)."""
@@ -142,10 +142,10 @@ class References:
 
 def _own(utterance_B: Tensor, reference_RBD: Tensor) -> tuple[Tensor, Tensor]:
     """Of a batch what this process keeps: places in its share, and reference segments."""
-    if distributed.processes() == 1:
+    if collectives.processes() == 1:
         return utterance_B, reference_RBD
-    is_own_B = utterance_B % distributed.processes() == distributed.rank()
-    return utterance_B[is_own_B] // distributed.processes(), reference_RBD[:, is_own_B]
+    is_own_B = utterance_B % collectives.processes() == collectives.rank()
+    return utterance_B[is_own_B] // collectives.processes(), reference_RBD[:, is_own_B]
 
 
 def mean_reference(reference_RBD: Tensor) -> Tensor:
@@ -175,8 +175,8 @@ def whitened(points_ND: Tensor, within_DD: Tensor, shrinkage: float) -> Tensor:
 
 def _mean(points_ND: Tensor) -> Tensor:
     """(D,) float32: the mean of the points of all processes, of which some may have none."""
-    if distributed.processes() == 1:
+    if collectives.processes() == 1:
         return points_ND.mean(0, dtype=torch.float32)
     sum_D = points_ND.sum(0, dtype=torch.float32)
     count_1 = torch.full_like(sum_D[:1], len(points_ND), dtype=torch.float64)
-    return distributed.summed(sum_D) / distributed.summed(count_1).float()
+    return collectives.summed(sum_D) / collectives.summed(count_1).float()

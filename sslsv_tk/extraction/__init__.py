@@ -1,1 +1,1 @@
-"""Runs an encoder over a data directory: embeddings of full utterances, and the pass that fills the queues."""
+"""Stage 6: an encoder over a data directory, embeddings of whole utterances."""

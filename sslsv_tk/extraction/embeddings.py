@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sslsv_tk.data import tables
-from sslsv_tk.data.features import Archive, FeatureArchive
+from sslsv_tk.arks.feature_archive import Archive, FeatureArchive
+from sslsv_tk.blocks import BLOCK
 from sslsv_tk.encoders.base import Encoder
-from sslsv_tk.extraction.folder import BLOCK
 from sslsv_tk.frontend.features import FrontEnd
+from sslsv_tk.kaldi import tables
 
 _MOST_SAMPLES = 16_000 * 120  # of audio in a batch, which bounds memory
 _MOST_FRAMES = 100 * 120  # of features

@@ -17,21 +17,14 @@ import kaldiio
 import numpy as np
 
 from sslsv_tk import artifacts
-from sslsv_tk.data import directories, tables
-from sslsv_tk.data.features import Archive
+from sslsv_tk.arks.feature_archive import Archive
+from sslsv_tk.blocks import blocks_of_job
+from sslsv_tk.kaldi import directories, tables
 
 if TYPE_CHECKING:
     from sslsv_tk.extraction.embeddings import Extractor
 
-BLOCK = 128  # utterances; part of what makes embeddings independent of the number of jobs
 _log = logging.getLogger("extraction")
-
-
-def blocks_of_job(utterances: int, job: int, jobs: int) -> range:
-    """First rows of the blocks that job number `job` (from 1) of `jobs` computes."""
-    starts = range(0, utterances, BLOCK)
-    share = len(starts) / jobs
-    return starts[round((job - 1) * share) : round(job * share)]
 
 
 @dataclass(frozen=True)

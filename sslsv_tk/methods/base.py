@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from sslsv_tk.distributed import gather
+from sslsv_tk.distributed.collectives import gather
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.schedules import Progress
 from sslsv_tk.segments import SegmentPlan

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sslsv_tk.distributed import processes, total
+from sslsv_tk.distributed.collectives import processes, total
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Method, encode
 from sslsv_tk.nn.dino_head import DINOHead

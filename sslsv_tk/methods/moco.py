@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sslsv_tk.distributed import exchange, gather, processes, shared_permutation
+from sslsv_tk.distributed.collectives import exchange, gather, processes, shared_permutation
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Method, encode, evaluation_mode, same_cluster
 from sslsv_tk.nn.momentum import follow, frozen_copy

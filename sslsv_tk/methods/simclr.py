@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sslsv_tk.distributed import gather
+from sslsv_tk.distributed.collectives import gather
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Method, check_rows, same_cluster
 from sslsv_tk.segments import Segment

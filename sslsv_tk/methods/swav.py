@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sslsv_tk.distributed import gather, own_share
+from sslsv_tk.distributed.collectives import gather, own_share
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Method
 from sslsv_tk.nn.heads import mlp, over_views

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
-from sslsv_tk.distributed import gather
+from sslsv_tk.distributed.collectives import gather
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Method, check_rows, projection_measures
 from sslsv_tk.nn.heads import mlp, over_views

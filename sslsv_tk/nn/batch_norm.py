@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sslsv_tk.distributed import processes, summed
+from sslsv_tk.distributed.collectives import processes, summed
 
 
 class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sslsv_tk.distributed import largest, total
+from sslsv_tk.distributed.collectives import largest, total
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ Shapes: B rows, P width of a projection.
 import torch
 from torch import Tensor
 
-from sslsv_tk.distributed import gather
+from sslsv_tk.distributed.collectives import gather
 
 _FLOOR = 0.01  # share of the mean variance that is added to every direction: what has none is not blown up to noise
 _TINY = 1e-12  # so that rows that are all equal come out as zeros

@@ -20,10 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sslsv_tk import distributed
 from sslsv_tk.clustering.reference_clusters import ClusterConfig, ReferenceClusters
 from sslsv_tk.clustering.references import ReferenceConfig, References
-from sslsv_tk.states import ShardNames, own_state, part_of, with_part
+from sslsv_tk.distributed import collectives
+from sslsv_tk.distributed.shards import ShardNames, own_state, part_of, with_part
 
 Pass = Literal["nothing", "references", "everything"]
 """What the loop shows of every utterance, in evaluation mode, before an epoch; everything: projections too."""
@@ -157,7 +157,7 @@ class PositiveSampler:
 
     def state_dict(self) -> dict[str, Any]:
         """What this process saves: the whole state, or, of several processes but the first, its shards alone."""
-        return own_state(self.whole_state(), self.shard_names, distributed.rank())
+        return own_state(self.whole_state(), self.shard_names, collectives.rank())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a whole state; a ValueError says where it comes from another corpus or other settings."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sslsv_tk import seeds
+from sslsv_tk.distributed.shards import part_of, with_part
 from sslsv_tk.nn.queue import UtteranceQueue
 from sslsv_tk.positives.base import (
     Pass,
@@ -23,7 +24,6 @@ from sslsv_tk.positives.base import (
     check_method_has_positives,
     put_rows,
 )
-from sslsv_tk.states import part_of, with_part
 
 _log = logging.getLogger("train")
 

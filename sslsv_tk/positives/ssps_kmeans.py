@@ -18,9 +18,9 @@ from torch import Tensor
 
 from sslsv_tk.clustering.members import ClusterMembers
 from sslsv_tk.clustering.reference_clusters import ClusterConfig
+from sslsv_tk.distributed.shards import part_of, with_part
 from sslsv_tk.nn.queue import UtteranceQueue
 from sslsv_tk.positives.base import ClusterSampler, SamplerFacts, put_rows
-from sslsv_tk.states import part_of, with_part
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 from sslsv_tk import seeds
 from sslsv_tk.clustering.ranks import Weights, check_weights, draw_ranks
 from sslsv_tk.clustering.references import mean_reference
+from sslsv_tk.distributed.shards import part_of, with_part
 from sslsv_tk.nn.queue import UtteranceQueue
 from sslsv_tk.positives.base import (
     Pass,
@@ -24,7 +25,6 @@ from sslsv_tk.positives.base import (
     check_method_has_positives,
     put_rows,
 )
-from sslsv_tk.states import part_of, with_part
 
 
 @dataclass(frozen=True, kw_only=True)

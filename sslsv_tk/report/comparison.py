@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sslsv_tk import artifacts
-from sslsv_tk.data.tables import text
+from sslsv_tk.kaldi.tables import text
 from sslsv_tk.report.evaluation import REPLICATES, TrialList
 from sslsv_tk.report.score_file import read_scores
 from sslsv_tk.scoring.bootstrap import LabelledTrials, compare_eer

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, layout, logs, provenance
-from sslsv_tk.data.directories import DataDirectory, find_rows, remove_temporaries
-from sslsv_tk.data.indexes import read_scp
-from sslsv_tk.data.tables import Words, first_words, text
-from sslsv_tk.data.trials import Trials, read_trials
+from sslsv_tk.arks.indexes import read_scp
+from sslsv_tk.kaldi.directories import DataDirectory, find_rows, remove_temporaries
+from sslsv_tk.kaldi.tables import Words, first_words, text
+from sslsv_tk.kaldi.trials import Trials, read_trials
 from sslsv_tk.report import system
 from sslsv_tk.report.score_file import write_scores
 from sslsv_tk.scoring.bootstrap import LabelledTrials, TooFewSpeakers, eer_interval

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sslsv_tk import artifacts
-from sslsv_tk.data.directories import remove_temporaries
-from sslsv_tk.data.trials import official_name
+from sslsv_tk.kaldi.directories import remove_temporaries
+from sslsv_tk.kaldi.trials import official_name
 from sslsv_tk.provenance import commit, hardware, versions
 from sslsv_tk.scoring.metrics import EER_CONVENTIONS
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts
-from sslsv_tk.data import tables
-from sslsv_tk.data.tables import Words
+from sslsv_tk.kaldi import tables
+from sslsv_tk.kaldi.tables import Words
 
 _BLOCK_LINES = 65536
 

@@ -8,8 +8,8 @@ import yaml
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts
-from sslsv_tk.data.indexes import read_scp
-from sslsv_tk.data.tables import Words, text
+from sslsv_tk.arks.indexes import read_scp
+from sslsv_tk.kaldi.tables import Words, text
 
 _VECTOR = np.dtype([("marker", "S6"), ("dimension", "<i4")])  # then that many float32
 _MARKER = b"\0BFV \4"

@@ -1,1 +1,1 @@
-"""The training loop, its step, optimiser, checkpoints and diagnostics; knows no method by name."""
+"""The training loop: epochs, steps, optimiser, exact resume; knows no method by name."""

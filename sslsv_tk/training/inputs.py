@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sslsv_tk.data.augmentation import Augmentation, ClipList
-from sslsv_tk.data.datasets import Batch, View
+from sslsv_tk.draws.augmentation import Augmentation, ClipList
 from sslsv_tk.frontend.augmentation import ClipPool
 from sslsv_tk.frontend.features import FrontEnd
+from sslsv_tk.loading.datasets import Batch, View
 
 _DEVICE_SHARE = 0.15  # of free memory that noises and responses may take
 _log = logging.getLogger("train")

@@ -9,20 +9,21 @@ from typing import Any
 
 import torch
 
-from sslsv_tk import distributed, seeds
-from sslsv_tk.data.datasets import loader
+from sslsv_tk import seeds
+from sslsv_tk.distributed import collectives
+from sslsv_tk.distributed.processes import EndedElsewhere, agree, is_first, of_first, refuse_different
+from sslsv_tk.distributed.shards import reshard
+from sslsv_tk.loading.datasets import loader
+from sslsv_tk.monitoring.health import Health
+from sslsv_tk.monitoring.records import NoRecords, RunningMeans, RunRecords, line
 from sslsv_tk.nn.batch_norm import average_statistics
 from sslsv_tk.positives.base import Pass
-from sslsv_tk.processes import EndedElsewhere, agree, is_first, of_first, refuse_different
 from sslsv_tk.schedules import Progress
-from sslsv_tk.states import reshard
-from sslsv_tk.training.checkpoints import CheckpointFolder
-from sslsv_tk.training.configuration import SystemConfig
-from sslsv_tk.training.health import Health
+from sslsv_tk.systems.checkpoints import CheckpointFolder
+from sslsv_tk.systems.configuration import SystemConfig
 from sslsv_tk.training.optimisation import clip_gradients, learning_rate, make_optimiser, set_learning_rate
 from sslsv_tk.training.parts import Parts
 from sslsv_tk.training.passes import show_everyone
-from sslsv_tk.training.records import NoRecords, RunningMeans, RunRecords, line
 from sslsv_tk.training.step import over_processes
 from sslsv_tk.training.stopping import Stopped
 
@@ -89,7 +90,7 @@ class Trainer:
         refuse_different((state["step"], state["passed"], newest))
         self._load_model(state)
         shards = self.sampler.shard_names
-        self.sampler.load_state_dict(reshard(sampler_states, shards, distributed.rank(), distributed.processes()))
+        self.sampler.load_state_dict(reshard(sampler_states, shards, collectives.rank(), collectives.processes()))
         self.place = Place(**{name: state.get(name, 0) for name in asdict(self.place)})
         self.window.load_state_dict(state["window"])
         self.whole_epoch.load_state_dict(state["whole_epoch"])
@@ -235,7 +236,7 @@ class Trainer:
 
     def _seed_of_step(self) -> int:
         """Of what torch draws itself in this step, different in every process."""
-        own = [rank] if (rank := distributed.rank()) else []
+        own = [rank] if (rank := collectives.rank()) else []
         return int(seeds.generator(self.config.training.seed, "step", self.place.step, *own).integers(2**62))
 
     def _progress(self) -> Progress:

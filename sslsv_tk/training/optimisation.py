@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from sslsv_tk.schedules import Progress, stepwise_decay, warm_up_then_cosine
-from sslsv_tk.training.configuration import OptimisationConfig
+from sslsv_tk.systems.configuration import OptimisationConfig
 from sslsv_tk.training.lars import LARS
 
 

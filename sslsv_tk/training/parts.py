@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from sslsv_tk.data.batches import EpochBatches
-from sslsv_tk.data.datasets import TrainingSegments
-from sslsv_tk.training.diagnostics import PositiveDiagnostics
+from sslsv_tk.loading.batches import EpochBatches
+from sslsv_tk.loading.datasets import TrainingSegments
+from sslsv_tk.monitoring.diagnostics import PositiveDiagnostics
+from sslsv_tk.monitoring.validation import Validation
 from sslsv_tk.training.inputs import Inputs
 from sslsv_tk.training.step import TrainingStep
 from sslsv_tk.training.stopping import StopRequest
-from sslsv_tk.training.validation import Validation
 
 
 @dataclass

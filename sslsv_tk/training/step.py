@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sslsv_tk.distributed import gather
+from sslsv_tk.distributed.collectives import gather
 from sslsv_tk.methods.base import Method, evaluation_mode
 from sslsv_tk.positives.base import PositiveSampler
 

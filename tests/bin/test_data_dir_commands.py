@@ -7,7 +7,7 @@ import pytest
 
 from sslsv_tk import logs
 from sslsv_tk.bin import combine_data, copy_data_dir, split_data, subset_data_dir, validate_data_dir
-from sslsv_tk.data import directories
+from sslsv_tk.kaldi import directories
 
 ROOT = Path(__file__).resolve().parents[2]
 

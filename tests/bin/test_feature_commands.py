@@ -9,6 +9,7 @@ import soundfile
 from small_corpus import write_configuration
 from small_features import FBANK, run
 
+from sslsv_tk.arks.feature_archive import FeatureArchive
 from sslsv_tk.bin import (
     average_checkpoints,
     compute_features,
@@ -27,8 +28,7 @@ from sslsv_tk.bin import (
     validate_data_dir,
     write_results,
 )
-from sslsv_tk.data import copies
-from sslsv_tk.data.features import FeatureArchive
+from sslsv_tk.corpora import copies
 
 SPEAKERS, PITCHES_HZ = ("anna", "bert", "carl"), (150.0, 400.0, 1100.0)
 

@@ -13,7 +13,7 @@ import pytest
 
 from sslsv_tk import artifacts, logs
 from sslsv_tk.bin import compare_systems, keep_results, score_trials, write_results
-from sslsv_tk.data.tables import write_table
+from sslsv_tk.kaldi.tables import write_table
 
 SPEAKERS, UTTERANCES = 8, 4
 

@@ -8,13 +8,13 @@ import torch
 from torch.nn.functional import normalize
 from two_processes import found_by
 
-from sslsv_tk import distributed
 from sslsv_tk.clustering import shared_rows
 from sslsv_tk.clustering.kmeans import Clustering, random_rows, spherical_kmeans
 from sslsv_tk.clustering.neighbours import cohort_of, nearest_clusters, nearest_others
 from sslsv_tk.clustering.reference_clusters import ClusterConfig, ReferenceClusters
 from sslsv_tk.clustering.references import ReferenceConfig, References
 from sslsv_tk.clustering.shared_rows import SharedRows
+from sslsv_tk.distributed import collectives
 
 CPU = torch.device("cpu")
 
@@ -30,8 +30,8 @@ def around(centres: int, each: int, width: int = 16) -> torch.Tensor:
 
 def held(points_ND: torch.Tensor, owner: Callable[[int], int] = lambda row: row) -> SharedRows:
     """Rows on the processes that `owner` names, modulo their number; in one process all are its own."""
-    owner_N = torch.tensor([owner(row) for row in range(len(points_ND))]) % distributed.processes()
-    return SharedRows(points_ND[owner_N == distributed.rank()], owner_N)
+    owner_N = torch.tensor([owner(row) for row in range(len(points_ND))]) % collectives.processes()
+    return SharedRows(points_ND[owner_N == collectives.rank()], owner_N)
 
 
 def outcome(found: Clustering) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def refused(points_ND: torch.Tensor, rows: torch.Tensor) -> str:
     try:
         spherical_kmeans(held(points_ND), rows)
     except ValueError as error:
-        distributed.summed(torch.ones(1))
+        collectives.summed(torch.ones(1))
         return str(error)
     return "none"
 
@@ -119,7 +119,7 @@ def reference_state(batch: torch.Tensor) -> dict[str, Any]:
 
 
 def everything(rank: int) -> dict[str, dict[str, Any]]:
-    if distributed.processes() > 1:
+    if collectives.processes() > 1:
         shared_rows._ROWS_SENT = 16  # a process sends its points in several blocks, the last of them shorter
     return {
         "clusterings": clusterings(rank),

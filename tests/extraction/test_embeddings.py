@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from small_corpus import pack, pack_all, write_configuration
 
 from sslsv_tk import logs
+from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.bin import average_checkpoints, extract_embeddings, finish_extraction, train
-from sslsv_tk.data.arks import AudioArchive
+from sslsv_tk.blocks import BLOCK, blocks_of_job
 from sslsv_tk.extraction.embeddings import batches_of_rows
-from sslsv_tk.extraction.folder import BLOCK, blocks_of_job
-from sslsv_tk.training import assembly
-from sslsv_tk.training.evaluation import ExtractionOptions, load_extractor
+from sslsv_tk.runs.extractor import ExtractionOptions, load_extractor
+from sslsv_tk.systems import assembly
 
 
 def run(command, *arguments: object) -> int:

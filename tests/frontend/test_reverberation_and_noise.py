@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sslsv_tk.data import tables
-from sslsv_tk.data.arks import AudioArchive, write_pcm_ark
-from sslsv_tk.data.augmentation import ClipList
+from sslsv_tk.arks.audio_archive import AudioArchive, write_pcm_ark
+from sslsv_tk.draws.augmentation import ClipList
 from sslsv_tk.frontend.augmentation import ClipPool, add_noise, fast_length, reverberate
 from sslsv_tk.frontend.features import FrontEnd, to_float
 from sslsv_tk.frontend.logmel import LogMel, LogMelConfig
+from sslsv_tk.kaldi import tables
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

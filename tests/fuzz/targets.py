@@ -15,28 +15,18 @@ import torch
 import yaml
 
 from sslsv_tk import artifacts, config
-from sslsv_tk.data import (
-    adoption,
-    copies,
-    copy_tables,
-    directories,
-    disk_space,
-    headers,
-    in_place,
-    indexes,
-    repair,
-    table_sets,
-    tables,
-    trials,
-    vad,
-)
-from sslsv_tk.data.arks import AUDIO, AudioArchive, write_pcm_ark
-from sslsv_tk.data.directories import DataDirectory
-from sslsv_tk.data.features import FeatureArchive
+from sslsv_tk.arks import indexes
+from sslsv_tk.arks.audio_archive import AUDIO, AudioArchive, write_pcm_ark
+from sslsv_tk.arks.feature_archive import FeatureArchive
+from sslsv_tk.audio import headers, vad
+from sslsv_tk.corpora import copies, copy_tables, data_directories
+from sslsv_tk.kaldi import directories, repair, table_sets, tables, trials
+from sslsv_tk.kaldi.directories import DataDirectory
+from sslsv_tk.packing import disk_space, in_place
 from sslsv_tk.report import comparison, results, score_file, system
 from sslsv_tk.report.evaluation import read_list
-from sslsv_tk.training import checkpoints
-from sslsv_tk.training.configuration import SystemConfig
+from sslsv_tk.systems import checkpoints
+from sslsv_tk.systems.configuration import SystemConfig
 
 KEYS = tables.as_words([f"id{speaker}-video{video}-0000{n}" for speaker in "12" for video in "ab" for n in "123"])
 SPEAKERS = tables.as_words([tables.text(key).partition("-")[0] for key in KEYS])
@@ -307,7 +297,7 @@ def find_targets() -> list[Target]:
         Target("data directory", make_directory, "*", directories.validate),
         Target("data directory repaired", make_directory, "*", repair.fix),
         Target("data directory rewritten", make_directory, "*", rewrite),
-        Target("data directory taken over", make_directory, "*", adoption.read),
+        Target("data directory taken over", make_directory, "*", data_directories.read),
         Target("durations for the disk", make_directory, "*", estimate),
         *(Target(f"trials, {name}", make_trials(form), "list", read_trials) for name, form in forms.items()),
         Target("speech decisions", make_decisions, "*", read_decisions),

@@ -7,10 +7,10 @@ import pytest
 import torch
 from small_features import prepare_small
 
-from sslsv_tk.data import copies
-from sslsv_tk.extraction.feature_folder import FeatureSource
-from sslsv_tk.extraction.features import FeatureMaker
+from sslsv_tk.corpora import copies
 from sslsv_tk.frontend.logmel import LogMelConfig
+from sslsv_tk.packing.feature_folder import FeatureSource
+from sslsv_tk.packing.log_mel import FeatureMaker
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
 

@@ -13,7 +13,7 @@ from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
 from sslsv_tk.methods.base import Method
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
 from sslsv_tk.schedules import Progress
-from sslsv_tk.training.configuration import OptimisationConfig
+from sslsv_tk.systems.configuration import OptimisationConfig
 from sslsv_tk.training.optimisation import clip_gradients, make_optimiser
 from sslsv_tk.training.step import TrainingStep
 

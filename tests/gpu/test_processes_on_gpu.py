@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from sslsv_tk import devices, distributed, processes
+from sslsv_tk.distributed import collectives, devices, processes
 from sslsv_tk.nn.batch_norm import synchronise
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -22,7 +22,7 @@ DEVICE = torch.device("cuda", 0)
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
     """A device, in a group of one that believes to be two; on the CPU gloo shows that the answers are right."""
     with _alone(devices.choose(request.param), monkeypatch) as found:
-        monkeypatch.setattr(distributed, "processes", lambda: 2)
+        monkeypatch.setattr(collectives, "processes", lambda: 2)
         yield found
 
 
@@ -45,30 +45,30 @@ def _alone(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> Iterator[to
 def test_rows_and_their_gradients_are_gathered(device: torch.device) -> None:
     rows = torch.arange(6.0, device=device).view(3, 2).requires_grad_()
     weights = torch.tensor([[1.0, 2], [3, 4], [5, 6]], device=device)
-    gathered = distributed.gather(rows.t().contiguous().t())
+    gathered = collectives.gather(rows.t().contiguous().t())
     assert torch.equal(gathered, rows)
     (gathered * weights).sum().backward()
     assert torch.equal(rows.grad, weights)
-    assert torch.equal(distributed.exchange(rows.detach(), torch.tensor([2, 0, 1], device=device)), rows[[2, 0, 1]])
+    assert torch.equal(collectives.exchange(rows.detach(), torch.tensor([2, 0, 1], device=device)), rows[[2, 0, 1]])
 
 
 def test_sums_and_their_gradients(device: torch.device) -> None:
     numbers = torch.tensor([1.0, -2], device=device, requires_grad=True)
-    distributed.total(numbers).square().sum().backward()
+    collectives.total(numbers).square().sum().backward()
     assert numbers.grad.tolist() == [2, -4]
-    assert distributed.largest(numbers.detach()).tolist() == [1, -2]
-    assert distributed.summed(torch.tensor(5, device=device)).item() == 5
-    assert distributed.summed(torch.tensor([0.25], dtype=torch.float64, device=device)).tolist() == [0.25]
+    assert collectives.largest(numbers.detach()).tolist() == [1, -2]
+    assert collectives.summed(torch.tensor(5, device=device)).item() == 5
+    assert collectives.summed(torch.tensor([0.25], dtype=torch.float64, device=device)).tolist() == [0.25]
 
 
 def test_parts_of_every_kind_travel(device: torch.device) -> None:
     for kind in (torch.float16, torch.float32, torch.int64):
         rows = torch.arange(6, device=device).view(3, 2).to(kind)
-        assert torch.equal(distributed.sent(rows.clone(), 0), rows)
-        (part,) = distributed.gather_parts(rows, [3])
+        assert torch.equal(collectives.sent(rows.clone(), 0), rows)
+        (part,) = collectives.gather_parts(rows, [3])
         assert torch.equal(part, rows)
-    assert distributed.gather_parts(torch.empty(3, 0, device=device), [3])[0].shape == (3, 0)
-    assert sorted(distributed.shared_permutation(5, device).tolist()) == [0, 1, 2, 3, 4]
+    assert collectives.gather_parts(torch.empty(3, 0, device=device), [3])[0].shape == (3, 0)
+    assert sorted(collectives.shared_permutation(5, device).tolist()) == [0, 1, 2, 3, 4]
 
 
 def test_words_travel_beside_the_rows(device: torch.device) -> None:
@@ -103,4 +103,4 @@ def test_words_between_processes_do_not_need_the_gpu(group: None) -> None:
     numbers = torch.ones(2)
     torch.distributed.all_reduce(numbers, group=processes.control())
     assert numbers.tolist() == [1, 1] and torch.distributed.get_backend() == "nccl"
-    assert distributed.rank() == 0
+    assert collectives.rank() == 0

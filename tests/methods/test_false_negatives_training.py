@@ -13,9 +13,9 @@ from small_corpus import SSPS, SYSTEM, pack_all
 from torch import Tensor
 from two_processes import PROCESSES, found_by_two, numbers
 
-from sslsv_tk import distributed
 from sslsv_tk.artifacts import RECORD
 from sslsv_tk.bin import train
+from sslsv_tk.distributed import collectives
 from sslsv_tk.methods.moco import MoCo
 from sslsv_tk.methods.simclr import SimCLR
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
@@ -64,17 +64,17 @@ def steps(make: Callable[[], SimCLR | MoCo], rank: int | None) -> dict[str, Tens
         loss.backward()
         for parameter in method.parameters():
             if parameter.grad is not None:
-                parameter.grad = distributed.total(parameter.grad) / distributed.processes()
+                parameter.grad = collectives.total(parameter.grad) / collectives.processes()
         optimiser.step()
         method.after_step(progress)
         measured = torch.stack([loss.detach(), method.measures()["masked_share"]])
-        means.append(distributed.total(measured) / distributed.processes())
+        means.append(collectives.total(measured) / collectives.processes())
     return {"means": torch.stack(means), **method.state_dict()}
 
 
 def everything(rank: int) -> dict[str, dict[str, Tensor]]:
     """What each of the two processes does."""
-    gathered = distributed.gather(torch.arange(3) + 2**40 * rank)
+    gathered = collectives.gather(torch.arange(3) + 2**40 * rank)
     return {"gathered": {"numbers": gathered}, **{name: steps(make, rank) for name, make in MAKERS.items()}}
 
 

@@ -9,7 +9,8 @@ from small_methods import SMALL_METHODS
 from torch import Tensor, nn
 from two_processes import PROCESSES, found_by_two, numbers
 
-from sslsv_tk import distributed, registry
+from sslsv_tk import registry
+from sslsv_tk.distributed import collectives
 from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
 from sslsv_tk.methods.base import Method
 from sslsv_tk.nn.batch_norm import SynchronisedBatchNorm, average_statistics, synchronise
@@ -76,7 +77,7 @@ def gradients(name: str, rank: int | None) -> dict[str, Tensor]:
     loss, _ = step(views, torch.arange(ROWS)[share], None, labels_B)
     loss.backward()
     clip_gradients(method.parameters(), 0.5)
-    of_all = {"loss": distributed.total(loss.detach()) / distributed.processes()}
+    of_all = {"loss": collectives.total(loss.detach()) / collectives.processes()}
     of_all.update({name: tensor.grad for name, tensor in method.named_parameters() if tensor.grad is not None})
     return {**of_all, **{n: b for n, b in method.named_buffers() if "running" in n}}
 

@@ -12,9 +12,10 @@ from ssps_samplers import EMBEDDING, WIDTH, projections
 from torch.nn.functional import normalize
 from two_processes import found_by
 
-from sslsv_tk import distributed, registry
+from sslsv_tk import registry
+from sslsv_tk.distributed import collectives
+from sslsv_tk.distributed.shards import reshard
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
-from sslsv_tk.states import reshard
 
 UTTERANCES, BATCH = 45, 8  # six steps, the last one of five utterances
 EPOCHS, SAVED_EPOCH, SAVED_STEP = 3, 1, 3
@@ -78,7 +79,7 @@ def step(sampler: PositiveSampler, utterance_B: torch.Tensor, epoch: int) -> dic
     in_step = sampler.reference_segments and sampler.reference_in_steps
     reference_RBD = references(sampler, utterance_B, 10 + epoch) if in_step else None
     positives = projections(utterance_B) + 0.1 * epoch
-    own = torch.arange(len(utterance_B)).tensor_split(distributed.processes())[distributed.rank()]
+    own = torch.arange(len(utterance_B)).tensor_split(collectives.processes())[collectives.rank()]
     own_reference = None if reference_RBD is None else reference_RBD[:, own]
     replaced, chosen = sampler.replace(positives[:, own], utterance_B[own], own_reference)
     sampler.observe(positives, utterance_B, reference_RBD)
@@ -112,7 +113,7 @@ def whole_run(kind: str) -> dict[str, Any]:
 def rest_of_run(kind: str, states: list[dict[str, Any]]) -> dict[str, Any]:
     """From the saved states of all processes of a run on."""
     sampler = made(kind)
-    sampler.load_state_dict(reshard(states, sampler.shard_names, distributed.rank(), distributed.processes()))
+    sampler.load_state_dict(reshard(states, sampler.shard_names, collectives.rank(), collectives.processes()))
     steps = [step(sampler, part, SAVED_EPOCH) for part in batches(SAVED_EPOCH)[SAVED_STEP:]]
     partners = told(sampler)
     begun = begin(sampler, SAVED_EPOCH + 1)

@@ -17,8 +17,8 @@ from sslsv_tk.methods.base import Method
 from sslsv_tk.nn.row_queue import RowQueue
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
 from sslsv_tk.schedules import Progress
-from sslsv_tk.training import assembly, checkpoints
-from sslsv_tk.training.configuration import SystemConfig
+from sslsv_tk.systems import assembly, checkpoints
+from sslsv_tk.systems.configuration import SystemConfig
 from sslsv_tk.training.optimisation import clip_gradients, make_optimiser
 from sslsv_tk.training.step import TrainingStep
 

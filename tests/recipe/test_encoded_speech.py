@@ -13,15 +13,15 @@ import soundfile
 import torch
 
 from sslsv_tk import logs
+from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.bin import finish_packing, pack_audio, prepare_corpus, prepare_trials
-from sslsv_tk.data.arks import AudioArchive
-from sslsv_tk.data.directories import DataDirectory
-from sslsv_tk.data.utterance_ids import utterance_ids
 from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
 from sslsv_tk.extraction.embeddings import Extractor
 from sslsv_tk.extraction.folder import EmbeddingFolder
 from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.frontend.logmel import LogMelConfig
+from sslsv_tk.kaldi.directories import DataDirectory
+from sslsv_tk.kaldi.utterance_ids import utterance_ids
 
 LOCAL = Path(__file__).resolve().parents[2] / "egs" / "voxceleb" / "local"
 sys.path.insert(0, str(LOCAL))

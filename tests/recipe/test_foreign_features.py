@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from sslsv_tk import config
-from sslsv_tk.training.configuration import SystemConfig
+from sslsv_tk.systems.configuration import SystemConfig
 
 TINY = {
     "encoder": {"widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "dimension": 32},

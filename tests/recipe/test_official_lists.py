@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from sslsv_tk.data.trials import OFFICIAL_LISTS
+from sslsv_tk.kaldi.trials import OFFICIAL_LISTS
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,7 +10,7 @@ import soundfile
 
 from sslsv_tk import logs
 from sslsv_tk.bin import prepare_corpus, prepare_trials
-from sslsv_tk.data import directories, trials
+from sslsv_tk.kaldi import directories, trials
 
 LOCAL = Path(__file__).resolve().parents[2] / "egs" / "voxceleb" / "local"
 

@@ -8,7 +8,7 @@ import pytest
 
 from sslsv_tk import logs
 from sslsv_tk.bin import compare_positives
-from sslsv_tk.data.tables import write_table
+from sslsv_tk.kaldi.tables import write_table
 from sslsv_tk.report import comparison
 from sslsv_tk.report.score_file import write_scores
 from sslsv_tk.scoring.metrics import equal_error_rate

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from sslsv_tk.data.tables import as_words
+from sslsv_tk.kaldi.tables import as_words
 from sslsv_tk.report import results
 from sslsv_tk.report.score_file import read_scores, write_scores
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sslsv_tk import artifacts
-from sslsv_tk.data.tables import as_words
+from sslsv_tk.kaldi.tables import as_words
 from sslsv_tk.report import comparison, system
 from sslsv_tk.report.score_file import read_scores, write_scores
 

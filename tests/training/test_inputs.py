@@ -3,12 +3,12 @@ import pytest
 import torch
 from small_corpus import COUNT
 
-from sslsv_tk.data.arks import AudioArchive
-from sslsv_tk.data.augmentation import Augmentation, AugmentationConfig
-from sslsv_tk.data.batches import BatchRequest
-from sslsv_tk.data.datasets import TrainingAudio
+from sslsv_tk.arks.audio_archive import AudioArchive
+from sslsv_tk.draws.augmentation import Augmentation, AugmentationConfig
 from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.frontend.logmel import LogMelConfig
+from sslsv_tk.loading.batches import BatchRequest
+from sslsv_tk.loading.datasets import TrainingAudio
 from sslsv_tk.segments import Segment
 from sslsv_tk.training import inputs as training_inputs
 from sslsv_tk.training.inputs import Inputs, keep_on_device, pool

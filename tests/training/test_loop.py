@@ -10,7 +10,7 @@ from small_corpus import SSPS
 from sslsv_tk import logs
 from sslsv_tk.bin import train
 from sslsv_tk.methods.simclr import SimCLR
-from sslsv_tk.training import checkpoints
+from sslsv_tk.systems import checkpoints
 from sslsv_tk.training.loop import NonFiniteLoss
 
 

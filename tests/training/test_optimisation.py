@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from sslsv_tk.schedules import Progress
-from sslsv_tk.training.configuration import OptimisationConfig, TrainingConfig
+from sslsv_tk.systems.configuration import OptimisationConfig, TrainingConfig
 from sslsv_tk.training.lars import LARS
 from sslsv_tk.training.optimisation import clip_gradients, learning_rate, make_optimiser, set_learning_rate
 

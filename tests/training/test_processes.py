@@ -18,7 +18,7 @@ import torch
 from process_group import Together
 from small_methods import SMALL_METHODS, small_optimisation
 
-from sslsv_tk import heartbeat, processes
+from sslsv_tk.distributed import heartbeat, processes
 from sslsv_tk.launch import _processes
 from sslsv_tk.launch.base import RUN_AGAIN
 

@@ -13,7 +13,7 @@ from small_methods import SMALL_METHODS, small_optimisation
 from train_options import options
 
 from sslsv_tk import registry
-from sslsv_tk.training import checkpoints
+from sslsv_tk.systems import checkpoints
 
 POSITIVES = tuple(small_corpus.POSITIVES)
 

@@ -20,10 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from sslsv_tk import artifacts, logs
-from sslsv_tk.data import audio_files, directories, tables, trials, utterance_ids
-from sslsv_tk.data.audio_files import AudioListing
-from sslsv_tk.data.directories import DataDirectory
-from sslsv_tk.data.tables import Words
+from sslsv_tk.corpora import audio_files
+from sslsv_tk.corpora.audio_files import AudioListing
+from sslsv_tk.kaldi import directories, tables, trials, utterance_ids
+from sslsv_tk.kaldi.directories import DataDirectory
+from sslsv_tk.kaldi.tables import Words
 
 log = logs.logger("cnceleb_data")
 

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import layout, logs
-from sslsv_tk.data import tables
-from sslsv_tk.data.arks import AudioArchive
-from sslsv_tk.data.directories import find_rows
-from sslsv_tk.data.tables import Words, first_words
-from sslsv_tk.data.utterance_ids import utterance_ids
+from sslsv_tk.arks.audio_archive import AudioArchive
+from sslsv_tk.kaldi import tables
+from sslsv_tk.kaldi.directories import find_rows
+from sslsv_tk.kaldi.tables import Words, first_words
+from sslsv_tk.kaldi.utterance_ids import utterance_ids
 from sslsv_tk.report import results, system
 from sslsv_tk.segments import SAMPLE_RATE_HZ
 

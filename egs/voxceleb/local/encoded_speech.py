@@ -27,9 +27,11 @@ from pathlib import Path
 import numpy as np
 
 from sslsv_tk import artifacts, logs
-from sslsv_tk.data import audio_files, ffmpeg, tables, trials, utterance_ids
-from sslsv_tk.data.audio_files import AudioListing
-from sslsv_tk.data.tables import Words, text
+from sslsv_tk.audio import ffmpeg
+from sslsv_tk.corpora import audio_files
+from sslsv_tk.corpora.audio_files import AudioListing
+from sslsv_tk.kaldi import tables, trials, utterance_ids
+from sslsv_tk.kaldi.tables import Words, text
 
 log = logs.logger("encoded_speech")
 FOLDERS = {"m4a": "aac", "mp3": "mp3", "wav": "wav"}

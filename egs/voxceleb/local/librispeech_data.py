@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, logs, seeds
-from sslsv_tk.data import audio_files, directories, tables, trials, utterance_ids
-from sslsv_tk.data.directories import DataDirectory
-from sslsv_tk.data.tables import text
-from sslsv_tk.data.trials import Trials
+from sslsv_tk.corpora import audio_files
+from sslsv_tk.kaldi import directories, tables, trials, utterance_ids
+from sslsv_tk.kaldi.directories import DataDirectory
+from sslsv_tk.kaldi.tables import text
+from sslsv_tk.kaldi.trials import Trials
 
 log = logs.logger("librispeech_data")
 Pairs = NDArray[np.int64]

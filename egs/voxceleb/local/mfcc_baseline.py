@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from sslsv_tk import artifacts, logs
-from sslsv_tk.data.arks import AudioArchive
-from sslsv_tk.data.directories import DataDirectory
-from sslsv_tk.data.tables import Words, text
-from sslsv_tk.data.trials import Trials, read_trials
+from sslsv_tk.arks.audio_archive import AudioArchive
+from sslsv_tk.kaldi.directories import DataDirectory
+from sslsv_tk.kaldi.tables import Words, text
+from sslsv_tk.kaldi.trials import Trials, read_trials
 from sslsv_tk.scoring.cosine import cosine_scores
 from sslsv_tk.scoring.metrics import error_rates
 from sslsv_tk.segments import SAMPLE_RATE_HZ

@@ -4,7 +4,7 @@
 #     test_sets                  names of the sets; test_folder[SET]: the folder of each
 #     lists                      trial lists; list_set[i]: the set of each; list_name[i]: its name in data/ and in the results
 
-# The lists of VoxCeleb and of the VoxSRC validation sets by their official names (what each is: sslsv_tk/data/trials.py).
+# The lists of VoxCeleb and of the VoxSRC validation sets by their official names (what each is: sslsv_tk/kaldi/trials.py).
 official_lists=(veri_test.txt veri_test2.txt list_test_all.txt list_test_all2.txt list_test_hard.txt list_test_hard2.txt
     voxsrc2020_val.txt voxsrc2021_val.txt voxsrc2022_dev.txt voxsrc2022_dev_fixed.txt VoxSRC2023_Track12_val.txt)
 test_sets=() lists=() list_set=() list_name=()

@@ -1,0 +1,1 @@
+"""Packed audio and features: archives of bytes and exact reads of stretches."""

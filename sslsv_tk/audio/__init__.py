@@ -1,0 +1,1 @@
+"""Audio files of any kind: what they are, how long they are, their samples."""

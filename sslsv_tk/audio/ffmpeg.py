@@ -1,0 +1,155 @@
+"""Samples of many files by one ffmpeg process each batch, for what libsndfile cannot read.
+
+ffmpeg -i A -i B ...  ->  one pipe for each file, read all at once so that none blocks another:
+    pipe of A: AU header (rate, channels), 32-bit floating-point samples of A
+    pipe of B: ...
+    pipe of standard error: kept for messages
+The pipes' reading ends belong to this process alone: when it dies, also by kill -9, ffmpeg cannot write and ends.
+"""
+
+import os
+import selectors
+import shutil
+import struct
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sslsv_tk.audio.sound import Header, UnreadableAudio
+
+_AU = struct.Struct(">4s5I")  # magic, offset of the samples, bytes (unknown in a pipe), encoding, rate, channels
+_AU_FLOAT = 6
+_CHUNK_BYTES = 2**18
+_MOST_BYTES_OF_MESSAGES = 2**16
+_TOLERANCE_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Samples (n, channels), full scale at 1, and their rate."""
+
+    samples: NDArray[np.float32]
+    rate_hz: int
+
+
+def is_installed() -> bool:
+    """Is the program there?"""
+    return shutil.which("ffmpeg") is not None
+
+
+def require(path: str) -> str:
+    """The program; ValueError that names a file which needs it where it is not installed."""
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise ValueError(f"{path}: needs the program ffmpeg, which is not installed (Debian: apt-get install ffmpeg).")
+    return program
+
+
+def decode(files: Mapping[str, Header | None]) -> dict[str, Decoded | UnreadableAudio]:
+    """The samples of each file, or what is wrong with it; the headers (None: not known) say how much is expected.
+
+    A batch in which ffmpeg fails is halved until the file that made it fail is alone, so that its neighbours are
+    decoded whatever it holds.
+    """
+    if not files:
+        return {}
+    paths = list(files)
+    status, outputs, messages = _run(paths)
+    if len(paths) == 1:
+        return {paths[0]: _verdict(paths[0], files[paths[0]], status, outputs[0], messages)}
+    if status == 0:
+        found = {path: _verdict(path, files[path], 0, output, b"") for path, output in zip(paths, outputs, strict=True)}
+        again = [path for path in paths if isinstance(found[path], UnreadableAudio) or (messages and not files[path])]
+        return found | {path: verdict for path in again for verdict in decode({path: files[path]}).values()}
+    half = len(paths) // 2
+    parts = ({path: files[path] for path in part} for part in (paths[:half], paths[half:]))
+    return {path: verdict for part in parts for path, verdict in decode(part).items()}
+
+
+def _command(paths: Sequence[str], pipes: Sequence[int]) -> list[str]:
+    inputs = [word for path in paths for word in ("-threads", "1", "-protocol_whitelist", "file", "-i", f"file:{path}")]
+    outputs = [
+        word
+        for number, pipe in enumerate(pipes)
+        for word in ("-map", f"{number}:a:0", "-c:a", "pcm_f32be", "-f", "au", f"pipe:{pipe}")
+    ]
+    return [require(paths[0]), "-nostdin", "-hide_banner", "-v", "error", *inputs, *outputs]
+
+
+def _run(paths: Sequence[str]) -> tuple[int, list[bytearray], bytes]:
+    """Exit status, what came through the pipe of each file, and the end of standard error."""
+    pipes = [os.pipe() for _ in paths]
+    readers = [reader for reader, _ in pipes]
+    try:
+        try:
+            process = subprocess.Popen(
+                _command(paths, [writer for _, writer in pipes]),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=[writer for _, writer in pipes],
+            )
+        finally:
+            for _, writer in pipes:
+                os.close(writer)
+        with process:
+            try:
+                assert process.stderr is not None
+                *outputs, messages = _read_all([*readers, process.stderr.fileno()])
+                return process.wait(), outputs, bytes(messages[-_MOST_BYTES_OF_MESSAGES:])
+            except BaseException:
+                process.kill()
+                raise
+    finally:
+        for reader in readers:
+            os.close(reader)
+
+
+def _read_all(readers: Sequence[int]) -> list[bytearray]:
+    """What comes through each pipe until all are closed."""
+    found = [bytearray() for _ in readers]
+    with selectors.DefaultSelector() as selector:
+        for number, reader in enumerate(readers):
+            selector.register(reader, selectors.EVENT_READ, number)
+        while selector.get_map():
+            for key, _ in selector.select():
+                chunk = os.read(key.fd, _CHUNK_BYTES)
+                if chunk:
+                    found[key.data] += chunk
+                else:
+                    selector.unregister(key.fd)
+    return found
+
+
+def _verdict(
+    path: str, header: Header | None, status: int, output: bytearray, messages: bytes
+) -> Decoded | UnreadableAudio:
+    """The samples, unless ffmpeg failed, said something about a file of unknown length, or gave too few."""
+    said = _last_message(path, messages)
+    if status != 0 or len(output) < _AU.size or (messages and header is None):
+        return UnreadableAudio(f"{path}: ffmpeg: {said or f'exit status {status}'}")
+    magic, offset, _, encoding, rate_hz, channels = _AU.unpack_from(output)
+    if magic != b".snd" or encoding != _AU_FLOAT or rate_hz == 0 or channels == 0:
+        return UnreadableAudio(f"{path}: ffmpeg: no samples came out")
+    count = max(0, len(output) - offset) // (4 * channels)
+    samples = np.frombuffer(output, dtype=">f4", count=count * channels, offset=offset).reshape(count, channels)
+    if header is not None:  # the last packet is decoded whole, also what is after the end of the last edit
+        samples = samples[: round(header.seconds * rate_hz)]
+    if header is not None and count / rate_hz < header.seconds - _TOLERANCE_SECONDS:
+        return UnreadableAudio(
+            f"{path}: cut short: {count / rate_hz:.2f} s decoded where its container says {header.seconds:.2f} s"
+            + (f" (ffmpeg: {said})" if said else "")
+        )
+    if count == 0:
+        return UnreadableAudio(f"{path}: no samples in it")
+    return Decoded(samples.astype(np.float32), rate_hz)
+
+
+def _last_message(path: str, messages: bytes) -> str:
+    """The last line of ffmpeg's messages, without what it says of memory addresses and of the path."""
+    lines = messages.decode(errors="replace").split("\n")
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    return " ".join(last.split("] ")[-1].replace(f"file:{path}: ", "").split())

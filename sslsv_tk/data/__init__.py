@@ -1,1 +1,0 @@
-"""Data directories, corpora, trials, packed audio, segments and batches."""

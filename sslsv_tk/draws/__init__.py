@@ -1,0 +1,1 @@
+"""What is drawn for a segment, as numbers and before any sound is touched."""

@@ -1,0 +1,1 @@
+"""Text tables in the form of Kaldi: data directories, lists and trials."""

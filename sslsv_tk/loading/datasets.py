@@ -1,0 +1,214 @@
+"""Batches of segments for training: what a loader worker makes of a request.
+
+Shapes: B utterances of a batch, T samples of a segment, R samples of a room response; L frames, F bands.
+"""
+
+import dataclasses
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from sslsv_tk import seeds
+from sslsv_tk.arks.audio_archive import AudioArchive
+from sslsv_tk.arks.feature_archive import CopiedFeatures
+from sslsv_tk.draws.augmentation import Augmentation, Draws
+from sslsv_tk.loading.batches import BatchRequest
+from sslsv_tk.segments import Segment, SegmentPlan
+
+
+@dataclass
+class View:
+    """One segment of each utterance of a batch, and how to augment it.
+
+    It is audio, or un-normalised frames that were computed before. The noise and the response come either as numbers
+    (the clips lie on the device) or as samples; frames were augmented when they were computed.
+    """
+
+    segment_BT: Tensor | None = None  # int16
+    frames_BLF: Tensor | None = None  # float32
+    noise_row_B: Tensor | None = None
+    noise_start_B: Tensor | None = None
+    snr_B: Tensor | None = None  # dB; +inf: no noise
+    response_row_B: Tensor | None = None  # -1: a unit impulse
+    noise_BT: Tensor | None = None  # int16
+    response_BR: Tensor | None = None  # int16
+
+
+@dataclass
+class Batch:
+    """The segments of a batch of utterances, in the order of the method's segment plan."""
+
+    utterance_B: Tensor
+    views: list[View]
+    references: list[View] = dataclasses.field(default_factory=list)
+
+    def pin_memory(self) -> "Batch":
+        """For the loader: memory from which a copy to the GPU need not wait."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def to(self, device: torch.device) -> "Batch":
+        """All tensors on `device`."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        def view(old: View) -> View:
+            tensors = {f.name: getattr(old, f.name) for f in dataclasses.fields(View)}
+            return dataclasses.replace(old, **{name: change(t) for name, t in tensors.items() if t is not None})
+
+        references = [view(v) for v in self.references]
+        return Batch(change(self.utterance_B), [view(v) for v in self.views], references)
+
+
+class TrainingSegments(Dataset[Batch]):
+    """Cuts the segments of a plan by byte ranges, anew in every epoch.
+
+    A segment of the side "both" is cut once while positives come from the utterance itself; with partners it is cut
+    from the utterance, and once more from the partner, the latter after all others.
+    """
+
+    def __init__(self, plan: SegmentPlan, seed: int, references: SegmentPlan = ()) -> None:
+        """`references`: the segments that positive samplers compare, cut after those of the plan."""
+        self.plan, self.seed, self.references = plan, seed, references
+
+    def __getitem__(self, request: BatchRequest) -> Batch:
+        views = self._views(request) if request.with_views else []
+        references = [
+            self._view(request, request.utterance_B, segment, -1 - number)
+            for number, segment in enumerate(self.references if request.with_references else ())
+        ]
+        return Batch(torch.from_numpy(request.utterance_B.astype(np.int64)), views, references)
+
+    def _views(self, request: BatchRequest) -> list[View]:
+        """A view for each segment of the plan, and after them the second cuts, from partners."""
+        partner_B = request.utterance_B if request.partner_B is None else request.partner_B
+        sources = [partner_B if segment.side == "positive" else request.utterance_B for segment in self.plan]
+        segments = list(self.plan)
+        if request.partner_B is not None:
+            twice = [segment for segment in self.plan if segment.side == "both"]
+            segments += twice
+            sources += [partner_B] * len(twice)
+        return [
+            self._view(request, source_B, segment, number)
+            for number, (source_B, segment) in enumerate(zip(sources, segments, strict=True))
+        ]
+
+    def _view(self, request: BatchRequest, source_B: NDArray[np.int64], segment: Segment, number: int) -> View:
+        """View `number` (below 0: a reference) of each utterance, cut from the utterances `source_B`."""
+        raise NotImplementedError
+
+    def _starts(
+        self, request: BatchRequest, lengths_B: NDArray[np.int64], count: int, number: int
+    ) -> NDArray[np.int64]:
+        """(B,) first sample or frame of each segment of `count`, uniform over the places where it fits."""
+        u = seeds.uniform(1, self.seed, "segment", request.epoch, request.utterance_B, number)[:, 0]
+        return seeds.choose(np.maximum(lengths_B - count, 0) + 1, u)
+
+
+class TrainingAudio(TrainingSegments):
+    """Segments of packed audio, with what they are to be augmented with."""
+
+    def __init__(
+        self,
+        archive: AudioArchive,
+        plan: SegmentPlan,
+        seed: int,
+        augmentation: Augmentation | None = None,
+        references: SegmentPlan = (),
+        read_clips: bool = False,
+    ) -> None:
+        """`read_clips`: read noises and responses here, since they do not lie on the device."""
+        super().__init__(plan, seed, references)
+        self.archive, self.augmentation, self.read_clips = archive, augmentation, read_clips
+
+    def __len__(self) -> int:
+        return len(self.archive)
+
+    def _view(self, request: BatchRequest, source_B: NDArray[np.int64], segment: Segment, number: int) -> View:
+        start_B = self._starts(request, self.archive.samples[source_B], segment.samples, number)
+        segment_BT = np.stack(
+            [self.archive.read_looped(int(r), int(s), segment.samples) for r, s in zip(source_B, start_B, strict=True)]
+        )
+        view = View(torch.from_numpy(segment_BT))
+        if segment.augmented and self.augmentation is not None:
+            draws = self.augmentation.draw(self.seed, request.epoch, request.utterance_B, number)
+            self._augment(view, draws, segment.samples)
+        return view
+
+    def _augment(self, view: View, draws: Draws, samples: int) -> None:
+        """Put the draws, or the clips that they name, into the view."""
+        assert self.augmentation is not None
+        noises, responses = self.augmentation.noises, self.augmentation.responses
+        if noises is not None:
+            view.snr_B = torch.from_numpy(draws.snr)
+            view.noise_row_B, view.noise_start_B = torch.from_numpy(draws.noise), torch.from_numpy(draws.noise_start)
+            if self.read_clips:
+                pairs = zip(draws.noise.tolist(), draws.noise_start.tolist(), strict=True)
+                view.noise_BT = torch.from_numpy(np.stack([noises.read_looped(r, s, samples) for r, s in pairs]))
+        if responses is not None:
+            view.response_row_B = torch.from_numpy(np.array(draws.response))
+            if self.read_clips:
+                count = int(responses.samples.max())
+                rows = draws.response.tolist()
+                view.response_BR = torch.from_numpy(np.stack([responses.read_padded(r, count) for r in rows]))
+
+
+class TrainingFeatures(TrainingSegments):
+    """Segments of features: augmented ones from offline copies, different ones of an utterance, others clean."""
+
+    def __init__(
+        self,
+        features: CopiedFeatures,
+        plan: SegmentPlan,
+        seed: int,
+        count_frames: Callable[[int], int],
+        references: SegmentPlan = (),
+    ) -> None:
+        """`count_frames`: how many frames the front end makes of so many samples."""
+        super().__init__(plan, seed, references)
+        self.features, self.count_frames = features, count_frames
+        cut = [*plan, *(segment for segment in plan if segment.side == "both")]
+        self._turns = np.cumsum([0, *(segment.augmented for segment in cut)])  # augmented segments before each
+
+    def __len__(self) -> int:
+        return len(self.features.clean)
+
+    def _view(self, request: BatchRequest, source_B: NDArray[np.int64], segment: Segment, number: int) -> View:
+        features, count = self.features, self.count_frames(segment.samples)
+        start_B = self._starts(request, features.clean.frames[source_B], count, number).tolist()
+        rows = source_B.tolist()
+        if segment.augmented and features.names:
+            copy_B = features.draw(self.seed, request.epoch, request.utterance_B, int(self._turns[number])).tolist()
+            places = zip(copy_B, rows, start_B, strict=True)
+            cuts = [features.read_looped(copy, row, start, count) for copy, row, start in places]
+        else:
+            cuts = [features.clean.read_looped(row, start, count) for row, start in zip(rows, start_B, strict=True)]
+        return View(frames_BLF=torch.from_numpy(np.stack(cuts)))
+
+
+def loader(
+    dataset: TrainingSegments, requests: list[BatchRequest], workers: int, pin_memory: bool
+) -> DataLoader[Batch]:
+    """The batches of an epoch, in order, prefetched by `workers` processes (0: none)."""
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=requests,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_leave_requests_to_the_trainer,
+    )
+
+
+def _leave_requests_to_the_trainer(_: int) -> None:
+    """A SIGTERM for all of a job asks it to save its state and stop; torch lets a worker die of it, and so the trainer.
+
+    Workers end when they are told to, or when they find the trainer gone.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

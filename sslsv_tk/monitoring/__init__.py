@@ -1,0 +1,1 @@
+"""What is watched and written down while a system trains."""

@@ -1,0 +1,86 @@
+"""Stage 3 without a copy: where in wav files of 16 kHz mono 16-bit PCM the samples of each utterance stand."""
+
+import os
+from array import array
+
+import numpy as np
+
+from sslsv_tk.audio import headers, sound, wav
+from sslsv_tk.audio.sound import UnreadableAudio
+from sslsv_tk.audio.wav import Samples
+from sslsv_tk.corpora.rejected import check_rejected
+from sslsv_tk.kaldi import tables
+from sslsv_tk.kaldi.directories import DataDirectory
+from sslsv_tk.kaldi.tables import text
+from sslsv_tk.packing.parts import Part
+from sslsv_tk.segments import SAMPLE_RATE_HZ
+
+
+def index(share: DataDirectory, part: Part, tolerance: float) -> tuple[int, int]:
+    """Write wav.J.scp, utt2samples.J and utt2offset.J of a part; how many utterances it has, how many were rejected.
+
+    ValueError where audio is of another kind, or where vad.scp leaves samples out: both need a copy.
+    """
+    if share.vad is not None:
+        raise ValueError("vad.scp leaves samples out, which needs a copy of the audio. Use --copy true.")
+    rejected: dict[str, str] = {}
+    rows, offsets, samples = array("q"), array("q"), array("q")
+    path, found = "", None
+    for row in range(len(share.keys)):
+        try:
+            if path != (path := os.fsdecode(share.values[row])) or found is None:
+                found = None
+                found = locate(path)
+            begin, end = _stretch(share, row, path, found)
+        except UnreadableAudio as fault:
+            rejected[text(share.keys[row])] = str(fault)
+            continue
+        rows.append(row)
+        offsets.append(found.offset + 2 * begin)
+        samples.append(end - begin)
+    check_rejected(rejected, max(1, len(share.keys)), tolerance, part.file("rejected.J"))
+    if rows:
+        usable = np.array(rows)
+        tables.write_table(part.file("wav.J.scp"), share.keys[usable], share.values[usable])
+        tables.write_table(part.file("utt2offset.J"), share.keys[usable], np.array(offsets))
+        tables.write_table(part.file("utt2samples.J"), share.keys[usable], np.array(samples))
+    part.file("wav.J.ark").unlink(missing_ok=True)
+    return len(rows), len(rejected)
+
+
+def locate(path: str) -> Samples:
+    """Where the samples of a wav file stand, with their number of bytes; ValueError where they are of another kind."""
+    try:
+        with open(path, "rb") as stream:
+            found = wav.locate(stream)
+            size = os.fstat(stream.fileno()).st_size
+    except OSError as error:
+        raise UnreadableAudio(f"{path}: {headers.reason(error)}") from None
+    if size == 0:
+        raise UnreadableAudio(f"{path}: an empty file")
+    if found is None or not found.is_packed_kind:
+        raise ValueError(
+            f"{path}: without a copy only wav files of 16 kHz mono 16-bit PCM can be used; found"
+            f" {found.format if found else 'no wav file'}. Pack this set: --copy true (run.sh: --pack-audio true)."
+        )
+    announced = size - found.offset if found.announced is None else found.announced
+    missing = wav.missing_of(found, size)
+    if missing:
+        raise UnreadableAudio(
+            f"{path}: cut short: {missing} bytes of the samples that its header announces are missing"
+        )
+    if announced < 2:
+        raise UnreadableAudio(f"{path}: no samples in it")
+    return Samples(found.offset, announced, found.format, found.is_packed_kind)
+
+
+def _stretch(share: DataDirectory, row: int, path: str, found: Samples) -> tuple[int, int]:
+    """First and last sample (exclusive) of an utterance in its file."""
+    samples = (found.announced or 0) // 2
+    if share.channels is not None and share.channels[row] != 1:
+        raise ValueError(f"{path}: channel {share.channels[row]} asked for, found 1 channel(s).")
+    seconds = None if share.cuts is None else (float(share.cuts.starts[row]), float(share.cuts.ends[row]))
+    try:
+        return sound.samples_of_cut(seconds, SAMPLE_RATE_HZ, samples)
+    except UnreadableAudio as fault:
+        raise UnreadableAudio(f"{path}: {fault}") from None

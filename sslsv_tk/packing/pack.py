@@ -1,0 +1,138 @@
+"""Stage 3, raw, one part of a job array: the audio of a share of the utterances decoded into an ark.
+
+packing/parts.py says which files a part has, packing/join.py puts the parts together.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sslsv_tk import artifacts, logs
+from sslsv_tk.arks import audio_archive
+from sslsv_tk.audio import decoding, sound, vad
+from sslsv_tk.audio.decoding import Tally
+from sslsv_tk.audio.sound import UnreadableAudio
+from sslsv_tk.audio.waveforms import Source
+from sslsv_tk.corpora.rejected import check_rejected, check_tolerance
+from sslsv_tk.kaldi.directories import DataDirectory
+from sslsv_tk.kaldi.tables import text
+from sslsv_tk.packing import in_place, parts
+from sslsv_tk.packing.join import is_complete
+from sslsv_tk.packing.parts import Part, PartRecord, Wanted
+
+log = logs.logger("packing")
+_SECONDS_BETWEEN_LINES = 60.0
+_DEFAULT = Wanted()
+
+
+def pack_part(data: Path, part: Part, wanted: Wanted = _DEFAULT, tolerance: float = 0.0, force: bool = False) -> None:
+    """Decode the audio of one share of the utterances into the part's ark, or index it where it is.
+
+    Nothing is done where the part is there already, made of the same utterances. Files that cannot be used are
+    listed in rejected.J; more than the share `tolerance` of them and no ark appears.
+    """
+    check_tolerance(tolerance)
+    if not force and is_complete(data, part.out, wanted.samples):
+        log.info("%s is complete; nothing to do", part.out)
+        return
+    whole = DataDirectory.load(data)
+    if whole.table != "wav.scp":
+        raise ValueError(f"{data}: features without audio (no wav.scp): there is nothing to pack. See keep_features.")
+    share = parts.take(whole, part)
+    found, inputs = part.record(), parts.digest(share)
+    allowed, made_so = tolerance * len(share.keys), (part.num_jobs, inputs, wanted.samples)
+    if not force and found and (found.num_jobs, found.inputs, found.samples) == made_so and found.rejected <= allowed:
+        log.info("part %d of %d is there: %d utterances; nothing to do", part.job, part.num_jobs, found.utterances)
+        return
+    _check(share, wanted)
+    (part.out / artifacts.RECORD).unlink(missing_ok=True)
+    part.file("part.J.json").unlink(missing_ok=True)
+    for stray in (part.out / "split").glob(f".*.{part.job}.*.tmp"):
+        stray.unlink(missing_ok=True)
+    if len(share.keys) == 0:
+        log.warning("part %d of %d is empty: fewer utterances than jobs", part.job, part.num_jobs)
+    tally = Tally()
+    if wanted.copy:
+        utterances, rejected = _pack(share, part, wanted, tolerance, tally)
+    else:
+        utterances, rejected = in_place.index(share, part, tolerance)
+    size = part.file("wav.J.ark").stat().st_size if utterances and wanted.copy else 0
+    with artifacts.replacing(part.file("part.J.json")) as stream:
+        made = PartRecord(part.num_jobs, inputs, utterances, rejected, size, wanted.samples)
+        json.dump({**asdict(made), "rates_hz": tally.rates_hz, "mixed": tally.mixed}, stream)
+
+
+def _check(share: DataDirectory, wanted: Wanted) -> None:
+    """What stops the job before any work: commands that are not allowed, a program that is missing."""
+    if not wanted.allow_pipes and len(share.keys):
+        commands = sound.are_commands(share.values)
+        if commands.any():
+            row = int(commands.argmax())
+            raise ValueError(
+                f"{text(share.keys[row])}: {text(share.values[row])!r} in wav.scp is a command; only audio files are"
+                " read. --allow-pipes true runs such commands: use it if you trust whoever wrote the table."
+            )
+    if wanted.copy and len(share.keys):
+        decoding.check_programs(share.values)
+
+
+def _pack(share: DataDirectory, part: Part, wanted: Wanted, tolerance: float, tally: Tally) -> tuple[int, int]:
+    """Write the ark of a part; how many utterances it has and how many were rejected."""
+    if len(share.keys) == 0:
+        return 0, 0
+    rejected: dict[str, str] = {}
+
+    def usable() -> Iterator[tuple[str, NDArray[np.int16]]]:
+        yield from _decode(share, wanted, rejected, tally)
+        # Still inside the temporary file of the ark: raising here leaves no ark behind.
+        check_rejected(rejected, len(share.keys), tolerance, part.file("rejected.J"))
+
+    count = audio_archive.write_pcm_ark(
+        usable(), part.file("wav.J.ark"), part.file("wav.J.scp"), part.file("utt2samples.J")
+    )
+    return count, len(rejected)
+
+
+def _decode(
+    share: DataDirectory, wanted: Wanted, rejected: dict[str, str], tally: Tally
+) -> Iterator[tuple[str, NDArray[np.int16]]]:
+    """The key and the samples of every usable utterance; the others go to `rejected` with the reason."""
+    began = said = time.monotonic()
+    for row, found in decoding.decode(_sources(share, wanted), tally):
+        key = text(share.keys[row])
+        if not isinstance(found, UnreadableAudio):
+            found = _voiced(share, row, found)
+        if isinstance(found, UnreadableAudio):
+            rejected[key] = str(found)
+        else:
+            yield key, found
+        if time.monotonic() - said > _SECONDS_BETWEEN_LINES:
+            said = time.monotonic()
+            log.info("%d of %d utterances, %.0f per second", row + 1, len(share.keys), (row + 1) / (said - began))
+
+
+def _sources(share: DataDirectory, wanted: Wanted) -> Iterator[Source]:
+    """What to decode for each row."""
+    for row, value in enumerate(share.values):
+        channel = wanted.channel if share.channels is None else int(share.channels[row])
+        seconds = None if share.cuts is None else (float(share.cuts.starts[row]), float(share.cuts.ends[row]))
+        yield Source(os.fsdecode(value), channel, seconds)
+
+
+def _voiced(share: DataDirectory, row: int, waveform: NDArray[np.int16]) -> NDArray[np.int16] | UnreadableAudio:
+    """The samples that vad.scp calls speech; all where the directory has no vad.scp."""
+    if share.vad is None:
+        return waveform
+    key = text(share.keys[row])
+    try:
+        return vad.voiced(waveform, vad.read_decisions(share.vad[row]))
+    except UnreadableAudio as fault:
+        return UnreadableAudio(f"{key}: {fault}")
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None

@@ -1,0 +1,1 @@
+"""A system at work on disk: trained, judged, or opened for extraction."""

@@ -1,0 +1,71 @@
+"""A trained system as what extraction needs: its encoder, its front end, and the record of what made embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sslsv_tk import artifacts, config, layout
+from sslsv_tk.arks import feature_archive
+from sslsv_tk.extraction.folder import EmbeddingFolder
+from sslsv_tk.systems import checkpoints
+
+if TYPE_CHECKING:
+    from sslsv_tk.extraction.embeddings import Extractor
+
+
+@dataclass(frozen=True)
+class ExtractionOptions:
+    """Which checkpoint of which system over which packed audio or features, in how many jobs."""
+
+    system: Path
+    checkpoint: str
+    data: Path
+    jobs: int
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise ValueError(f"--num-jobs {self.jobs}: expected at least 1.")
+
+
+def embedding_folder(options: ExtractionOptions) -> EmbeddingFolder:
+    """Where the embeddings lie; those of another checkpoint than the averaged one stand beside, under its name."""
+    path = checkpoints.CheckpointFolder(options.system).path_of(options.checkpoint)
+    feature_archive.refuse_other_kind(_feats_type(options.system), options.data)
+    scp = "feats.scp" if feature_archive.has_features(options.data) else "wav.scp"
+    return EmbeddingFolder(
+        layout.embeddings_folder(options.system, options.data, options.checkpoint),
+        options.jobs,
+        {"checkpoint": options.checkpoint, "num_jobs": options.jobs},
+        {
+            f"checkpoint {path.name}": artifacts.fingerprint(path),
+            f"{scp} of {options.data}": artifacts.fingerprint(options.data / scp),
+        },
+    )
+
+
+def _feats_type(system: Path) -> str:
+    """The system's frontend.feats_type, from its configuration without the rest, whose dataclasses load torch."""
+    file = system / "config.yaml"
+    frontend = config.read(file).get("frontend") if file.is_file() else None
+    return str(frontend.get("feats_type", "raw")) if isinstance(frontend, dict) else "raw"
+
+
+def load_extractor(options: ExtractionOptions, device: str) -> tuple[Extractor, list[int]]:
+    """The system's scoring encoder behind its front end, and the epochs that its weights are the mean of.
+
+    Torch, seconds to load, is loaded here and not where a command only looks whether its work is done.
+    """
+    from sslsv_tk.distributed import devices
+    from sslsv_tk.extraction.embeddings import Extractor
+    from sslsv_tk.frontend.features import FrontEnd
+    from sslsv_tk.runs import training_data
+    from sslsv_tk.systems import assembly
+
+    system, method, path = assembly.load_system(options.system, options.checkpoint)
+    training_data.open_checked(system.frontend, options.data)  # refuses features of other settings
+    state = checkpoints.read(path)
+    encoder = method.scoring_encoder()
+    extractor = Extractor(encoder, FrontEnd(system.frontend, encoder.input), devices.choose(device))
+    return extractor, state.get("epochs", [state.get("epoch")])

@@ -1,0 +1,89 @@
+"""What a system reads: packed audio or computed features, as its frontend.feats_type says."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from sslsv_tk.arks import feature_archive
+from sslsv_tk.arks.audio_archive import AudioArchive
+from sslsv_tk.arks.feature_archive import Archive, CopiedFeatures, FeatureArchive
+from sslsv_tk.corpora import kept_features
+from sslsv_tk.draws.augmentation import AUGMENTATION_SETS, Augmentation
+from sslsv_tk.frontend.features import FrontEnd
+from sslsv_tk.frontend.logmel import LogMelConfig
+from sslsv_tk.loading.datasets import TrainingAudio, TrainingFeatures, TrainingSegments
+from sslsv_tk.methods.base import Method
+from sslsv_tk.segments import SegmentPlan
+from sslsv_tk.systems.configuration import SystemConfig
+from sslsv_tk.training.inputs import Inputs, keep_on_device
+
+
+def open_checked(config: LogMelConfig, folder: Path) -> Archive:
+    """Audio for feats_type raw, features for fbank; ValueError where the folder holds the other or other settings."""
+    feature_archive.refuse_other_kind(config.feats_type, folder)
+    if config.feats_type == "raw":
+        return AudioArchive(folder)
+    kept_features.check_maker(folder, config.frames)
+    archive = FeatureArchive(folder)
+    feature_archive.check_settings(archive, config.of_frames())
+    return archive
+
+
+def folders(config: SystemConfig, train_set: Path, augmentation: Path) -> list[Path]:
+    """The folders that training reads, the training set first."""
+    if config.augmentation.is_off:
+        return [train_set]
+    if config.frontend.feats_type == "raw":
+        return [train_set, *(augmentation / name for name in AUGMENTATION_SETS)]
+    copies = [name for name in config.augmentation.copies if name != "clean"]
+    return [train_set, *(train_set.with_name(f"{train_set.name}_{name}") for name in copies)]
+
+
+def list_of(config: SystemConfig, folder: Path) -> Path:
+    """The table that tells which audio or which features a folder holds."""
+    return folder / ("wav.scp" if config.frontend.feats_type == "raw" else "feats.scp")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What is cut from the material, for whom, and where its input is computed."""
+
+    config: SystemConfig
+    method: Method
+    references: SegmentPlan
+    device: torch.device
+
+
+def make(cut: Cut, archive: Archive, clips: Path) -> tuple[TrainingSegments, Inputs]:
+    """The segments of a run, and what makes the encoder's input of them; `clips` has the lists that audio needs."""
+    if isinstance(archive, FeatureArchive):
+        return _of_features(cut, archive)
+    return _of_audio(cut, archive, clips)
+
+
+def _of_audio(cut: Cut, archive: AudioArchive, clips: Path) -> tuple[TrainingSegments, Inputs]:
+    """Segments cut from audio, augmented on the device."""
+    config, method = cut.config, cut.method
+    augmentation = None if config.augmentation.is_off else Augmentation.load(config.augmentation, clips)
+    on_device = augmentation is None or keep_on_device(augmentation, cut.device)
+    segments = TrainingAudio(
+        archive, method.segments, config.training.seed, augmentation, cut.references, read_clips=not on_device
+    )
+    front_end = FrontEnd(config.frontend, method.encoder.input)
+    return segments, Inputs(front_end, cut.device, augmentation, on_device)
+
+
+def _of_features(cut: Cut, archive: FeatureArchive) -> tuple[TrainingSegments, Inputs]:
+    """Segments cut from the clean features and from the offline copies beside them."""
+    config, method = cut.config, cut.method
+    if method.encoder.input != "logmel":
+        raise ValueError(
+            f"the encoder {config.encoder.name} eats waveforms, and frontend.feats_type fbank gives log-mel frames."
+            " Use feats_type raw."
+        )
+    copied = CopiedFeatures(archive, () if config.augmentation.is_off else config.augmentation.copies)
+    segments = TrainingFeatures(
+        copied, method.segments, config.training.seed, config.frontend.count_frames, cut.references
+    )
+    return segments, Inputs(FrontEnd(config.frontend), cut.device, None, on_device=False)

@@ -1,0 +1,1 @@
+"""What a system is: its configuration, its parts, its weights on disk."""

@@ -1,0 +1,113 @@
+"""From a configuration to the parts of a system; every choice is found by its file name."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sslsv_tk import registry
+from sslsv_tk.arks.feature_archive import Archive
+from sslsv_tk.config import Component, load, to_dict
+from sslsv_tk.encoders.base import Encoder
+from sslsv_tk.methods.base import Method
+from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
+from sslsv_tk.systems import checkpoints
+from sslsv_tk.systems.configuration import SystemConfig
+
+_log = logging.getLogger("train")
+
+
+def encoder_class(config: SystemConfig) -> type[Encoder]:
+    """The class that `encoder.name` names."""
+    return registry.find("sslsv_tk.encoders", config.encoder.name, Encoder)
+
+
+def method_class(config: SystemConfig) -> type[Method]:
+    """The class that `method.name` names."""
+    return registry.find("sslsv_tk.methods", config.method.name, Method)
+
+
+def sampler_class(config: SystemConfig) -> type[PositiveSampler]:
+    """The class that `positives.name` names."""
+    return registry.find("sslsv_tk.positives", config.positives.name, PositiveSampler)
+
+
+def build_method(config: SystemConfig) -> Method:
+    """Encoder and method with initial weights drawn from the seed."""
+    torch.manual_seed(config.training.seed)
+    encoder_type, method_type = encoder_class(config), method_class(config)
+    encoder = encoder_type(config.encoder.build(encoder_type.Config))
+    if encoder.bands not in (None, config.frontend.bands):
+        raise ValueError(
+            f"The encoder {config.encoder.name} was made for {encoder.bands} mel bands, the front end gives "
+            f"{config.frontend.bands}. Set encoder.bands and frontend.bands to the same number."
+        )
+    return method_type(encoder, config.method.build(method_type.Config), config.classes)
+
+
+def make_sampler(config: SystemConfig, archive: Archive, method: Method, device: torch.device) -> PositiveSampler:
+    """The sampler; true speakers and recordings are handed over to those alone that say they need them."""
+    cls = sampler_class(config)
+    if method.slots == 0 and config.positives.name != "same_utterance":
+        raise ValueError(
+            f"The method {config.method.name} has no positives, so {config.positives.name} has nothing to choose. "
+            "Leave stage 5 out (run.sh --positives none), or go on with same_utterance."
+        )
+    codes = {}
+    if cls.needs_labels:
+        codes["speakers"] = archive.read_codes("utt2spk")
+    if cls.needs_labels or cls.needs_recordings:
+        codes["recordings"] = archive.read_codes("utt2rec")
+    facts = SamplerFacts(
+        utterances=len(archive),
+        seed=config.training.seed,
+        device=device,
+        projection_dimension=method.projection_dimension,
+        embedding_dimension=method.scoring_encoder().dimension,
+        projections_are_embeddings=method.projects_embeddings,
+        slots=method.slots,
+        **codes,
+    )
+    sampler = cls(config.positives.build(cls.Config), facts)
+    if config.positives.name != "same_utterance" and cls.cluster_of is PositiveSampler.cluster_of:
+        settings = config.method.build(type(method).Config)
+        for name in (name for name in method.needs_clusters if getattr(settings, name)):
+            _log.warning("method.%s does nothing: the positives %s have no clusters", name, config.positives.name)
+    return sampler
+
+
+def resolve(config: SystemConfig) -> SystemConfig:
+    """The configuration with every setting of every component written out."""
+    classes: dict[str, Any] = {
+        "encoder": encoder_class(config),
+        "method": method_class(config),
+        "positives": sampler_class(config),
+    }
+    values = {name: getattr(config, name) for name in SystemConfig.__dataclass_fields__}
+    for name, cls in classes.items():
+        component: Component = values[name]
+        values[name] = Component(component.name, to_dict(component.build(cls.Config)))
+    return SystemConfig(**values)
+
+
+def with_defaults(config: SystemConfig) -> SystemConfig:
+    """The same encoder, method and positives with none of their settings given, nor any other."""
+    encoder, method, positives = (Component(part.name) for part in (config.encoder, config.method, config.positives))
+    return resolve(SystemConfig(encoder, method, positives))
+
+
+def load_system(system: str | Path, checkpoint: str) -> tuple[SystemConfig, Method, Path]:
+    """A trained system: its configuration, the method with the weights of `checkpoint`, and that file's path."""
+    system = Path(system)
+    if not (system / "config.yaml").is_file():
+        raise ValueError(f"{system}: no config.yaml, so not a trained system. Run stage 4 (or 5) first.")
+    config = load(SystemConfig, system / "config.yaml")
+    path = checkpoints.CheckpointFolder(system).path_of(checkpoint)
+    method = build_method(config)
+    try:
+        method.load_weights(checkpoints.read(path)["model"])
+    except (KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path} does not fit {system}/config.yaml: {reason}") from None
+    return config, method, path

@@ -1,0 +1,198 @@
+"""Checkpoints that survive kill -9, full disks and damage.
+
+    checkpoints/latest.pt      everything to go on from: model, optimiser, place in the run, running sums
+    checkpoints/previous.pt    the one before, for the case that latest.pt is damaged
+    checkpoints/sampler-<step>-<passed>.pt   queues and clusters that belong to the checkpoint of that step; of several
+                               processes one file each, ...-<rank>of<processes>.pt
+    checkpoints/<N>epoch.pt    the model after N epochs (0: untrained): for averaging and extraction
+    checkpoints/averaged.pt    the mean of the last epochs
+    checkpoints/best.pt        the model of the lowest validation EER, where one is asked for
+
+Each appears by a rename. A sampler file is written before the checkpoint that names it and its checksum, and
+removed after no checkpoint names it any more. Torch, seconds to load, is loaded where a file is read or written:
+commands that find their work done look names up only.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sslsv_tk import artifacts
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+_log = logging.getLogger("train")
+
+
+class DamagedCheckpoint(ValueError):
+    """A checkpoint that cannot be read."""
+
+
+def write(path: Path, state: Mapping[str, Any]) -> None:
+    """torch.save through a temporary name."""
+    import torch
+
+    with artifacts.replacing(path, "wb") as stream:
+        torch.save(dict(state), stream)
+
+
+def _samplers(state: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Name and checksum of the sampler file of each process; before there were several it was one."""
+    return state["samplers"] if "samplers" in state else [state["sampler"]]
+
+
+def read(path: Path, device: torch.device | str = "cpu", mapped: bool = False) -> dict[str, Any]:
+    """torch.load of tensors and plain values only; `mapped`: of tensors those bytes alone that are looked at."""
+    import torch
+
+    try:
+        state = torch.load(path, map_location=device, weights_only=True, mmap=mapped)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # torch raises many kinds for a file that was cut short
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DamagedCheckpoint(f"{path}: not a checkpoint that can be read ({reason}).") from None
+    if not isinstance(state, dict):
+        raise DamagedCheckpoint(f"{path}: expected a table of states, found {type(state).__name__}.")
+    return state
+
+
+class CheckpointFolder:
+    """The checkpoints of one system."""
+
+    def __init__(self, system: str | Path, keep_epochs: int = 10, keep_every: int = 10) -> None:
+        self.folder = Path(system) / "checkpoints"
+        self.keep_epochs, self.keep_every = keep_epochs, keep_every
+        self._newest_samplers: set[str] = set()
+        self._latest_is_damaged = False
+
+    def save(self, state: Mapping[str, Any], sampler_state: Mapping[str, Any]) -> None:
+        """Write a new latest.pt; the old one becomes previous.pt. Each process brings its own part of the sampler."""
+        from sslsv_tk.distributed.collectives import processes, rank
+        from sslsv_tk.distributed.processes import of_all, of_first
+
+        part = "" if processes() == 1 else f"-{rank()}of{processes()}"
+        sampler = self.folder / f"sampler-{state['step']}-{state['passed']}{part}.pt"
+        write(sampler, sampler_state)
+        parts = of_all({"file": sampler.name, "sha256": artifacts.file_checksum(sampler)})
+        of_first(lambda: self._save(state, parts))
+
+    def _save(self, state: Mapping[str, Any], samplers: list[dict[str, str]]) -> None:
+        """Write latest.pt, and remove sampler files that belong neither to it nor to previous.pt."""
+        latest, previous = self.folder / "latest.pt", self.folder / "previous.pt"
+        whole = {**state, "samplers": samplers}
+        if latest.exists() and not self._latest_is_damaged:
+            link = self.folder / f".previous.pt.{os.getpid()}.tmp"
+            link.unlink(missing_ok=True)
+            os.link(latest, link)
+            os.replace(link, previous)
+        write(latest, whole)
+        self._latest_is_damaged = False
+        names = {part["file"] for part in samplers}
+        self._remove_samplers(names | self._newest_samplers)
+        self._newest_samplers = names
+
+    def _remove_samplers(self, keep: set[str]) -> None:
+        for path in self.folder.glob("sampler-*.pt"):
+            if path.name not in keep:
+                path.unlink()
+
+    def newest(self) -> str | None:
+        """The name of the newest checkpoint that is whole, with all its sampler files; None: the run has not begun."""
+        found = self._newest()
+        return None if found is None else found[0]
+
+    def training_state(self) -> dict[str, Any] | None:
+        """What the newest whole checkpoint says but for the samplers; None: the run has not begun."""
+        found = self._newest()
+        return None if found is None else found[1]
+
+    def _newest(self) -> tuple[str, dict[str, Any]] | None:
+        problems = []
+        for name in ("latest.pt", "previous.pt"):
+            try:
+                state = read(self.folder / name)
+                self._check_samplers(state)
+            except FileNotFoundError:
+                continue
+            except (DamagedCheckpoint, KeyError) as error:
+                problems.append(str(error))
+                _log.warning("%s", error)
+                continue
+            if problems:
+                _log.warning("going on from %s, the checkpoint before (step %d)", name, state["step"])
+            return name, state
+        if problems:
+            raise DamagedCheckpoint(
+                f"{self.folder}: no checkpoint can be read ({'; '.join(problems)}). "
+                "Remove the folder to train anew, or restore the file."
+            )
+        return None
+
+    def read_whole(self, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The training state of a checkpoint that is whole, and the sampler states of the processes that wrote it."""
+        from sslsv_tk.distributed.collectives import processes
+
+        state = read(self.folder / name)
+        self._latest_is_damaged = name == "previous.pt"
+        samplers = _samplers(state)
+        self._newest_samplers = {part["file"] for part in samplers}
+        # Mapped where a process takes over a part: the samplers copy what they keep.
+        mapped = len(samplers) > 1 or processes() > 1
+        return state, [read(self.folder / part["file"], mapped=mapped) for part in samplers]
+
+    def has_begun(self) -> bool:
+        """Has a run written a checkpoint here, damaged or not?"""
+        return any((self.folder / name).exists() for name in ("latest.pt", "previous.pt"))
+
+    def _check_samplers(self, state: Mapping[str, Any]) -> None:
+        for part in _samplers(state):
+            path = self.folder / part["file"]
+            if not path.exists():
+                raise DamagedCheckpoint(f"{path}: not found, although the checkpoint of step {state['step']} names it.")
+            if artifacts.file_checksum(path) != part["sha256"]:
+                raise DamagedCheckpoint(f"{path}: not the sampler state of step {state['step']} (another checksum).")
+
+    def save_epoch(self, epoch: int, model: Mapping[str, Tensor]) -> None:
+        """Write <epoch>epoch.pt, then remove those no longer wanted."""
+        write(self.folder / f"{epoch}epoch.pt", {"epoch": epoch, "model": dict(model)})
+        for old in self.epochs()[: -self.keep_epochs]:
+            if old % self.keep_every:
+                (self.folder / f"{old}epoch.pt").unlink()
+
+    def epochs(self) -> list[int]:
+        """The epochs whose files are here, ascending."""
+        found = (re.fullmatch(r"(\d+)epoch\.pt", path.name) for path in self.folder.glob("*epoch.pt"))
+        return sorted(int(match[1]) for match in found if match)
+
+    def path_of(self, which: str) -> Path:
+        """The file of `averaged`, `latest`, `best` or an epoch number; a ValueError lists what there is."""
+        name = f"{which}epoch.pt" if which.isdigit() else f"{which}.pt"
+        path = self.folder / name
+        if not re.fullmatch(r"\d+|averaged|latest|best", which) or not path.exists():
+            there = [name for name in ("latest", "best") if (self.folder / f"{name}.pt").exists()]
+            there += map(str, self.epochs())
+            raise ValueError(
+                f"{path}: no such checkpoint. There are: {', '.join(there) or 'none; run stage 4 (and 5) first'}."
+            )
+        return path
+
+
+def average(models: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of each tensor, batch-norm statistics included; whole-number counters are taken from the last."""
+    import torch
+
+    mean = {}
+    for name, last in models[-1].items():
+        if last.is_floating_point():
+            mean[name] = torch.stack([model[name].double() for model in models]).mean(0).to(last.dtype)
+        else:
+            mean[name] = last
+    return mean

@@ -1,0 +1,117 @@
+"""What a system is: the one configuration that a training run reads and writes beside its checkpoints."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sslsv_tk.config import Component
+from sslsv_tk.draws.augmentation import AugmentationConfig
+from sslsv_tk.frontend.logmel import LogMelConfig
+
+
+@dataclass(frozen=True)
+class OptimisationConfig:
+    """Optimiser and learning-rate schedule."""
+
+    optimiser: Literal["adam", "sgd", "lars"] = "adam"
+    momentum: float = 0.9  # of sgd and lars
+    trust: float = 1e-3  # of lars: a step at learning rate 1 moves a tensor by this share of its norm
+    learning_rate: float = 1e-3  # at the first epoch; cosine: after the warm-up
+    schedule: Literal["stepwise", "cosine"] = "stepwise"  # stepwise: once per epoch; cosine: at every step
+    decay: float = 0.95  # stepwise: factor on the learning rate ...
+    decay_epochs: int = 5  # ... once per so many epochs, over both stages
+    warm_up_epochs: float = 0.0  # cosine: the rate rises from 0 for so long, within training.span_epochs
+    final_learning_rate: float = 1e-5  # cosine: when training.span_epochs are over
+    weight_decay: float = 0.0  # of matrices and kernels; biases and scales of norms get none
+    gradient_clip: float | None = None  # largest norm of the gradient of each parameter tensor; null: no limit
+    continued_factor: float = 1.0  # extra factor on the learning rate in stage 5; the papers use none
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0 or not 0 < self.decay <= 1 or self.decay_epochs < 1 or self.continued_factor <= 0:
+            raise ValueError(
+                "optimisation: learning_rate and continued_factor must be above 0, decay in (0, 1], decay_epochs >= 1."
+            )
+        if not 0 <= self.momentum < 1 or self.weight_decay < 0 or self.trust <= 0:
+            raise ValueError("optimisation: momentum must be in [0, 1), weight_decay not negative, trust above 0.")
+        if self.schedule == "cosine" and not 0 <= self.final_learning_rate <= self.learning_rate:
+            raise ValueError(
+                "optimisation: final_learning_rate must be from 0 to learning_rate; found "
+                f"{self.final_learning_rate} and {self.learning_rate}."
+            )
+        if self.warm_up_epochs < 0 or (self.warm_up_epochs and self.schedule != "cosine"):
+            raise ValueError(
+                "optimisation: warm_up_epochs must not be negative, and belongs to the schedule cosine; found "
+                f"{self.warm_up_epochs} with {self.schedule}."
+            )
+        if self.gradient_clip is not None and self.gradient_clip <= 0:
+            raise ValueError(f"optimisation.gradient_clip must be above 0, or null; found {self.gradient_clip}.")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Length, batch, precision and bookkeeping of a run."""
+
+    epochs: int = 100  # of stage 4
+    continued_epochs: int = 20  # of stage 5, counted on from stage 4
+    span_epochs: int | None = None  # of schedules that have an end; null: epochs + continued_epochs
+    batch_size: int = 256  # utterances per step, over all processes
+    seed: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast of the encoder and heads; losses stay fp32
+    compile: bool = False  # torch.compile of the encoder, in place
+    log_steps: int = 50  # steps per log line
+    checkpoint_minutes: float = 10.0  # a checkpoint at least so often; one is written at each epoch's end anyway
+    keep_epochs: int = 10  # newest epoch files kept; every keep_every-th is kept as well
+    keep_every: int = 10
+    validation_epochs: int = 5  # epochs between two EERs of the validation list, where there is one
+    average_epochs: int = 10  # epochs whose weights averaged.pt is the mean of
+    loader_workers: int = 4  # processes that read audio; 0: the training process itself
+
+    def __post_init__(self) -> None:
+        for name in (
+            "epochs",
+            "batch_size",
+            "log_steps",
+            "keep_epochs",
+            "keep_every",
+            "average_epochs",
+            "validation_epochs",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"training.{name} must be at least 1; found {getattr(self, name)}.")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"training.seed must be from 0 to 2^63 - 1; found {self.seed}.")
+        if self.continued_epochs < 0 or self.loader_workers < 0 or self.checkpoint_minutes < 0:
+            raise ValueError("training: continued_epochs, loader_workers and checkpoint_minutes must not be negative.")
+        if self.span_epochs is not None and self.span_epochs < 1:
+            raise ValueError(f"training.span_epochs must be at least 1, or null; found {self.span_epochs}.")
+        if self.average_epochs > self.keep_epochs:
+            raise ValueError(
+                f"training.average_epochs = {self.average_epochs} needs as many epoch files; "
+                f"keep_epochs = {self.keep_epochs} is fewer."
+            )
+
+    @property
+    def span(self) -> int:
+        """Epochs that schedules with an end last, over both stages."""
+        return self.epochs + self.continued_epochs if self.span_epochs is None else self.span_epochs
+
+
+@dataclass(frozen=True)
+class SystemConfig:
+    """Encoder, method, positives and everything that shapes a run."""
+
+    encoder: Component
+    method: Component
+    positives: Component = field(default_factory=lambda: Component("same_utterance"))
+    frontend: LogMelConfig = field(default_factory=LogMelConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    optimisation: OptimisationConfig = field(default_factory=OptimisationConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    classes: int | None = None  # true speakers of the training set, for methods that need labels; found, not given
+
+    def __post_init__(self) -> None:
+        rising, span = self.optimisation.warm_up_epochs, self.training.span
+        if self.optimisation.schedule == "cosine" and rising >= span:
+            raise ValueError(
+                f"optimisation.warm_up_epochs = {rising} leaves nothing of the {span} epochs of the schedule. "
+                "Shorten it, or raise training.epochs or training.span_epochs."
+            )
