@@ -23,6 +23,7 @@ FOLDERS = {
     "docs": "pages for users and for who changes the code",
     "egs/voxceleb": "the recipe",
     "egs/voxceleb/local": "programs of this recipe alone",
+    "tools/locks": "the versions that are tested",
     "tools": "the environment, and checks of everything",
     "utils": "shell tools of a recipe, for those who know Kaldi's",
 }

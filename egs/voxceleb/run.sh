@@ -164,7 +164,7 @@ print(operator.attrgetter(sys.argv[1])(config.load(SystemConfig, *sys.argv[2:]))
 }
 usable_gpus() { # as many as this machine has, or fewer, so that each gets as much of a batch
     local gpus batch
-    gpus=$(python3 -c 'from sslsv_tk import devices; print(len(devices.visible_gpus()))')
+    gpus=$(python3 -c 'from sslsv_tk import gpus; print(len(gpus.visible_gpus()))')
     if [ "$gpus" -gt 1 ]; then
         batch=$(setting training.batch_size)
         while ((batch % gpus)); do gpus=$((gpus - 1)); done
@@ -182,7 +182,7 @@ if [ "$cmd_backend" = local ]; then
     [ "$nj" != auto ] || nj=$(nproc)
     [ "$ngpu" != auto ] || ngpu=$(usable_gpus)
     if ((ngpu > 0 && stop_stage >= 3 && stage <= 6)); then # told here, not after hours of stages that need no GPU
-        reason=$(python3 -c 'import sys; from sslsv_tk import devices; sys.exit(devices.unusable())' 2>&1) || fail "$reason"
+        reason=$(python3 -c 'import sys; from sslsv_tk import gpus; sys.exit(gpus.unusable())' 2>&1) || fail "$reason"
     fi
     [ "$num_threads" != auto ] || num_threads=$(($(nproc) > ngpu && ngpu > 0 ? $(nproc) / ngpu : $(nproc)))
 fi

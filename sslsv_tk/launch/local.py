@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from sslsv_tk import devices
+from sslsv_tk.gpus import visible_gpus
 from sslsv_tk.launch import _job_log, _signals
 from sslsv_tk.launch.base import THREAD_VARIABLES, Backend, Interrupted, JobArray, Outcome, Resources
 
@@ -56,7 +56,7 @@ class Local(Backend):
         """Start jobs in order as places become free; a failed job does not stop the others."""
         if resources.num_nodes > 1:
             raise ValueError(f"--num-nodes {resources.num_nodes}: the local back end is one machine.")
-        gpus = devices.visible_gpus()
+        gpus = visible_gpus()
         places = places_at_a_time(resources, gpus)
         stopping = _signals.stopping()
         if resources.end_with_parent:

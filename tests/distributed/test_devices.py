@@ -1,10 +1,11 @@
-"""Which device a command computes on."""
+"""Which device a command computes on, and which GPUs there are."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
+from sslsv_tk import gpus
 from sslsv_tk.distributed import devices
 
 
@@ -89,13 +90,13 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_gpus_are_read_as_cuda_reads_them(monkeypatch: pytest.MonkeyPatch, named: str | None, found: list[str]) -> None:
     if named is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    assert devices.visible_gpus() == found
+    assert gpus.visible_gpus() == found
 
 
 def test_a_machine_without_a_driver_has_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert devices.visible_gpus() == []
-    assert devices.unusable() is None
+    assert gpus.visible_gpus() == []
+    assert gpus.unusable() is None
 
 
 @pytest.mark.usefixtures("two_gpus")
@@ -110,7 +111,7 @@ def test_gpus_that_the_driver_offers_and_torch_cannot_use_stop_the_command(
     assert "found version 11040). Update the driver" in str(caught.value)
     assert "--ngpu 0" in str(caught.value)
     monkeypatch.setattr(torch.version, "cuda", None)
-    assert "built without CUDA" in str(devices.unusable())
+    assert "built without CUDA" in str(gpus.unusable())
 
 
 @pytest.mark.usefixtures("two_gpus")
@@ -123,4 +124,4 @@ def test_who_asks_for_the_cpu_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("two_gpus")
 def test_gpus_that_torch_can_use_stop_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "ones", lambda *size, device: torch.zeros(1))
-    assert devices.unusable() is None
+    assert gpus.unusable() is None
