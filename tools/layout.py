@@ -36,6 +36,8 @@ FILES = {
     ".gitignore": "what recipes and tools leave",
     ".shellcheckrc": "settings of shellcheck",
     "CHANGELOG.md": "what changed for users",
+    "CITATION.cff": "how to cite",
+    "sslsv_tk/py.typed": "the package has types (PEP 561)",
     "CONTRIBUTING.md": "how to change the code",
     "LICENSE": "MIT",
     "README.md": "the first page",
