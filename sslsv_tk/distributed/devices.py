@@ -14,14 +14,14 @@ def choose(name: str) -> torch.device:
     """`auto`: the GPU where there is one; of several processes on a machine each has its own."""
     import torch
 
-    from sslsv_tk.distributed.processes import is_in_group, place
+    from sslsv_tk.distributed.processes import is_in_group, ranks
 
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: no GPU is visible here. Use --device cpu, or look at what nvidia-smi says.")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and is_in_group():
-        return torch.device("cuda", _own_gpu(place().local_rank, torch.cuda.device_count()))
+        return torch.device("cuda", _own_gpu(ranks().local_rank, torch.cuda.device_count()))
     return torch.device(name)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sslsv_tk import artifacts
 from sslsv_tk.arks.feature_archive import Archive
 from sslsv_tk.distributed.collectives import processes, rank
-from sslsv_tk.distributed.processes import of_all, of_first
+from sslsv_tk.distributed.processes import from_first, gather_objects
 from sslsv_tk.extraction.embeddings import Extractor
 from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.kaldi.trials import read_trials
@@ -55,7 +55,7 @@ class Validation:
     def score(self, method: Method, epoch: int, device: torch.device) -> dict[str, float]:
         """EER in per cent and minDCF(0.01) of the weights as they are; best.pt is replaced where this is the lowest."""
         embeddings = self._embed(method, device)
-        return of_first(lambda: self._judge(embeddings, method, epoch))
+        return from_first(lambda: self._judge(embeddings, method, epoch))
 
     def _judge(self, embeddings: NDArray[np.float32], method: Method, epoch: int) -> dict[str, float]:
         enrol, test = (np.searchsorted(self.rows, side) for side in (self.trials.enrol, self.trials.test))
@@ -76,7 +76,7 @@ class Validation:
             extractor = Extractor(encoder, self.front_end, device)
             made = list(extractor.all(self.archive, own_rows))
         found = np.empty((len(self.rows), encoder.dimension), dtype=np.float32)
-        for rows, embeddings in itertools.chain(*of_all(made)):
+        for rows, embeddings in itertools.chain(*gather_objects(made)):
             found[np.searchsorted(self.rows, rows)] = embeddings
         return found
 

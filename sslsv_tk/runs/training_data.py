@@ -11,7 +11,7 @@ from sslsv_tk.arks.feature_archive import Archive, CopiedFeatures, FeatureArchiv
 from sslsv_tk.corpora import kept_features
 from sslsv_tk.draws.augmentation import AUGMENTATION_SETS, Augmentation
 from sslsv_tk.frontend.features import FrontEnd
-from sslsv_tk.frontend.logmel import LogMelConfig
+from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.loading.datasets import TrainingAudio, TrainingFeatures, TrainingSegments
 from sslsv_tk.methods.base import Method
 from sslsv_tk.segments import SegmentPlan

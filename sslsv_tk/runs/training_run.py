@@ -13,7 +13,7 @@ import torch
 from sslsv_tk import artifacts, logs, provenance
 from sslsv_tk import config as configuration
 from sslsv_tk.distributed.collectives import processes, rank
-from sslsv_tk.distributed.processes import each, is_first, of_first
+from sslsv_tk.distributed.processes import from_first, is_first, on_every
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.kaldi import directories
@@ -65,12 +65,12 @@ def train(
     stop: StopRequest | None = None,
 ) -> None:
     """In each of its processes: train a system to its last epoch, or until `stop` is made (then raises Stopped)."""
-    config = each(lambda: _with_classes(assembly.resolve(config), options))
-    last_epoch = of_first(lambda: _prepare(config, options, force))
+    config = on_every(lambda: _with_classes(assembly.resolve(config), options))
+    last_epoch = from_first(lambda: _prepare(config, options, force))
     if last_epoch is None:
         return
     with logs.also_to(options.system / "train.log") if is_first() else contextlib.nullcontext():
-        parts = each(lambda: make_parts(config, options, device))
+        parts = on_every(lambda: make_parts(config, options, device))
         first = None if options.continue_from is None else last_state(config, options.continue_from)
         parts.stop = stop or parts.stop
         Trainer(config, parts, options.system, device).run(first, last_epoch)

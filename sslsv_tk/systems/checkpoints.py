@@ -76,13 +76,13 @@ class CheckpointFolder:
     def save(self, state: Mapping[str, Any], sampler_state: Mapping[str, Any]) -> None:
         """Write a new latest.pt; the old one becomes previous.pt. Each process brings its own part of the sampler."""
         from sslsv_tk.distributed.collectives import processes, rank
-        from sslsv_tk.distributed.processes import of_all, of_first
+        from sslsv_tk.distributed.processes import from_first, gather_objects
 
         part = "" if processes() == 1 else f"-{rank()}of{processes()}"
         sampler = self.folder / f"sampler-{state['step']}-{state['passed']}{part}.pt"
         write(sampler, sampler_state)
-        parts = of_all({"file": sampler.name, "sha256": artifacts.file_checksum(sampler)})
-        of_first(lambda: self._save(state, parts))
+        parts = gather_objects({"file": sampler.name, "sha256": artifacts.file_checksum(sampler)})
+        from_first(lambda: self._save(state, parts))
 
     def _save(self, state: Mapping[str, Any], samplers: list[dict[str, str]]) -> None:
         """Write latest.pt, and remove sampler files that belong neither to it nor to previous.pt."""

@@ -5,7 +5,7 @@ from typing import Literal
 
 from sslsv_tk.config import Component
 from sslsv_tk.draws.augmentation import AugmentationConfig
-from sslsv_tk.frontend.logmel import LogMelConfig
+from sslsv_tk.frontend.settings import LogMelConfig
 
 
 @dataclass(frozen=True)

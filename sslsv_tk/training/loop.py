@@ -11,7 +11,7 @@ import torch
 
 from sslsv_tk import seeds
 from sslsv_tk.distributed import collectives
-from sslsv_tk.distributed.processes import EndedElsewhere, agree, is_first, of_first, refuse_different
+from sslsv_tk.distributed.processes import EndedElsewhere, any_of, from_first, is_first, refuse_different
 from sslsv_tk.distributed.shards import reshard
 from sslsv_tk.loading.datasets import loader
 from sslsv_tk.monitoring.health import Health
@@ -78,7 +78,7 @@ class Trainer:
 
     def _restore(self, first: dict[str, Any] | None) -> int:
         """Take over the newest checkpoint, or `first`; returns how much of metrics.jsonl belongs to it."""
-        newest = of_first(self.checkpoints.newest)
+        newest = from_first(self.checkpoints.newest)
         if newest is None:
             if first is None:
                 self._save_epoch()
@@ -133,12 +133,12 @@ class Trainer:
 
     def _save_epoch(self) -> None:
         """The file of the epochs done; of one process, since the model is the same in all."""
-        of_first(lambda: self.checkpoints.save_epoch(self.place.epoch, self.method.weights()))
+        from_first(lambda: self.checkpoints.save_epoch(self.place.epoch, self.method.weights()))
 
     def _save_when_due(self) -> None:
         """A checkpoint from time to time, and where one of the processes was asked to stop, the last one."""
         is_late = time.monotonic() - self._saved_at >= 60 * self.config.training.checkpoint_minutes
-        stops, is_due = agree(self.parts.stop.is_made, is_late)
+        stops, is_due = any_of(self.parts.stop.is_made, is_late)
         if stops or is_due:
             self._save()
         if stops:
@@ -146,7 +146,7 @@ class Trainer:
 
     def _end_if_asked(self) -> None:
         """After a checkpoint."""
-        if agree(self.parts.stop.is_made)[0]:
+        if any_of(self.parts.stop.is_made)[0]:
             self._end_by_request()
 
     def _end_by_request(self) -> None:
@@ -155,7 +155,7 @@ class Trainer:
 
     def _refuse_non_finite(self) -> None:
         loss = self.whole_epoch.means().get("loss", 0.0)
-        if math.isfinite(loss) and agree(not _all_finite(self.method))[0]:
+        if math.isfinite(loss) and any_of(not _all_finite(self.method))[0]:
             loss = math.nan  # the next one would be: a gradient was not finite
         if not math.isfinite(loss):
             if not is_first():
