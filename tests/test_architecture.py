@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "methods": {"nn", "distributed", "encoders.base"},
     "positives": {"nn", "clustering", "distributed"},
     "extraction": {"kaldi", "arks", "frontend", "encoders.base"},
-    "report": {"scoring", "kaldi", "arks"},
+    "report": {"scoring", "kaldi", "arks", "systems"},
     "systems": {"arks", "draws", "frontend", "distributed", *BASES},
     "monitoring": {
         "kaldi", "arks", "frontend", "distributed", "clustering", "scoring", "extraction", "systems", "methods.base"

@@ -11,7 +11,7 @@ from sslsv_tk import logs
 from sslsv_tk.bin import train
 from sslsv_tk.methods.simclr import SimCLR
 from sslsv_tk.systems import checkpoints
-from sslsv_tk.training.loop import NonFiniteLoss
+from sslsv_tk.training.run_state import NonFiniteLoss
 
 
 def lines(system):
