@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }  # fmt: skip
 FOLDERS = {*MAY_IMPORT, "bin"}
-LONGEST_FILE, LONGEST_CLASS, LONGEST_FUNCTION, LONGEST_COMMAND = 300, 250, 60, 80
+LONGEST_FILE, LONGEST_CLASS, LONGEST_FUNCTION, LONGEST_COMMAND = 300, 150, 60, 80
 
 
 def package_files() -> list[Path]:
