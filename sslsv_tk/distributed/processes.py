@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a lost process is dozens of lines of C++ frames
 
 import torch
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from sslsv_tk.distributed import collectives
 from sslsv_tk.distributed.heartbeat import Heartbeat
@@ -60,6 +62,7 @@ def ranks(environment: Mapping[str, str] | None = None) -> Ranks:
     """
     environment = os.environ if environment is None else environment
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    # run_processes.py and torchrun may themselves run in a task of srun: theirs are the ranks of training.
     if "RANK" not in environment and "SLURM_STEP_NUM_TASKS" in environment:
         names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
     elif "RANK" not in environment:
@@ -113,8 +116,9 @@ def together(device: torch.device) -> Iterator[None]:
             torch.distributed.barrier(control())
     finally:
         heartbeat.stop()
+    # Only where all went well: after an error it may wait for processes that are gone.
     _CONTROL.clear()
-    torch.distributed.destroy_process_group()  # not after an error: it may wait for the others
+    torch.distributed.destroy_process_group()
 
 
 def _make_groups(store: Any, own: Ranks, device: torch.device) -> None:
@@ -123,7 +127,7 @@ def _make_groups(store: Any, own: Ranks, device: torch.device) -> None:
         os.environ.setdefault(f"TORCH_NCCL_{name}", "0")
     torch.distributed.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
-        store=torch.distributed.PrefixStore("collectives", store),
+        store=PrefixStore("collectives", store),
         rank=own.rank,
         world_size=own.world,
         timeout=_NO_LIMIT,
@@ -142,7 +146,7 @@ def _meet(own: Ranks) -> Any:
         )
     limit = datetime.timedelta(seconds=MEETING_SECONDS)
     try:
-        store, _, _ = next(torch.distributed.rendezvous("env://", own.rank, own.world, timeout=limit))
+        store, _, _ = next(rendezvous("env://", own.rank, own.world, timeout=limit))
     except RuntimeError as error:
         raise LostProcess(
             f"process {own.rank} waited {MEETING_SECONDS:.0f} s for all {own.world} processes to meet at "

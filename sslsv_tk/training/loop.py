@@ -76,7 +76,9 @@ class Trainer:
             position.passed += len(utterance_B)
             if position.passed < total:
                 self._save_when_due()
-        self.sampler.end_pass(position.epoch)  # before the only checkpoint of a whole pass: one state to one file name
+        # Before the only checkpoint of a whole pass: a sampler's file is named by step and utterances passed, and may
+        # never be written with two states.
+        self.sampler.end_pass(position.epoch)
         self.state.save()
         self._end_if_asked()
 
@@ -115,6 +117,7 @@ class Trainer:
     def _train_step(self, batch: Batch) -> None:
         method, progress = self.method, self._progress()
         set_learning_rate(self.optimiser, learning_rate(self.config.optimisation, progress, self.parts.continued))
+        # Seeded anew in every step, so that a run that was killed draws what it would have drawn.
         torch.manual_seed(self._seed_of_step())
         method.before_step(progress)
         views, utterance_B, references = self.parts.inputs.prepare(batch)

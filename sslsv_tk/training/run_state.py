@@ -48,6 +48,7 @@ class RunState:
 
     def restore(self, stage_4: Mapping[str, Any] | None) -> None:
         """Take over the newest checkpoint; where there is none begin anew, or with the last state of stage 4."""
+        # The first process chooses for all: another machine may still see the file of before.
         newest = from_first(self._checkpoints.newest)
         if newest is not None:
             self._go_on(newest)

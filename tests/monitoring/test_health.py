@@ -101,7 +101,6 @@ def test_a_state_goes_on_with_what_was_seen_and_said() -> None:
     assert other.state_dict() == state
     assert other.look({"embedding_deviation": 0.2}, 3, 20) is None
     assert other.look({"embedding_deviation": 0.2}, 4, 30) is not None
-    Health().load_state_dict({})  # a checkpoint of an earlier version
 
 
 @pytest.mark.parametrize(
