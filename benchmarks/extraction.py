@@ -28,7 +28,7 @@ from sslsv_tk.encoders.ecapa_tdnn import ECAPATDNN, ECAPATDNNConfig
 from sslsv_tk.encoders.fast_resnet34 import FastResNet34
 from sslsv_tk.extraction.embeddings import Extractor
 from sslsv_tk.frontend.features import FrontEnd
-from sslsv_tk.frontend.logmel import LogMelConfig
+from sslsv_tk.frontend.settings import LogMelConfig
 
 
 def get_parser() -> argparse.ArgumentParser:

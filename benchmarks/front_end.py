@@ -18,7 +18,8 @@ import torch
 from machine import best_of, product_rate, table
 from torch import Tensor
 
-from sslsv_tk.frontend.logmel import LogMel, LogMelConfig
+from sslsv_tk.frontend.logmel import LogMel
+from sslsv_tk.frontend.settings import LogMelConfig
 
 
 def get_parser() -> argparse.ArgumentParser:

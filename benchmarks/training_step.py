@@ -19,7 +19,7 @@ from torch.nn.functional import cosine_similarity
 
 from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
 from sslsv_tk.frontend.features import FrontEnd
-from sslsv_tk.frontend.logmel import LogMelConfig
+from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.methods.simclr import SimCLR, SimCLRConfig
 from sslsv_tk.positives.base import SamplerFacts
 from sslsv_tk.positives.same_utterance import SameUtterance, SameUtteranceConfig

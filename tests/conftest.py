@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 from small_corpus import pack_all, write_configuration
-from trained_systems import assert_same, one_thread, outcome, place, stage4  # noqa: F401
+from trained_systems import assert_same, one_thread, outcome, stage4, workspace  # noqa: F401
 
 from sslsv_tk import seeds
 

@@ -16,7 +16,7 @@ _OF_TIMES = ("metrics_bytes",)  # the length of metrics.jsonl, in which the time
 
 
 @dataclass(frozen=True)
-class Place:
+class Workspace:
     """Packed audio and configuration files, shared, and where the systems of a test go."""
 
     inputs: Path
@@ -37,16 +37,16 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def place(inputs: Path, tmp_path: Path, one_thread: None) -> Place:
-    return Place(inputs, tmp_path)
+def workspace(inputs: Path, tmp_path: Path, one_thread: None) -> Workspace:
+    return Workspace(inputs, tmp_path)
 
 
 @pytest.fixture(scope="session")
 def stage4(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A system after stage 4, trained without a disturbance; tests read it only."""
-    place = Place(inputs, tmp_path_factory.mktemp("exp"))
-    assert gated_run.train(place.options("ssl")) == 0
-    return place.systems / "ssl"
+    workspace = Workspace(inputs, tmp_path_factory.mktemp("exp"))
+    assert gated_run.train(workspace.options("ssl")) == 0
+    return workspace.systems / "ssl"
 
 
 @pytest.fixture(scope="session")

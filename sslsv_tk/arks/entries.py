@@ -15,6 +15,34 @@ _MOST_OPEN_FILES = 256
 T = TypeVar("T", bound=np.generic)
 
 
+class Renamings:
+    """By which prefix and suffix the utterances of each ark may have been renamed since it was made.
+
+    Who renames a data directory (copy_data_dir) leaves arks of others as they are: of all renamed rows of a file it
+    must be the same prefix and the same suffix.
+    """
+
+    def __init__(self) -> None:
+        self._affixes: dict[int, set[tuple[bytes, bytes]]] = {}
+
+    def fits(self, file: int, key: bytes, old: bytes, is_whole: bool) -> bool:
+        """May `key` have been `old`, or an end of it unless `is_whole`, as other rows of this file were?"""
+        known = self._affixes.get(file)
+        if known is None:  # every stretch of the key that could be the old one, which ends as `old` does
+            ends = [end for end in range(1, len(key) + 1) if key[end - 1 : end] == old[-1:]]
+            known = {(key[:start], key[end:]) for end in ends for start in range(end)}
+        fitting = {
+            (prefix, suffix)
+            for prefix, suffix in known
+            if (middle := key[len(prefix) : len(key) - len(suffix)])
+            and prefix + middle + suffix == key
+            and (old == middle or (not is_whole and old.endswith(middle)))
+        }
+        if fitting:
+            self._affixes[file] = fitting
+        return bool(fitting)
+
+
 class Entries(Generic[T]):
     """The entries of a folder, rows in the order of its scp, with `lengths` (N,) in samples or frames.
 
@@ -29,7 +57,7 @@ class Entries(Generic[T]):
         self.keys, self.lengths, self.offsets = index.keys, index.lengths, index.offsets
         self.files, self.file_of_row = index.files, index.file_of_row
         self._open_files: dict[int, io.FileIO] = {}
-        self._renamed: dict[int, set[tuple[bytes, bytes]]] = {}  # by file: prefixes and suffixes that it may be by
+        self._renamings = Renamings()
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -84,40 +112,22 @@ class Entries(Generic[T]):
         """At most `count` bytes from the offset of a row, after a check that its key stands before them."""
         key, offset = self.keys[row], int(self.offsets[row])
         begin = max(0, offset - len(key) - 1)
-        found = self._pread(row, begin, offset - begin + count)
-        if len(found) < offset - begin:
-            raise self.cut_short(row, begin, offset - begin + count, len(found))
-        before = found[: offset - begin]
+        contents = self._pread(row, begin, offset - begin + count)
+        if len(contents) < offset - begin:
+            raise self.cut_short(row, begin, offset - begin + count, len(contents))
+        before = contents[: offset - begin]
         if before != key + b" " and not self._is_renamed(row, before, is_whole=begin == 0):
             raise ValueError(
                 f"{self.path(row)}: expected the key {text(key)} before offset {offset}, found {text(before)!r}:"
                 f" {self.folder}/{self.kind.scp} is not of this ark. {self.remedy}"
             )
-        return found[offset - begin :]
+        return contents[offset - begin :]
 
     def _is_renamed(self, row: int, before: bytes, is_whole: bool) -> bool:
-        """May the utterance of a row have had the key at the end of `before` (or all of it, `is_whole`) earlier?
-
-        Who renames a data directory by a prefix and a suffix (copy_data_dir) leaves arks of others as they are: of all
-        renamed rows of a file it must be the same prefix and the same suffix.
-        """
+        """Does an ark of others have the old key of a row, in a directory that was renamed since?"""
         if not before.endswith(b" ") or not self.kind.is_of_others(self.folder):
             return False
-        key, number, name = self.keys[row], int(self.file_of_row[row]), before[:-1]
-        known = self._renamed.get(number)
-        if known is None:
-            ends = [end for end in range(1, len(key) + 1) if key[end - 1 : end] == name[-1:]]
-            known = {(key[:start], key[end:]) for end in ends for start in range(end)}
-        fitting = {
-            (prefix, suffix)
-            for prefix, suffix in known
-            if (old := key[len(prefix) : len(key) - len(suffix)])
-            and prefix + old + suffix == key
-            and (name == old or (not is_whole and name.endswith(old)))
-        }
-        if fitting:
-            self._renamed[number] = fitting
-        return bool(fitting)
+        return self._renamings.fits(int(self.file_of_row[row]), self.keys[row], before[:-1], is_whole)
 
     @property
     def remedy(self) -> str:
@@ -129,10 +139,10 @@ class Entries(Generic[T]):
     def stretch(self, row: int, begin: int, count: int) -> bytes:
         """Exactly `count` bytes from `begin` bytes after the offset of a row."""
         begin += int(self.offsets[row])
-        found = self._pread(row, begin, count)
-        if len(found) < count:
-            raise self.cut_short(row, begin, count, len(found))
-        return found
+        contents = self._pread(row, begin, count)
+        if len(contents) < count:
+            raise self.cut_short(row, begin, count, len(contents))
+        return contents
 
     def cut_short(self, row: int, begin: int, expected: int, found: int) -> ValueError:
         """The error for bytes from `begin` on that are not there."""
@@ -145,10 +155,10 @@ class Entries(Generic[T]):
         """`count` bytes of the file that holds a row, fewer where it ends."""
         file = self.open(row)
         count = min(count, max(0, os.fstat(file.fileno()).st_size - begin))  # a damaged header may ask for any amount
-        found = os.pread(file.fileno(), count, begin)
-        while len(found) < count and (more := os.pread(file.fileno(), count - len(found), begin + len(found))):
-            found += more
-        return found
+        contents = os.pread(file.fileno(), count, begin)
+        while len(contents) < count and (more := os.pread(file.fileno(), count - len(contents), begin + len(contents))):
+            contents += more
+        return contents
 
     def open(self, row: int) -> io.FileIO:
         """The file of a row; beyond a number of open files the oldest is let go (its readers keep it alive)."""

@@ -31,15 +31,13 @@ def check_channel(channel: Channel) -> None:
 def one_channel(path: str, samples: Samples, channel: Channel) -> Samples:
     """(samples,) of (samples, channels): one by its number, or the mean; of int16 a single one stays int16."""
     channels = samples.shape[1]
-    if channel != "mix":
-        if channel > channels:
-            raise ValueError(f"{path}: channel {channel} asked for, found {channels} channel(s).")
-        return samples[:, channel - 1]
-    if channels == 1:
-        return samples[:, 0]
-    if samples.dtype == np.int16:
-        return samples.mean(axis=1, dtype=np.float32) / np.float32(_FULL_SCALE)
-    return samples.mean(axis=1, dtype=np.float32)
+    if channel != "mix" and channel > channels:
+        raise ValueError(f"{path}: channel {channel} asked for, found {channels} channel(s).")
+    if channel != "mix" or channels == 1:
+        single: Samples = samples[:, 0 if channel == "mix" else channel - 1]
+        return single
+    mean: NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
+    return mean / np.float32(_FULL_SCALE) if samples.dtype == np.int16 else mean
 
 
 def to_pcm16(path: str, waveform: Samples, rate_hz: int) -> NDArray[np.int16]:
@@ -55,7 +53,8 @@ def to_pcm16(path: str, waveform: Samples, rate_hz: int) -> NDArray[np.int16]:
         raise UnreadableAudio(f"{path}: NaN or infinite samples")
     if rate_hz != SAMPLE_RATE_HZ:
         waveform = resample(waveform.astype(np.float32, copy=False), rate_hz)
-    return np.clip(np.rint(waveform * np.float32(_FULL_SCALE)), -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
+    whole: NDArray[np.float32] = np.rint(waveform * np.float32(_FULL_SCALE))
+    return np.clip(whole, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
 
 
 def resample(waveform: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:

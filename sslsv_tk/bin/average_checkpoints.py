@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import logs
-from sslsv_tk.runs.training_run import write_average
+from sslsv_tk.runs.averaging import write_average
+from sslsv_tk.systems.on_disk import System
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = get_parser().parse_args(arguments)
     if options.last is not None and options.last < 1:
         raise ValueError(f"--last {options.last}: expected at least 1 epoch.")
-    write_average(options.system, options.last)
+    write_average(System(options.system), options.last)
 
 
 if __name__ == "__main__":

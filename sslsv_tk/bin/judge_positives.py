@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sslsv_tk import config, logs
+from sslsv_tk import logs
 from sslsv_tk.distributed import devices
 from sslsv_tk.runs import training_run
 from sslsv_tk.runs.judgement import judge
-from sslsv_tk.systems import checkpoints
-from sslsv_tk.systems.configuration import SystemConfig
+from sslsv_tk.systems import assembly
+from sslsv_tk.systems.on_disk import System
 
 _COLUMNS = ("coverage", "speaker_accuracy", "recording_accuracy", "nmi_speaker", "nmi_recording")
 
@@ -35,12 +35,12 @@ def get_parser() -> argparse.ArgumentParser:
 
 def row(options: argparse.Namespace, positives: Path) -> list[str]:
     """One line of the table."""
-    system = config.load(SystemConfig, options.system / "config.yaml", positives)
-    run = training_run.RunOptions(options.train_set, options.augmentation, options.system)
-    parts = training_run.make_parts(system, run, devices.choose(options.device))
-    path = checkpoints.CheckpointFolder(options.system).path_of(options.checkpoint)
-    parts.step.method.load_weights(checkpoints.read(path)["model"])
-    numbers = judge(parts, system.training.loader_workers)
+    system = System(options.system)
+    config = system.config(positives)
+    run = training_run.RunOptions(options.train_set, options.augmentation, system)
+    parts = training_run.make_parts(config, run, devices.choose(options.device))
+    assembly.load_weights(parts.step.method, system, options.checkpoint)
+    numbers = judge(parts, config.training.loader_workers)
     rest = " ".join(f"{name} {value:.3g}" for name, value in numbers.items() if name not in _COLUMNS)
     return [positives.stem, *(f"{numbers[name]:.3f}" if name in numbers else "-" for name in _COLUMNS), rest]
 

@@ -38,7 +38,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse, load, train; status RUN_AGAIN where training was asked to stop and has saved its state."""
+    """Train to the last epoch; status RUN_AGAIN where training was asked to stop and has saved its state."""
     parser = get_parser()
     options = parser.parse_args(arguments)
     if (options.validation_data is None) != (options.validation_trials is None):
@@ -51,16 +51,22 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> int:
     from sslsv_tk.distributed import processes
     from sslsv_tk.runs.training_run import RunOptions, train
     from sslsv_tk.systems.configuration import SystemConfig
+    from sslsv_tk.systems.on_disk import System
 
     files = [*options.config, *([options.positives] if options.positives else [])]
     system = config.load(SystemConfig, *files, overrides=options.set)
-    names = ("train_set", "augmentation", "out", "continue_from", "validation_data", "validation_trials")
+    run = RunOptions(
+        options.train_set,
+        options.augmentation,
+        System(options.out),
+        System(options.continue_from) if options.continue_from else None,
+        options.validation_data,
+        options.validation_trials,
+    )
     device = devices.choose(options.device)
     try:
         with processes.together(device):
-            train(
-                system, RunOptions(*(getattr(options, name) for name in names)), device, options.force == "true", stop
-            )
+            train(system, run, device, options.force == "true", stop)
     except processes.EndedElsewhere:
         time.sleep(TIME_TO_SPEAK)
         return 1

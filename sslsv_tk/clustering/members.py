@@ -38,7 +38,8 @@ class CountTree:
     def before(self, place_B: Tensor) -> Tensor:
         """(B,) number of taken places below each place."""
         nodes = (place_B + self.leaves) >> self._shifts[:-1]
-        return (self.count[nodes ^ 1] * (nodes & 1)).sum(dim=0)
+        before_B: Tensor = (self.count[nodes ^ 1] * (nodes & 1)).sum(dim=0)
+        return before_B
 
     def find(self, rank_B: Tensor) -> Tensor:
         """(B,) the place that has `rank` taken places below it and is taken itself."""
@@ -49,7 +50,8 @@ class CountTree:
             right_B = rank_B >= left_B
             rank_B = rank_B - left_B * right_B
             node_B += right_B
-        return node_B - self.leaves
+        place_B: Tensor = node_B - self.leaves
+        return place_B
 
 
 class ClusterMembers:

@@ -16,7 +16,7 @@ def choose(name: str) -> torch.device:
     """`auto`: the GPU where there is one; of several processes on a machine each has its own."""
     import torch
 
-    from sslsv_tk.distributed.processes import is_in_group, place
+    from sslsv_tk.distributed.processes import is_in_group, ranks
 
     if name != "cpu" and not torch.cuda.is_available():
         reason = gpus.unusable()
@@ -28,7 +28,7 @@ def choose(name: str) -> torch.device:
     if name == "auto":
         name = "cuda"
     if name == "cuda" and is_in_group():
-        return torch.device("cuda", _own_gpu(place().local_rank, torch.cuda.device_count()))
+        return torch.device("cuda", _own_gpu(ranks().local_rank, torch.cuda.device_count()))
     return torch.device(name)
 
 

@@ -29,7 +29,7 @@ class Heartbeat:
         self._last_beat = time.monotonic()
 
     def start(self) -> None:
-        """Begin."""
+        """Say for the first time that this process is there, and go on saying so from threads."""
         self._store.add(f"beats/{self._rank}", 1)
         for work in (self._listen, self._watch):
             threading.Thread(target=work, name="heartbeat", daemon=True).start()

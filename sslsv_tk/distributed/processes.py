@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a lost process is dozens of lines of C++ frames
 
 import torch
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from sslsv_tk.distributed import collectives
 from sslsv_tk.distributed.heartbeat import Heartbeat
@@ -45,7 +47,7 @@ class EndedElsewhere(Exception):
 
 
 @dataclass(frozen=True)
-class Place:
+class Ranks:
     """Which of the processes this one is."""
 
     rank: int = 0  # from 0, over all machines
@@ -53,17 +55,18 @@ class Place:
     local_rank: int = 0  # from 0, on this machine: the number of its GPU
 
 
-def place(environment: Mapping[str, str] | None = None) -> Place:
+def ranks(environment: Mapping[str, str] | None = None) -> Ranks:
     """From what run_processes.py and torchrun (RANK, WORLD_SIZE, LOCAL_RANK) or srun (SLURM_PROCID ...) have set.
 
     A batch script of Slurm is no task of srun: it has no SLURM_STEP_NUM_TASKS, and is alone.
     """
     environment = os.environ if environment is None else environment
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    # run_processes.py and torchrun may themselves run in a task of srun: theirs are the ranks of training.
     if "RANK" not in environment and "SLURM_STEP_NUM_TASKS" in environment:
         names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
     elif "RANK" not in environment:
-        return Place()
+        return Ranks()
     missing = [name for name in names if not environment.get(name, "").isdigit()]
     if missing:
         raise ValueError(
@@ -73,12 +76,12 @@ def place(environment: Mapping[str, str] | None = None) -> Place:
     rank, world, local_rank = (int(environment[name]) for name in names)
     if not 0 <= rank < world:
         raise ValueError(f"{names[0]} {rank}: expected a rank below {names[1]}, which is {world}.")
-    return Place(rank, world, local_rank)
+    return Ranks(rank, world, local_rank)
 
 
 def is_in_group() -> bool:
     """Was this process started to meet others, or, by torchrun, as a group of one?"""
-    return place().world > 1 or "RANK" in os.environ
+    return ranks().world > 1 or "RANK" in os.environ
 
 
 def is_first() -> bool:
@@ -98,7 +101,7 @@ def together(device: torch.device) -> Iterator[None]:
     if not is_in_group():
         yield
         return
-    own = place()
+    own = ranks()
     if own.rank > 0:
         logging.getLogger().setLevel(logging.ERROR)  # what all have to say the first one says
     store = _meet(own)
@@ -113,17 +116,18 @@ def together(device: torch.device) -> Iterator[None]:
             torch.distributed.barrier(control())
     finally:
         heartbeat.stop()
+    # Only where all went well: after an error it may wait for processes that are gone.
     _CONTROL.clear()
-    torch.distributed.destroy_process_group()  # not after an error: it may wait for the others
+    torch.distributed.destroy_process_group()
 
 
-def _make_groups(store: Any, own: Place, device: torch.device) -> None:
+def _make_groups(store: Any, own: Ranks, device: torch.device) -> None:
     """The group of collectives, and that of small words."""
     for name in ("ASYNC_ERROR_HANDLING", "DUMP_ON_TIMEOUT", "ENABLE_MONITORING"):  # our heartbeat says who is lost
         os.environ.setdefault(f"TORCH_NCCL_{name}", "0")
     torch.distributed.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
-        store=torch.distributed.PrefixStore("collectives", store),
+        store=PrefixStore("collectives", store),
         rank=own.rank,
         world_size=own.world,
         timeout=_NO_LIMIT,
@@ -132,7 +136,7 @@ def _make_groups(store: Any, own: Place, device: torch.device) -> None:
     control()
 
 
-def _meet(own: Place) -> Any:
+def _meet(own: Ranks) -> Any:
     """The store at MASTER_ADDR, MASTER_PORT, through which the processes find each other."""
     where = [os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT")]
     if None in where:
@@ -142,7 +146,7 @@ def _meet(own: Place) -> Any:
         )
     limit = datetime.timedelta(seconds=MEETING_SECONDS)
     try:
-        store, _, _ = next(torch.distributed.rendezvous("env://", own.rank, own.world, timeout=limit))
+        store, _, _ = next(rendezvous("env://", own.rank, own.world, timeout=limit))
     except RuntimeError as error:
         raise LostProcess(
             f"process {own.rank} waited {MEETING_SECONDS:.0f} s for all {own.world} processes to meet at "
@@ -169,7 +173,7 @@ def _one_line_of_lost_ones() -> Iterator[None]:
         if not any(sign in str(error) for sign in _SIGNS_OF_LOSS):
             raise
         raise LostProcess(
-            f"process {place().rank}: another process ended or cannot be reached ({_first_line(error)}). "
+            f"process {ranks().rank}: another process ended or cannot be reached ({_first_line(error)}). "
             "Its own last lines say why; the next run goes on from the last checkpoint."
         ) from None
 
@@ -186,8 +190,8 @@ def control() -> Any:
     return _CONTROL[0]
 
 
-def agree(*flags: bool) -> tuple[bool, ...]:
-    """Each flag is raised for all where one process has raised it."""
+def any_of(*flags: bool) -> tuple[bool, ...]:
+    """Each flag, raised for all processes where one of them has raised it."""
     if collectives.processes() == 1:
         return flags
     numbers = torch.tensor(flags, dtype=torch.int32)
@@ -195,39 +199,42 @@ def agree(*flags: bool) -> tuple[bool, ...]:
     return tuple(numbers.bool().tolist())
 
 
-def of_first(make: Callable[[], Value]) -> Value:
+def from_first(make: Callable[[], Value]) -> Value:
     """What the first process makes, for all of them; its mistakes (ValueError, OSError) end the others silently."""
     if collectives.processes() == 1:
         return make()
-    found: list[Any] = [None, False]
+    sent: list[Any] = [None, False]  # the value, and was it made?
     try:
         if is_first():
-            found = [make(), True]
+            sent = [make(), True]
     finally:
-        torch.distributed.broadcast_object_list(found, 0, group=control())
-    if not found[1]:
+        torch.distributed.broadcast_object_list(sent, 0, group=control())
+    value: Value = sent[0]
+    if not sent[1]:
         raise EndedElsewhere
-    return found[0]
+    return value
 
 
-def each(make: Callable[[], Value]) -> Value:
-    """What every process makes for itself; a mistake that several find (ValueError, OSError) is told by one of them."""
+def on_every(make: Callable[[], Value]) -> Value:
+    """What this process makes, as every other one does; a mistake of several (ValueError, OSError) is told by one."""
     if collectives.processes() == 1:
         return make()
-    value, error = None, None
+    made: list[Value] = []
+    error: Exception | None = None
     try:
-        value = make()
-    except (ValueError, OSError) as found:
-        error = found
-    failed = of_all(error is not None)
+        made.append(make())
+    except (ValueError, OSError) as mistake:
+        error = mistake
+    # All hear of it before one raises: the others would wait for that one in the next collective.
+    failed = gather_objects(error is not None)
     if True not in failed:
-        return value  # type: ignore[return-value]
+        return made[0]
     if error is not None and failed.index(True) == collectives.rank():
         raise error
     raise EndedElsewhere
 
 
-def of_all(value: Value) -> list[Value]:
+def gather_objects(value: Value) -> list[Value]:
     """What each process brings, in the order of their ranks."""
     if collectives.processes() == 1:
         return [value]
@@ -238,10 +245,10 @@ def of_all(value: Value) -> list[Value]:
 
 def refuse_different(value: Any) -> None:
     """What all have read must be the same: a shared file system may show one machine an old file for a while."""
-    values = of_all(value)
+    values = gather_objects(value)
     if any(other != value for other in values):
-        found = ", ".join(map(str, sorted(set(values))))
+        seen = ", ".join(map(str, sorted(set(values))))
         raise LostProcess(
-            f"the processes read different states of this run ({found}): one machine still sees an old file. Run again "
+            f"the processes read different states of this run ({seen}): one machine still sees an old file. Run again "
             "in a minute."
         )

@@ -82,10 +82,10 @@ def _check(states: Sequence[Mapping[str, Any]], names: ShardNames) -> None:
                 "Use the files of all processes of one checkpoint."
             )
     for name in names.sharded:
-        found = [len(state[name]) for state in states if name in state]
-        expected = [len(range(rank, sum(found), len(found))) for rank in range(len(found))]
-        if found != expected:
+        rows = [len(state[name]) for state in states if name in state]
+        expected = [len(range(rank, sum(rows), len(rows))) for rank in range(len(rows))]
+        if rows != expected:
             raise ValueError(
-                f"Expected {sum(found)} rows of {name} dealt to {len(found)} processes in turn ({expected}), found "
-                f"{found}. Use the files of all processes of one checkpoint, in the order of their ranks."
+                f"Expected {sum(rows)} rows of {name} dealt to {len(rows)} processes in turn ({expected}), found "
+                f"{rows}. Use the files of all processes of one checkpoint, in the order of their ranks."
             )

@@ -64,7 +64,8 @@ class FrameLayer(nn.Module):
         self.norm = nn.BatchNorm1d(outputs)
 
     def forward(self, x_BCL: Tensor) -> Tensor:
-        return self.norm(self.relu(self.conv(x_BCL)))
+        y_BCL: Tensor = self.norm(self.relu(self.conv(x_BCL)))
+        return y_BCL
 
 
 class GroupedContext(nn.Module):
@@ -98,7 +99,8 @@ class ECAPABlock(nn.Module):
         )
 
     def forward(self, x_BCL: Tensor) -> Tensor:
-        return x_BCL + self.layers(x_BCL)
+        sum_BCL: Tensor = x_BCL + self.layers(x_BCL)
+        return sum_BCL
 
 
 class ECAPATDNN(Encoder):
@@ -122,7 +124,8 @@ class ECAPATDNN(Encoder):
         self._check(input_BFL)
         outputs = list(itertools.accumulate(self.blocks, lambda x, block: block(x), initial=self.first(input_BFL)))
         frames_BCL = self.aggregation(torch.cat(outputs[1:], dim=1))
-        return self.embedding(self.norm(self.pooling(frames_BCL)))
+        embedding_BD: Tensor = self.embedding(self.norm(self.pooling(frames_BCL)))
+        return embedding_BD
 
     def _check(self, input_BFL: Tensor) -> None:
         bands, length = input_BFL.shape[1:]

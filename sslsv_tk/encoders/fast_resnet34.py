@@ -56,7 +56,8 @@ class ResidualBlock(nn.Module):
     def forward(self, x_BCFL: Tensor) -> Tensor:
         y = self.norm1(self.relu(self.conv1(x_BCFL)))
         y = self.excitation(self.norm2(self.conv2(y)))
-        return self.relu(y + self.shortcut(x_BCFL))
+        sum_BCFL: Tensor = self.relu(y + self.shortcut(x_BCFL))
+        return sum_BCFL
 
 
 class FastResNet34(Encoder):
@@ -86,7 +87,8 @@ class FastResNet34(Encoder):
         image_B1FL = input_BFL.unsqueeze(1).to(memory_format=torch.channels_last)
         x_BCFL = self.relu(self.norm(self.conv(image_B1FL)))
         frames_BCL = self.blocks(x_BCFL).mean(2)
-        return self.embedding(self.pooling(frames_BCL))
+        embedding_BD: Tensor = self.embedding(self.pooling(frames_BCL))
+        return embedding_BD
 
 
 _AUTHORS_NAMES = {  # a part of a name in the authors' weights -> ours

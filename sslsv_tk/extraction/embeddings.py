@@ -52,14 +52,14 @@ class Extractor:
         whole = torch.from_numpy(np.stack([archive.read(int(row), 0, count) for row in rows])).to(self.device)
         try:
             frames = self.front_end.normalised(whole) if has_frames else self.front_end(whole)
-            found = self.encoder(frames).float().cpu().numpy()
+            embedding_BD: NDArray[np.float32] = self.encoder(frames).float().cpu().numpy()
         except ValueError as error:
             raise ValueError(f"{tables.text(archive.keys[rows[0]])}: {error}") from None
-        broken = ~np.isfinite(found).all(1)
+        broken = ~np.isfinite(embedding_BD).all(1)
         if broken.any():
             key = tables.text(archive.keys[rows[int(broken.argmax())]])
             raise ValueError(f"{key}: its embedding is not finite. Listen to the file, or take it out of the list.")
-        return found
+        return embedding_BD
 
     def block(self, archive: Archive, start: int) -> NDArray[np.float32]:
         """Embeddings of a block in the order of its rows."""

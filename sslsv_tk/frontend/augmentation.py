@@ -14,7 +14,7 @@ _POWER_FLOOR = 1e-4  # the authors' implementation adds it to both mean powers (
 
 def fast_length(samples: int) -> int:
     """The next length of the form 2^a 3^b 5^c (b <= 2, c <= 1), for which transforms are quick."""
-    return min(odd * 2 ** max(0, (-(-samples // odd) - 1).bit_length()) for odd in (1, 3, 5, 9, 15, 45))
+    return min(odd << max(0, (-(-samples // odd) - 1).bit_length()) for odd in (1, 3, 5, 9, 15, 45))
 
 
 def reverberate(waveform_BT: Tensor, response_BR: Tensor) -> Tensor:
@@ -25,7 +25,8 @@ def reverberate(waveform_BT: Tensor, response_BR: Tensor) -> Tensor:
     response_BR = response_BR[:, :samples]  # later samples reach nothing that is kept
     points = fast_length(samples + response_BR.shape[-1] - 1)
     spectrum = torch.fft.rfft(waveform_BT, points) * torch.fft.rfft(response_BR, points)
-    return torch.fft.irfft(spectrum, points)[:, :samples]
+    reverberant_BT: Tensor = torch.fft.irfft(spectrum, points)[:, :samples]
+    return reverberant_BT
 
 
 def add_noise(waveform_BT: Tensor, noise_BT: Tensor, snr_B: Tensor, samples_B: Tensor | None = None) -> Tensor:

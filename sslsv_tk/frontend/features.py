@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from sslsv_tk.frontend.augmentation import add_noise, reverberate
-from sslsv_tk.frontend.logmel import LogMel, LogMelConfig, normalise
+from sslsv_tk.frontend.logmel import LogMel, normalise
+from sslsv_tk.frontend.settings import LogMelConfig
 
 _FULL_SCALE = 32768.0
 

@@ -119,7 +119,8 @@ def read_bytes(path: str | Path, may_lack_newline: bool = False) -> NDArray[np.u
 
 def is_space(buffer: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Which bytes are spaces or tabs."""
-    return (buffer == _SPACE) | (buffer == _TAB)
+    spaces: NDArray[np.bool_] = (buffer == _SPACE) | (buffer == _TAB)
+    return spaces
 
 
 def read_rows(path: str | Path) -> tuple[Words, Words]:

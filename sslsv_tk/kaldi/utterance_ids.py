@@ -105,4 +105,5 @@ def sorted_once(ids: Words, paths: Words, prefer: tuple[str, ...] = ()) -> NDArr
             f"{text(first)} and {text(second)} both have the id {text(ids[place])} ({int(undecided.sum())} such ids)."
             " Remove or rename one of them, or say which kind to take, as in --prefer wav."
         )
-    return order[~again]
+    kept: NDArray[np.int64] = order[~again]
+    return kept

@@ -137,7 +137,8 @@ def same_cluster(clusters_2A: Tensor, candidate_C: Tensor) -> Tensor:
     Unknown clusters (-1) are nobody's.
     """
     own_A1, chosen_A1 = clusters_2A[:, :, None]
-    return ((own_A1 == candidate_C) | (chosen_A1 == candidate_C)) & (candidate_C >= 0)
+    is_same_AC: Tensor = ((own_A1 == candidate_C) | (chosen_A1 == candidate_C)) & (candidate_C >= 0)
+    return is_same_AC
 
 
 def spread_measures(embeddings_BD: Tensor) -> dict[str, Tensor]:

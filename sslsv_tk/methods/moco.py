@@ -99,7 +99,7 @@ class MoCo(Method):
         self.queue_clusters = QueuedClusters(config.queue_size) if config.mask_same_cluster else None
         self._keys_SBD: Tensor | None = None
         self._cluster_B: Tensor | None = None
-        self.register_load_state_dict_pre_hook(_fit_clusters)
+        self.register_load_state_dict_pre_hook(_fit_clusters)  # type: ignore[no-untyped-call]
 
     def project(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Queries of both views, and for each the key of the other view.

@@ -40,9 +40,9 @@ def find_collapse(numbers: Mapping[str, float], best: Mapping[str, float], late:
     `late`: training is far enough for targets to tell utterances apart.
     """
     for what, (deviation, rank) in _SPREADS.items():
-        found = _equal(what, deviation, numbers, best) or _few_directions(what, rank, numbers, best)
-        if found:
-            return found
+        collapse = _equal(what, deviation, numbers, best) or _few_directions(what, rank, numbers, best)
+        if collapse:
+            return collapse
     return _shrunk(numbers, best) or _empty_targets(numbers, best, late)
 
 
@@ -99,12 +99,12 @@ class Health:
     def look(self, numbers: Mapping[str, float], epoch: int, step: int, whole_epoch: bool = False) -> str | None:
         """Judge means of a log line or of an epoch (from 1); a warning, unless the epoch has had its one."""
         self._settle()
-        found = find_collapse(numbers, self.best, whole_epoch and step >= LATE)
+        collapse = find_collapse(numbers, self.best, whole_epoch and step >= LATE)
         self._raise_best(numbers)
-        if found is None or self.warned_epoch == epoch:
+        if collapse is None or self.warned_epoch == epoch:
             return None
         self.warned_epoch = epoch
-        return f"collapse in epoch {epoch}, by step {step}: {found}. What may help: {self.remedies}"
+        return f"collapse in epoch {epoch}, by step {step}: {collapse}. What may help: {self.remedies}"
 
     def _settle(self) -> None:
         if self._first is not None:
@@ -124,6 +124,6 @@ class Health:
         return {"best": dict(self.best), "warned_epoch": self.warned_epoch}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on judging; a checkpoint of before there was a judgement has nothing to say."""
-        self.best = dict(state.get("best", {}))
-        self.warned_epoch = state.get("warned_epoch", 0)
+        """Go on judging against the best numbers so far."""
+        self.best = dict(state["best"])
+        self.warned_epoch = int(state["warned_epoch"])

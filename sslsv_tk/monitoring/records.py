@@ -33,7 +33,7 @@ class RunningMeans:
 
     def means(self) -> dict[str, float]:
         """The means so far; all processes ask for them at the same time."""
-        return {name: float(of_all) / max(self.count, 1) for name, of_all in self._over_processes().items()}
+        return {name: float(number) / max(self.count, 1) for name, number in self._over_processes().items()}
 
     def _over_processes(self) -> dict[str, Tensor]:
         """The sums, as their mean over the processes."""
@@ -47,26 +47,26 @@ class RunningMeans:
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint between two log lines."""
-        return {"sums": {name: of_all.cpu() for name, of_all in self._over_processes().items()}, "count": self.count}
+        return {"sums": {name: number.cpu() for name, number in self._over_processes().items()}, "count": self.count}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on summing."""
-        self._sums = {name: of_all.to(self._device) for name, of_all in state["sums"].items()}
+        self._sums = {name: number.to(self._device) for name, number in state["sums"].items()}
         self.count = state["count"]
 
 
 class NoRecords:
-    """The records of a process that is not the first: nothing."""
+    """The records of a process that writes none, since the first one does."""
 
     def write(self, numbers: Mapping[str, float | str], step: int) -> None:
-        """Leave it to the first process."""
+        """Drop the numbers, which the first process has too."""
 
     def bytes_written(self) -> int:
-        """Nothing."""
+        """Size of metrics.jsonl as far as this process wrote it."""
         return 0
 
     def close(self) -> None:
-        """Nothing to write out."""
+        """Leave the files, which are another process's."""
 
 
 class RunRecords(NoRecords):

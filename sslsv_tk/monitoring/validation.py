@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sslsv_tk import artifacts
 from sslsv_tk.arks.feature_archive import Archive
 from sslsv_tk.distributed.collectives import processes, rank
-from sslsv_tk.distributed.processes import of_all, of_first
+from sslsv_tk.distributed.processes import from_first, gather_objects
 from sslsv_tk.extraction.embeddings import Extractor
 from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.kaldi.trials import read_trials
@@ -24,6 +24,7 @@ from sslsv_tk.methods.base import Method, evaluation_mode
 from sslsv_tk.scoring.cosine import cosine_scores
 from sslsv_tk.scoring.metrics import error_rates
 from sslsv_tk.systems import checkpoints
+from sslsv_tk.systems.on_disk import System
 
 _log = logging.getLogger("train")
 
@@ -40,9 +41,9 @@ class ValidationList:
 class Validation:
     """Scores a list with the method as it is, and keeps the best weights so far."""
 
-    def __init__(self, listed: ValidationList, archive: Archive, front_end: FrontEnd, system: Path) -> None:
+    def __init__(self, listed: ValidationList, archive: Archive, front_end: FrontEnd, system: System) -> None:
         self.listed, self.archive, self.front_end = listed, archive, front_end
-        self.best = checkpoints.CheckpointFolder(system).folder / "best.pt"
+        self.best = system.checkpoints.folder / "best.pt"
         self.trials = read_trials(listed.trials, archive.keys)
         self.trials.require_both_kinds(listed.trials)
         self.rows = np.unique(np.concatenate([self.trials.enrol, self.trials.test])).astype(np.int64)
@@ -55,7 +56,7 @@ class Validation:
     def score(self, method: Method, epoch: int, device: torch.device) -> dict[str, float]:
         """EER in per cent and minDCF(0.01) of the weights as they are; best.pt is replaced where this is the lowest."""
         embeddings = self._embed(method, device)
-        return of_first(lambda: self._judge(embeddings, method, epoch))
+        return from_first(lambda: self._judge(embeddings, method, epoch))
 
     def _judge(self, embeddings: NDArray[np.float32], method: Method, epoch: int) -> dict[str, float]:
         enrol, test = (np.searchsorted(self.rows, side) for side in (self.trials.enrol, self.trials.test))
@@ -75,10 +76,10 @@ class Validation:
         with evaluation_mode(method), torch.compiler.set_stance("force_eager"):
             extractor = Extractor(encoder, self.front_end, device)
             made = list(extractor.all(self.archive, own_rows))
-        found = np.empty((len(self.rows), encoder.dimension), dtype=np.float32)
-        for rows, embeddings in itertools.chain(*of_all(made)):
-            found[np.searchsorted(self.rows, rows)] = embeddings
-        return found
+        embeddings = np.empty((len(self.rows), encoder.dimension), dtype=np.float32)
+        for rows, some in itertools.chain(*gather_objects(made)):
+            embeddings[np.searchsorted(self.rows, rows)] = some
+        return embeddings
 
     def _lowest(self) -> float:
         """The EER of best.pt, where it is of this list."""

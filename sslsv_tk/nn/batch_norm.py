@@ -4,7 +4,7 @@ Ioffe and Szegedy, "Batch normalization: accelerating deep network training by r
 2015. Shapes: B rows of this process, C channels, then any; n values of a channel over all processes.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,15 +25,18 @@ class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):
     def forward(self, rows: Tensor) -> Tensor:
         """The rows, normalised."""
         if not self.training or processes() == 1:
-            return super().forward(rows)
+            own: Tensor = super().forward(rows)
+            return own
         self._check_input_dim(rows)
-        return self._over_processes(rows)
+        normalised: Tensor = self._over_processes(rows)
+        return normalised
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch gives it no types
     def _over_processes(self, rows: Tensor) -> Tensor:
-        found, mean_C, variance_C, count = _Normalise.apply(rows, self.weight, self.bias, self.eps)
+        results = _Normalise.apply(rows, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
+        normalised, mean_C, variance_C, count = cast(tuple[Tensor, Tensor, Tensor, Tensor], results)
         self._follow(mean_C, variance_C, count)
-        return found
+        return normalised
 
     @torch.no_grad()
     def _follow(self, mean_C: Tensor, variance_C: Tensor, count: Tensor) -> None:

@@ -20,5 +20,5 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, ...) to the same shape; the means are over all that follows C."""
-        gate_BC = self.gate(x.flatten(2).mean(2))
+        gate_BC: Tensor = self.gate(x.flatten(2).mean(2))
         return x * gate_BC.view(*gate_BC.shape, *(1,) * (x.ndim - 2))

@@ -26,4 +26,5 @@ def mlp(widths: Sequence[int], activation: type[nn.Module] = nn.ReLU, last_norm:
 
 def over_views(head: Callable[[Tensor], Tensor], rows_VBX: Tensor) -> Tensor:
     """(V, B, Y): a head over the rows of all views in one pass, so that they share the statistics of batch norms."""
-    return head(rows_VBX.flatten(0, 1)).unflatten(0, rows_VBX.shape[:2])
+    rows_VBY: Tensor = head(rows_VBX.flatten(0, 1)).unflatten(0, rows_VBX.shape[:2])
+    return rows_VBY

@@ -27,7 +27,8 @@ def nearest_sub_centers(cosine_BCk: Tensor, sub_centers: int) -> Tensor:
     Noisy utterances of a class may gather around a centre of their own (Deng et al., "Sub-center ArcFace: Boosting
     face recognition by large-scale noisy web faces", ECCV 2020).
     """
-    return cosine_BCk.unflatten(1, (-1, sub_centers)).max(2).values
+    nearest_BC: Tensor = cosine_BCk.unflatten(1, (-1, sub_centers)).max(2).values
+    return nearest_BC
 
 
 def _sine(cosine: Tensor) -> Tensor:

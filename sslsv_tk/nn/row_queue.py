@@ -20,7 +20,7 @@ class RowQueue(nn.Module):
         self.register_buffer("head", torch.zeros((), dtype=torch.int64))  # the slot that is overwritten next
         self.register_buffer("entered", torch.zeros((), dtype=torch.int64))  # rows that ever entered
         self._full: bool | None = None  # what the device last said; None: ask again
-        self.register_load_state_dict_post_hook(_look_again)
+        self.register_load_state_dict_post_hook(_look_again)  # type: ignore[no-untyped-call]
 
     def is_full(self) -> bool:
         """Have as many rows entered as there are slots? The device is asked only where that may have changed."""

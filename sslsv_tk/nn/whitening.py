@@ -29,4 +29,5 @@ def batch_whitened(rows_BP: Tensor) -> Tensor:
         # The decomposition raises where a number is not finite. No row is finite then, and training names the step.
         values_P, vectors_PP = torch.linalg.eigh(covariance_PP.nan_to_num(posinf=0.0, neginf=0.0))
         gains_P = (values_P + _FLOOR * values_P.mean()).clamp(min=_TINY).rsqrt()
-        return ((rows_BP - mean_P) @ (vectors_PP * gains_P @ vectors_PP.T)).float()
+        white_BP: Tensor = (rows_BP - mean_P) @ (vectors_PP * gains_P @ vectors_PP.T)
+        return white_BP.float()

@@ -17,7 +17,8 @@ from sslsv_tk.corpora.copy_tables import CopyTable, Drawn
 from sslsv_tk.draws.augmentation import ClipList
 from sslsv_tk.frontend.augmentation import add_noise, reverberate
 from sslsv_tk.frontend.features import to_float
-from sslsv_tk.frontend.logmel import LogMel, LogMelConfig
+from sslsv_tk.frontend.logmel import LogMel
+from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.kaldi.directories import find_rows
 from sslsv_tk.kaldi.tables import first_words, text
 from sslsv_tk.packing.feature_folder import FeatureSource

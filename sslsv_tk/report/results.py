@@ -68,7 +68,8 @@ def _read_row(path: Path) -> Row:
         wrong = ["list of epochs"]
     if wrong:
         raise ValueError(f"{path}: a row of results with a wrong {', '.join(wrong)}. Remove it, run stage 7 again.")
-    return row
+    checked: dict[str, Any] = row
+    return checked
 
 
 def _is_interval(value: Any) -> bool:

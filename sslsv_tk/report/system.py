@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts
 from sslsv_tk.arks.indexes import read_scp
 from sslsv_tk.kaldi.tables import Words, text
+from sslsv_tk.systems.on_disk import System
 
 _VECTOR = np.dtype([("marker", "S6"), ("dimension", "<i4")])  # then that many float32
 _MARKER = b"\0BFV \4"
@@ -60,13 +60,8 @@ def _refuse(wrong: NDArray[np.bool_], ark: str, keys: Words, what: str) -> None:
 
 def configuration(system: str | Path) -> dict[str, Any]:
     """Fingerprint and seed of the resolved configuration; both None for a system that was never trained."""
-    path = Path(system) / "config.yaml"
-    if not path.exists():
+    trained = System(Path(system))
+    if not trained.config_file.exists():
         return {"config_fingerprint": None, "seed": None}
-    try:
-        options = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not YAML: {error}") from None
-    training = options.get("training") if isinstance(options, dict) else None
-    seed = training.get("seed") if isinstance(training, dict) else None
-    return {"config_fingerprint": artifacts.fingerprint(path), "seed": seed}
+    seed = trained.config().training.seed
+    return {"config_fingerprint": artifacts.fingerprint(trained.config_file), "seed": seed}

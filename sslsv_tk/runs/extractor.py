@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sslsv_tk import artifacts, config, layout
+from sslsv_tk import artifacts, layout
 from sslsv_tk.arks import feature_archive
 from sslsv_tk.extraction.folder import EmbeddingFolder
 from sslsv_tk.systems import checkpoints
+from sslsv_tk.systems.on_disk import System
 
 if TYPE_CHECKING:
     from sslsv_tk.extraction.embeddings import Extractor
@@ -31,8 +32,9 @@ class ExtractionOptions:
 
 def embedding_folder(options: ExtractionOptions) -> EmbeddingFolder:
     """Where the embeddings lie; those of another checkpoint than the averaged one stand beside, under its name."""
-    path = checkpoints.CheckpointFolder(options.system).path_of(options.checkpoint)
-    feature_archive.refuse_other_kind(_feats_type(options.system), options.data)
+    system = System(options.system)
+    path = system.checkpoints.path_of(options.checkpoint)
+    feature_archive.refuse_other_kind(system.config().frontend.feats_type, options.data)
     scp = "feats.scp" if feature_archive.has_features(options.data) else "wav.scp"
     return EmbeddingFolder(
         layout.embeddings_folder(options.system, options.data, options.checkpoint),
@@ -43,13 +45,6 @@ def embedding_folder(options: ExtractionOptions) -> EmbeddingFolder:
             f"{scp} of {options.data}": artifacts.fingerprint(options.data / scp),
         },
     )
-
-
-def _feats_type(system: Path) -> str:
-    """The system's frontend.feats_type, from its configuration without the rest, whose dataclasses load torch."""
-    file = system / "config.yaml"
-    frontend = config.read(file).get("frontend") if file.is_file() else None
-    return str(frontend.get("feats_type", "raw")) if isinstance(frontend, dict) else "raw"
 
 
 def load_extractor(options: ExtractionOptions, device: str) -> tuple[Extractor, list[int]]:
@@ -63,9 +58,9 @@ def load_extractor(options: ExtractionOptions, device: str) -> tuple[Extractor, 
     from sslsv_tk.runs import training_data
     from sslsv_tk.systems import assembly
 
-    system, method, path = assembly.load_system(options.system, options.checkpoint)
-    training_data.open_checked(system.frontend, options.data)  # refuses features of other settings
+    config, method, path = assembly.load_system(options.system, options.checkpoint)
+    training_data.open_checked(config.frontend, options.data)  # refuses features of other settings
     state = checkpoints.read(path)
     encoder = method.scoring_encoder()
-    extractor = Extractor(encoder, FrontEnd(system.frontend, encoder.input), devices.choose(device))
+    extractor = Extractor(encoder, FrontEnd(config.frontend, encoder.input), devices.choose(device))
     return extractor, state.get("epochs", [state.get("epoch")])

@@ -21,6 +21,7 @@ def judge(parts: Parts, workers: int) -> dict[str, float]:
     wanted = sampler.pass_before(_EPOCH)
     if wanted == "nothing" and sampler.reference_segments > 0:
         wanted = "everything" if sampler.keeps_projections else "references"
+    # Each batch is shown before anything is chosen, and replaced after: the references of all are known by then.
     shown: list[tuple[Tensor, Tensor | None]] = []
     if wanted != "nothing":
         pinned = device.type == "cuda"

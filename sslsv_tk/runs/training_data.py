@@ -11,7 +11,7 @@ from sslsv_tk.arks.feature_archive import Archive, CopiedFeatures, FeatureArchiv
 from sslsv_tk.corpora import kept_features
 from sslsv_tk.draws.augmentation import AUGMENTATION_SETS, Augmentation
 from sslsv_tk.frontend.features import FrontEnd
-from sslsv_tk.frontend.logmel import LogMelConfig
+from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.loading.datasets import TrainingAudio, TrainingFeatures, TrainingSegments
 from sslsv_tk.methods.base import Method
 from sslsv_tk.segments import SegmentPlan
@@ -58,11 +58,11 @@ class Cut:
 def make(cut: Cut, archive: Archive, clips: Path) -> tuple[TrainingSegments, Inputs]:
     """The segments of a run, and what makes the encoder's input of them; `clips` has the lists that audio needs."""
     if isinstance(archive, FeatureArchive):
-        return _of_features(cut, archive)
-    return _of_audio(cut, archive, clips)
+        return _cut_from_features(cut, archive)
+    return _cut_from_audio(cut, archive, clips)
 
 
-def _of_audio(cut: Cut, archive: AudioArchive, clips: Path) -> tuple[TrainingSegments, Inputs]:
+def _cut_from_audio(cut: Cut, archive: AudioArchive, clips: Path) -> tuple[TrainingSegments, Inputs]:
     """Segments cut from audio, augmented on the device."""
     config, method = cut.config, cut.method
     augmentation = None if config.augmentation.is_off else Augmentation.load(config.augmentation, clips)
@@ -74,7 +74,7 @@ def _of_audio(cut: Cut, archive: AudioArchive, clips: Path) -> tuple[TrainingSeg
     return segments, Inputs(front_end, cut.device, augmentation, on_device)
 
 
-def _of_features(cut: Cut, archive: FeatureArchive) -> tuple[TrainingSegments, Inputs]:
+def _cut_from_features(cut: Cut, archive: FeatureArchive) -> tuple[TrainingSegments, Inputs]:
     """Segments cut from the clean features and from the offline copies beside them."""
     config, method = cut.config, cut.method
     if method.encoder.input != "logmel":

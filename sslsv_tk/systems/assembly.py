@@ -8,12 +8,13 @@ import torch
 
 from sslsv_tk import registry
 from sslsv_tk.arks.feature_archive import Archive
-from sslsv_tk.config import Component, load, to_dict
+from sslsv_tk.config import Component, to_dict
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Method
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
 from sslsv_tk.systems import checkpoints
 from sslsv_tk.systems.configuration import SystemConfig
+from sslsv_tk.systems.on_disk import System
 
 _log = logging.getLogger("train")
 
@@ -99,15 +100,18 @@ def with_defaults(config: SystemConfig) -> SystemConfig:
 
 def load_system(system: str | Path, checkpoint: str) -> tuple[SystemConfig, Method, Path]:
     """A trained system: its configuration, the method with the weights of `checkpoint`, and that file's path."""
-    system = Path(system)
-    if not (system / "config.yaml").is_file():
-        raise ValueError(f"{system}: no config.yaml, so not a trained system. Run stage 4 (or 5) first.")
-    config = load(SystemConfig, system / "config.yaml")
-    path = checkpoints.CheckpointFolder(system).path_of(checkpoint)
+    trained = System(Path(system))
+    config = trained.config()
     method = build_method(config)
+    return config, method, load_weights(method, trained, checkpoint)
+
+
+def load_weights(method: Method, system: System, checkpoint: str) -> Path:
+    """Give a method, made from the system's configuration, the weights of `checkpoint`; that file's path."""
+    path = system.checkpoints.path_of(checkpoint)
     try:
         method.load_weights(checkpoints.read(path)["model"])
     except (KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"{path} does not fit {system}/config.yaml: {reason}") from None
-    return config, method, path
+        raise ValueError(f"{path} does not fit {system.config_file}: {reason}") from None
+    return path

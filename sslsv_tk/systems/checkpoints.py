@@ -1,6 +1,6 @@
 """Checkpoints that survive kill -9, full disks and damage.
 
-    checkpoints/latest.pt      everything to go on from: model, optimiser, place in the run, running sums
+    checkpoints/latest.pt      everything to go on from: model, optimiser, position in the run, running sums
     checkpoints/previous.pt    the one before, for the case that latest.pt is damaged
     checkpoints/sampler-<step>-<passed>.pt   queues and clusters that belong to the checkpoint of that step; of several
                                processes one file each, ...-<rank>of<processes>.pt
@@ -43,11 +43,6 @@ def write(path: Path, state: Mapping[str, Any]) -> None:
         torch.save(dict(state), stream)
 
 
-def _samplers(state: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Name and checksum of the sampler file of each process; before there were several it was one."""
-    return state["samplers"] if "samplers" in state else [state["sampler"]]
-
-
 def read(path: Path, device: torch.device | str = "cpu", mapped: bool = False) -> dict[str, Any]:
     """torch.load of tensors and plain values only; `mapped`: of tensors those bytes alone that are looked at."""
     import torch
@@ -76,25 +71,26 @@ class CheckpointFolder:
     def save(self, state: Mapping[str, Any], sampler_state: Mapping[str, Any]) -> None:
         """Write a new latest.pt; the old one becomes previous.pt. Each process brings its own part of the sampler."""
         from sslsv_tk.distributed.collectives import processes, rank
-        from sslsv_tk.distributed.processes import of_all, of_first
+        from sslsv_tk.distributed.processes import from_first, gather_objects
 
         part = "" if processes() == 1 else f"-{rank()}of{processes()}"
         sampler = self.folder / f"sampler-{state['step']}-{state['passed']}{part}.pt"
         write(sampler, sampler_state)
-        parts = of_all({"file": sampler.name, "sha256": artifacts.file_checksum(sampler)})
-        of_first(lambda: self._save(state, parts))
+        parts = gather_objects({"file": sampler.name, "sha256": artifacts.file_checksum(sampler)})
+        from_first(lambda: self._save(state, parts))
 
     def _save(self, state: Mapping[str, Any], samplers: list[dict[str, str]]) -> None:
         """Write latest.pt, and remove sampler files that belong neither to it nor to previous.pt."""
         latest, previous = self.folder / "latest.pt", self.folder / "previous.pt"
-        whole = {**state, "samplers": samplers}
+        # A link and a rename rather than a rename alone: at no moment is there no latest.pt.
         if latest.exists() and not self._latest_is_damaged:
             link = self.folder / f".previous.pt.{os.getpid()}.tmp"
             link.unlink(missing_ok=True)
             os.link(latest, link)
             os.replace(link, previous)
-        write(latest, whole)
+        write(latest, {**state, "samplers": samplers})
         self._latest_is_damaged = False
+        # previous.pt names those of the save before; only what is older may go.
         names = {part["file"] for part in samplers}
         self._remove_samplers(names | self._newest_samplers)
         self._newest_samplers = names
@@ -106,13 +102,13 @@ class CheckpointFolder:
 
     def newest(self) -> str | None:
         """The name of the newest checkpoint that is whole, with all its sampler files; None: the run has not begun."""
-        found = self._newest()
-        return None if found is None else found[0]
+        name_and_state = self._newest()
+        return None if name_and_state is None else name_and_state[0]
 
     def training_state(self) -> dict[str, Any] | None:
         """What the newest whole checkpoint says but for the samplers; None: the run has not begun."""
-        found = self._newest()
-        return None if found is None else found[1]
+        name_and_state = self._newest()
+        return None if name_and_state is None else name_and_state[1]
 
     def _newest(self) -> tuple[str, dict[str, Any]] | None:
         problems = []
@@ -142,7 +138,7 @@ class CheckpointFolder:
 
         state = read(self.folder / name)
         self._latest_is_damaged = name == "previous.pt"
-        samplers = _samplers(state)
+        samplers = state["samplers"]
         self._newest_samplers = {part["file"] for part in samplers}
         # Mapped where a process takes over a part: the samplers copy what they keep.
         mapped = len(samplers) > 1 or processes() > 1
@@ -153,7 +149,7 @@ class CheckpointFolder:
         return any((self.folder / name).exists() for name in ("latest.pt", "previous.pt"))
 
     def _check_samplers(self, state: Mapping[str, Any]) -> None:
-        for part in _samplers(state):
+        for part in state["samplers"]:
             path = self.folder / part["file"]
             if not path.exists():
                 raise DamagedCheckpoint(f"{path}: not found, although the checkpoint of step {state['step']} names it.")
@@ -169,18 +165,18 @@ class CheckpointFolder:
 
     def epochs(self) -> list[int]:
         """The epochs whose files are here, ascending."""
-        found = (re.fullmatch(r"(\d+)epoch\.pt", path.name) for path in self.folder.glob("*epoch.pt"))
-        return sorted(int(match[1]) for match in found if match)
+        matches = (re.fullmatch(r"(\d+)epoch\.pt", path.name) for path in self.folder.glob("*epoch.pt"))
+        return sorted(int(match[1]) for match in matches if match)
 
     def path_of(self, which: str) -> Path:
         """The file of `averaged`, `latest`, `best` or an epoch number; a ValueError lists what there is."""
         name = f"{which}epoch.pt" if which.isdigit() else f"{which}.pt"
         path = self.folder / name
         if not re.fullmatch(r"\d+|averaged|latest|best", which) or not path.exists():
-            there = [name for name in ("latest", "best") if (self.folder / f"{name}.pt").exists()]
-            there += map(str, self.epochs())
+            choices = [name for name in ("latest", "best") if (self.folder / f"{name}.pt").exists()]
+            choices += map(str, self.epochs())
             raise ValueError(
-                f"{path}: no such checkpoint. There are: {', '.join(there) or 'none; run stage 4 (and 5) first'}."
+                f"{path}: no such checkpoint. There are: {', '.join(choices) or 'none; run stage 4 (and 5) first'}."
             )
         return path
 

@@ -1,27 +1,35 @@
 """What a system is: the one configuration that a training run reads and writes beside its checkpoints."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal
 
-from sslsv_tk.config import Component
+from sslsv_tk.config import Component, to_dict
 from sslsv_tk.draws.augmentation import AugmentationConfig
-from sslsv_tk.frontend.logmel import LogMelConfig
+from sslsv_tk.frontend.settings import LogMelConfig
+
+FREE: Mapping[str, bool] = {"may_change": True}
+"""Marks a setting with which a run may go on at another value: it changes no number of the model, or lengthens it."""
+INHERITED: Mapping[str, bool] = {"of_stage_4": True}
+"""Marks a setting, or a whole section, that stage 5 goes on with as stage 4 had it."""
 
 
 @dataclass(frozen=True)
 class OptimisationConfig:
     """Optimiser and learning-rate schedule."""
 
-    optimiser: Literal["adam", "sgd", "lars"] = "adam"
-    momentum: float = 0.9  # of sgd and lars
-    trust: float = 1e-3  # of lars: a step at learning rate 1 moves a tensor by this share of its norm
+    optimiser: Literal["adam", "sgd", "lars"] = field(default="adam", metadata=INHERITED)
+    momentum: float = field(default=0.9, metadata=INHERITED)  # of sgd and lars
+    trust: float = field(default=1e-3, metadata=INHERITED)
+    # of lars: a step at learning rate 1 moves a tensor by this share of its norm
     learning_rate: float = 1e-3  # at the first epoch; cosine: after the warm-up
     schedule: Literal["stepwise", "cosine"] = "stepwise"  # stepwise: once per epoch; cosine: at every step
     decay: float = 0.95  # stepwise: factor on the learning rate ...
     decay_epochs: int = 5  # ... once per so many epochs, over both stages
     warm_up_epochs: float = 0.0  # cosine: the rate rises from 0 for so long, within training.span_epochs
     final_learning_rate: float = 1e-5  # cosine: when training.span_epochs are over
-    weight_decay: float = 0.0  # of matrices and kernels; biases and scales of norms get none
+    weight_decay: float = field(default=0.0, metadata=INHERITED)
+    # of matrices and kernels; biases and scales of norms get none
     gradient_clip: float | None = None  # largest norm of the gradient of each parameter tensor; null: no limit
     continued_factor: float = 1.0  # extra factor on the learning rate in stage 5; the papers use none
 
@@ -50,20 +58,22 @@ class OptimisationConfig:
 class TrainingConfig:
     """Length, batch, precision and bookkeeping of a run."""
 
-    epochs: int = 100  # of stage 4
-    continued_epochs: int = 20  # of stage 5, counted on from stage 4
+    epochs: int = field(default=100, metadata=FREE)  # of stage 4, which may be lengthened
+    continued_epochs: int = field(default=20, metadata=FREE)  # of stage 5, counted on from stage 4
     span_epochs: int | None = None  # of schedules that have an end; null: epochs + continued_epochs
     batch_size: int = 256  # utterances per step, over all processes
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast of the encoder and heads; losses stay fp32
     compile: bool = False  # torch.compile of the encoder, in place
-    log_steps: int = 50  # steps per log line
-    checkpoint_minutes: float = 10.0  # a checkpoint at least so often; one is written at each epoch's end anyway
-    keep_epochs: int = 10  # newest epoch files kept; every keep_every-th is kept as well
-    keep_every: int = 10
-    validation_epochs: int = 5  # epochs between two EERs of the validation list, where there is one
-    average_epochs: int = 10  # epochs whose weights averaged.pt is the mean of
-    loader_workers: int = 4  # processes that read audio; 0: the training process itself
+    log_steps: int = field(default=50, metadata=FREE)  # steps per log line
+    checkpoint_minutes: float = field(default=10.0, metadata=FREE)
+    # a checkpoint at least so often; one is written at each epoch's end anyway
+    keep_epochs: int = field(default=10, metadata=FREE)  # newest epoch files kept; every keep_every-th is kept as well
+    keep_every: int = field(default=10, metadata=FREE)
+    validation_epochs: int = field(default=5, metadata=FREE)
+    # epochs between two EERs of the validation list, where there is one
+    average_epochs: int = field(default=10, metadata=FREE)  # epochs whose weights averaged.pt is the mean of
+    loader_workers: int = field(default=4, metadata=FREE)  # processes that read audio; 0: the training process itself
 
     def __post_init__(self) -> None:
         for name in (
@@ -99,10 +109,10 @@ class TrainingConfig:
 class SystemConfig:
     """Encoder, method, positives and everything that shapes a run."""
 
-    encoder: Component
-    method: Component
+    encoder: Component = field(metadata=INHERITED)
+    method: Component = field(metadata=INHERITED)
     positives: Component = field(default_factory=lambda: Component("same_utterance"))
-    frontend: LogMelConfig = field(default_factory=LogMelConfig)
+    frontend: LogMelConfig = field(default_factory=LogMelConfig, metadata=INHERITED)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimisation: OptimisationConfig = field(default_factory=OptimisationConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -115,3 +125,17 @@ class SystemConfig:
                 f"optimisation.warm_up_epochs = {rising} leaves nothing of the {span} epochs of the schedule. "
                 "Shorten it, or raise training.epochs or training.span_epochs."
             )
+
+
+def marked(config: SystemConfig, mark: Mapping[str, bool]) -> dict[str, dict[str, Any]]:
+    """The settings that bear a mark (`FREE`, `INHERITED`), by section, in YAML's types; a marked section is whole."""
+    plain = to_dict(config)
+    chosen: dict[str, dict[str, Any]] = {}
+    for section in fields(config):
+        settings = getattr(config, section.name)
+        if mark.items() <= section.metadata.items():
+            chosen[section.name] = plain[section.name]
+        elif is_dataclass(settings):
+            names = [setting.name for setting in fields(settings) if mark.items() <= setting.metadata.items()]
+            chosen[section.name] = {name: plain[section.name][name] for name in names}
+    return {section: settings for section, settings in chosen.items() if settings}

@@ -77,4 +77,5 @@ class Inputs:
             noise_BT = self.noises.cut(view.noise_row_B, view.noise_start_B, count)
         if self.responses is not None and view.response_row_B is not None:
             response_BR = self.responses.whole(view.response_row_B, self._response_samples)
-        return self.front_end(view.segment_BT, noise_BT, view.snr_B, response_BR)
+        input_BX: Tensor = self.front_end(view.segment_BT, noise_BT, view.snr_B, response_BR)
+        return input_BX

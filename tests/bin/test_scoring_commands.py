@@ -13,7 +13,9 @@ import pytest
 
 from sslsv_tk import artifacts, logs
 from sslsv_tk.bin import compare_systems, keep_results, score_trials, write_results
+from sslsv_tk.config import Component, dump
 from sslsv_tk.kaldi.tables import write_table
+from sslsv_tk.systems.configuration import SystemConfig, TrainingConfig
 
 SPEAKERS, UTTERANCES = 8, 4
 
@@ -60,7 +62,8 @@ class Experiment:
             )
         (folder / "xvector.scp").write_text((folder / "1.scp").read_text() + (folder / "2.scp").read_text())
         artifacts.record(folder, {"checkpoint": checkpoint, "epochs": [3, 4, 5]}, {"model": str(noise)})
-        (self.root / "exp" / system / "config.yaml").write_text("training: {seed: 7}\n")
+        config = SystemConfig(Component("fast_resnet34"), Component("simclr"), training=TrainingConfig(seed=7))
+        dump(config, self.root / "exp" / system / "config.yaml")
         return vectors
 
     def score(self, system: str, *options: str) -> int:

@@ -15,7 +15,7 @@ from sslsv_tk.bin import copy_data_dir, keep_features, prepare_corpus
 from sslsv_tk.corpora import kept_features
 from sslsv_tk.corpora.data_directories import Features
 from sslsv_tk.corpora.speech import Corpus, prepare
-from sslsv_tk.frontend.logmel import LogMelConfig
+from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.kaldi.directories import DataDirectory, validate
 from sslsv_tk.runs import training_data
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from sslsv_tk.frontend.logmel import LogMel, LogMelConfig, mel_filters, normalise
+from sslsv_tk.frontend.logmel import LogMel, mel_filters, normalise
+from sslsv_tk.frontend.settings import LogMelConfig
 
 CONFIGS = {
     "mel40_hamming": LogMelConfig(),

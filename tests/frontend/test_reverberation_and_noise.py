@@ -13,7 +13,8 @@ from sslsv_tk.arks.audio_archive import AudioArchive, write_pcm_ark
 from sslsv_tk.draws.augmentation import ClipList
 from sslsv_tk.frontend.augmentation import ClipPool, add_noise, fast_length, reverberate
 from sslsv_tk.frontend.features import FrontEnd, to_float
-from sslsv_tk.frontend.logmel import LogMel, LogMelConfig
+from sslsv_tk.frontend.logmel import LogMel
+from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.kaldi import tables
 
 

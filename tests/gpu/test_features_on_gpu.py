@@ -8,7 +8,7 @@ import torch
 from small_features import prepare_small
 
 from sslsv_tk.corpora import copies
-from sslsv_tk.frontend.logmel import LogMelConfig
+from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.packing.feature_folder import FeatureSource
 from sslsv_tk.packing.log_mel import FeatureMaker
 

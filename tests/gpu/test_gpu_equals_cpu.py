@@ -8,7 +8,7 @@ from sslsv_tk.clustering.kmeans import random_rows, spherical_kmeans
 from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
 from sslsv_tk.frontend.augmentation import ClipPool
 from sslsv_tk.frontend.features import FrontEnd
-from sslsv_tk.frontend.logmel import LogMelConfig
+from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.methods.simclr import SimCLR, SimCLRConfig
 from sslsv_tk.positives.base import SamplerFacts
 from sslsv_tk.positives.ssps_kmeans import SSPSKMeans, SSPSKMeansConfig

@@ -72,7 +72,7 @@ def test_parts_of_every_kind_travel(device: torch.device) -> None:
 
 
 def test_words_travel_beside_the_rows(device: torch.device) -> None:
-    assert processes.agree(True, False) == (True, False)
+    assert processes.any_of(True, False) == (True, False)
     torch.distributed.barrier(processes.control())
     found = [None]
     torch.distributed.all_gather_object(found, {"step": 3}, group=processes.control())

@@ -66,7 +66,7 @@ def test_a_refusal_names_the_file_of_options(monkeypatch: pytest.MonkeyPatch) ->
     found = work()
     with pytest.raises(scheduler.Refused, match=r"gpu \(options: slurm\.conf; --dry-run shows the call\)"):
         found.begin()
-    assert not found.folder.exists()
+    assert not found.jobs.folder.exists()
     program("squeue", "touch asked", monkeypatch)
     assert found.cancel() and not Path("asked").exists(), "there is nothing to cancel"
 
@@ -141,7 +141,7 @@ def test_a_submission_that_was_not_answered_but_accepted_is_not_repeated(monkeyp
     found = work()
     found.begin()
     assert Path("calls").read_text().count("--array=1-4") == 1
-    assert [each.job_id for each in found.record.submissions] == ["33"]
+    assert [each.job_id for each in found.jobs.record.submissions] == ["33"]
 
 
 def test_a_submission_that_was_lost_is_repeated_once_the_scheduler_answers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_a_submission_that_was_lost_is_repeated_once_the_scheduler_answers(monke
     program("squeue", "true", monkeypatch)
     found = work()
     found.begin()
-    assert [each.job_id for each in found.record.submissions] == ["34"]
+    assert [each.job_id for each in found.jobs.record.submissions] == ["34"]
 
 
 def test_a_submission_that_comes_to_light_late_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +163,7 @@ def test_a_submission_that_comes_to_light_late_is_not_repeated(monkeypatch: pyte
     found = work()
     found.begin()
     assert Path("calls").read_text() == "x\n"
-    assert [each.job_id for each in found.record.submissions] == ["35"]
+    assert [each.job_id for each in found.jobs.record.submissions] == ["35"]
 
 
 def test_of_two_jobs_that_are_one_submission_the_first_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,17 +176,17 @@ def test_of_two_jobs_that_are_one_submission_the_first_one_stays(monkeypatch: py
     program("scontrol", 'echo "JobId=$5 ArrayJobId=$5 ArrayTaskId=1-4 JobState=COMPLETED ExitCode=0:0"', monkeypatch)
     found = work()
     found.begin()
-    assert [each.job_id for each in found.record.submissions] == ["12"]
+    assert [each.job_id for each in found.jobs.record.submissions] == ["12"]
     Path("late").touch()
     found.wait()
-    assert [each.job_id for each in found.record.submissions] == ["11"]
+    assert [each.job_id for each in found.jobs.record.submissions] == ["11"]
     assert Path("cancelled").read_text() == "12\n13\n"
 
 
 def test_a_call_that_is_interrupted_before_its_answer_leaves_no_job_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "pauses", lambda: iter([0.01] * 1000))
     found = work()
-    found.record.submissions.append(records.Submission("x-1", [1, 2, 3, 4]))
+    found.jobs.record.submissions.append(records.Submission("x-1", [1, 2, 3, 4]))
     program("squeue", "echo x >>asked; [ $(wc -l <asked) -lt 4 ] || echo 35", monkeypatch)
     program("scontrol", "[ -e cancelled ] && s=CANCELLED || s=RUNNING; echo ArrayTaskId=1-4 JobState=$s", monkeypatch)
     program("scancel", 'echo "$@" >>cancelled', monkeypatch)
@@ -199,7 +199,7 @@ def test_cancelling_says_when_jobs_may_be_left(
 ) -> None:
     monkeypatch.setattr("sslsv_tk.launch._slurm.cancelling.CANCEL_SECONDS", 0.1)
     found = work()
-    found.record.submissions.append(records.Submission("x-1", [1, 2, 3, 4], "5"))
+    found.jobs.record.submissions.append(records.Submission("x-1", [1, 2, 3, 4], "5"))
     program("scontrol", "echo ArrayTaskId=1-4 JobState=RUNNING", monkeypatch)
     program("scancel", "true", monkeypatch)
     assert not found.cancel()
@@ -208,14 +208,14 @@ def test_cancelling_says_when_jobs_may_be_left(
 
 def test_the_same_call_finds_a_submission_whose_number_never_came(monkeypatch: pytest.MonkeyPatch) -> None:
     first = work()
-    record = records.Record(first.record.digest, [records.Submission("x-1", [1, 2, 3, 4])])
-    record.write(first.folder)
+    record = records.Record(first.jobs.record.digest, [records.Submission("x-1", [1, 2, 3, 4])])
+    record.write(first.jobs.folder)
     program("squeue", '[ "$4" = x-1 ] && printf "35\\n36\\n"', monkeypatch)
     program("scontrol", "echo 'JobId=35 ArrayJobId=35 ArrayTaskId=1-4 JobState=COMPLETED ExitCode=0:0'", monkeypatch)
     program("scancel", 'echo "$@" >>cancelled', monkeypatch)
     second = work()
     second.begin()
-    assert [(each.name, each.job_id) for each in second.record.submissions] == [("x-1", "35")]
+    assert [(each.name, each.job_id) for each in second.jobs.record.submissions] == [("x-1", "35")]
     assert Path("cancelled").read_text() == "36\n", "the killed launcher may have called sbatch twice"
 
 
@@ -227,9 +227,9 @@ def test_a_task_that_slurm_has_forgotten_is_judged_by_its_own_record(monkeypatch
     monkeypatch.setattr("sslsv_tk.launch._slurm.work.SHORTEST_PAUSE_SECONDS", 0.01)
     found = work()
     found.begin()
-    records.write_exit(found.folder, "36", 1, records.Exit(0, False))
-    records.write_exit(found.folder, "36", 2, records.Exit(3, False))
-    records.write_exit(found.folder, "35", 4, records.Exit(0, False))  # of another job
+    records.write_exit(found.jobs.folder, "36", 1, records.Exit(0, False))
+    records.write_exit(found.jobs.folder, "36", 2, records.Exit(3, False))
+    records.write_exit(found.jobs.folder, "35", 4, records.Exit(0, False))  # of another job
     outcomes = found.wait()
     assert [outcomes[number].code for number in (1, 2, 3, 4)] == [0, 3, 143, 1]
     assert outcomes[3].state.startswith("TIMEOUT")
@@ -246,7 +246,7 @@ def test_a_task_is_submitted_again_only_so_often(monkeypatch: pytest.MonkeyPatch
     found = work(JobArray(1, 1, "x.log", ("true",)))
     found.begin()
     assert found.wait()[1].state.startswith("BOOT_FAIL: its node did not start")
-    assert [each.job_id for each in found.record.submissions] == ["41", "42", "43"]
+    assert [each.job_id for each in found.jobs.record.submissions] == ["41", "42", "43"]
 
 
 def test_a_task_that_saved_its_state_may_lose_its_place_as_often_as_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,10 +256,10 @@ def test_a_task_that_saved_its_state_may_lose_its_place_as_often_as_it_must(monk
     monkeypatch.setattr("sslsv_tk.launch._slurm.work.SHORTEST_PAUSE_SECONDS", 0.01)
     found = work(JobArray(1, 1, "x.log", ("true",)))
     for job in range(41, 45):
-        records.write_exit(found.folder, str(job), 1, records.Exit(75, False))
+        records.write_exit(found.jobs.folder, str(job), 1, records.Exit(75, False))
     found.begin()
     assert found.wait()[1].code == 0
-    assert len(found.record.submissions) == 5
+    assert len(found.jobs.record.submissions) == 5
 
 
 def test_what_accounting_alone_believes_to_run_is_lost_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +281,7 @@ def test_what_accounting_alone_believes_to_run_is_lost_in_the_end(monkeypatch: p
 def test_a_node_that_does_not_end_a_task_is_told_of_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sslsv_tk.launch._slurm.work.COMPLETING_SECONDS", 0.0)
+    monkeypatch.setattr("sslsv_tk.launch._slurm.notices.COMPLETING_SECONDS", 0.0)
     monkeypatch.setattr("sslsv_tk.launch._slurm.work.SHORTEST_PAUSE_SECONDS", 0.01)
     state = "[ $(wc -l <asked) -lt 4 ] && s=COMPLETING || s=COMPLETED"
     program("scontrol", f"echo x >>asked; {state}; echo ArrayTaskId=1 JobState=$s ExitCode=0:0", monkeypatch)

@@ -14,7 +14,7 @@ from sslsv_tk import seeds
 from sslsv_tk.arks.audio_archive import AudioArchive, write_pcm_ark
 from sslsv_tk.draws.augmentation import Augmentation, AugmentationConfig
 from sslsv_tk.frontend.features import FrontEnd
-from sslsv_tk.frontend.logmel import LogMelConfig
+from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.kaldi import tables
 from sslsv_tk.loading.batches import BatchRequest, EpochBatches
 from sslsv_tk.loading.datasets import Batch, TrainingAudio, View, loader

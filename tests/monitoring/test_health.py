@@ -101,7 +101,6 @@ def test_a_state_goes_on_with_what_was_seen_and_said() -> None:
     assert other.state_dict() == state
     assert other.look({"embedding_deviation": 0.2}, 3, 20) is None
     assert other.look({"embedding_deviation": 0.2}, 4, 30) is not None
-    Health().load_state_dict({})  # a checkpoint of an earlier version
 
 
 @pytest.mark.parametrize(
@@ -116,17 +115,17 @@ def test_an_untrained_encoder_is_no_collapse(settings: FastResNet34Config) -> No
     assert find_collapse(numbers, numbers, late=True) is None
 
 
-def run(place, *settings: str):
+def run(workspace, *settings: str):
     """Warnings in train.log, and the lines of epochs, of a run of a few short epochs."""
-    train.main(place.options("x", *settings))
-    system = place.systems / "x"
+    train.main(workspace.options("x", *settings))
+    system = workspace.systems / "x"
     lines = [json.loads(text) for text in (system / "metrics.jsonl").read_text().splitlines()]
     warnings = [text for text in (system / "train.log").read_text().splitlines() if "collapse in epoch" in text]
     return warnings, [line for line in lines if line["kind"] == "epoch"]
 
 
-def test_simclr_on_noise_is_healthy(place) -> None:
-    warnings, epochs = run(place, "training.epochs=6")
+def test_simclr_on_noise_is_healthy(workspace) -> None:
+    warnings, epochs = run(workspace, "training.epochs=6")
     assert not warnings and [line["collapsed"] for line in epochs] == [0] * 6
 
 
@@ -135,10 +134,10 @@ def attract(self, anchors_ABP, positives_SBP, labels_B=None, clusters_2B=None):
     return (1 - functional.cosine_similarity(anchors_ABP, positives_SBP, dim=-1)).mean()
 
 
-def test_a_run_warns_once_per_epoch_and_marks_the_epoch(place, monkeypatch) -> None:
+def test_a_run_warns_once_per_epoch_and_marks_the_epoch(workspace, monkeypatch) -> None:
     """9 steps are an epoch, with a line every 2 of them."""
     monkeypatch.setattr(SimCLR, "loss", attract)
-    warnings, epochs = run(place, "training.batch_size=2", "optimisation.learning_rate=0.03", "training.epochs=3")
+    warnings, epochs = run(workspace, "training.batch_size=2", "optimisation.learning_rate=0.03", "training.epochs=3")
     assert epochs[-1]["collapsed"] == 1 and len(warnings) == sum(line["collapsed"] for line in epochs)
     assert "collapse in epoch 3, by step" in warnings[-1] and "embedding_deviation" in warnings[-1]
 

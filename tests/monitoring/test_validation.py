@@ -32,9 +32,9 @@ def validated(system):
     return [line for line in found if line["kind"] == "validation"]
 
 
-def test_the_figure_is_that_of_stages_6_and_7(place, inputs, listed, tmp_path):
-    train.main([*place.options("ssl", "training.validation_epochs=2", "training.epochs=3"), *listed])
-    system = place.systems / "ssl"
+def test_the_figure_is_that_of_stages_6_and_7(workspace, inputs, listed, tmp_path):
+    train.main([*workspace.options("ssl", "training.validation_epochs=2", "training.epochs=3"), *listed])
+    system = workspace.systems / "ssl"
     lines = validated(system)
     assert [line["epoch"] for line in lines] == [2, 3]
     for line in lines:
@@ -50,9 +50,9 @@ def test_the_figure_is_that_of_stages_6_and_7(place, inputs, listed, tmp_path):
     assert (system / "scores" / "small_3.json").exists()
 
 
-def test_the_best_weights_stand_beside_the_rest(place, listed):
-    train.main([*place.options("ssl", "training.validation_epochs=1", "training.keep_epochs=3"), *listed])
-    system = place.systems / "ssl"
+def test_the_best_weights_stand_beside_the_rest(workspace, listed):
+    train.main([*workspace.options("ssl", "training.validation_epochs=1", "training.keep_epochs=3"), *listed])
+    system = workspace.systems / "ssl"
     lines = validated(system)
     lowest = min(line["eer_percent"] for line in lines)
     first = next(line["epoch"] for line in lines if line["eer_percent"] == lowest)
@@ -62,44 +62,44 @@ def test_the_best_weights_stand_beside_the_rest(place, listed):
     assert all(torch.equal(tensor, epoch["model"][name]) for name, tensor in best["model"].items())
 
 
-def test_training_goes_on_as_if_nobody_had_looked(place, listed, stage4, outcome, assert_same):
-    train.main([*place.options("ssl", "training.validation_epochs=1"), *listed])
-    found, expected = outcome(place.systems / "ssl"), outcome(stage4)
+def test_training_goes_on_as_if_nobody_had_looked(workspace, listed, stage4, outcome, assert_same):
+    train.main([*workspace.options("ssl", "training.validation_epochs=1"), *listed])
+    found, expected = outcome(workspace.systems / "ssl"), outcome(stage4)
     found["metrics"] = [line for line in found["metrics"] if line["kind"] != "validation"]
     assert_same(found, expected)
 
 
-def test_a_best_checkpoint_of_another_list_does_not_count(place, listed):
-    words = place.options("ssl", "training.validation_epochs=1", "training.epochs=1")
+def test_a_best_checkpoint_of_another_list_does_not_count(workspace, listed):
+    words = workspace.options("ssl", "training.validation_epochs=1", "training.epochs=1")
     train.main([*words, *listed])
-    best = place.systems / "ssl" / "checkpoints" / "best.pt"
+    best = workspace.systems / "ssl" / "checkpoints" / "best.pt"
     state = checkpoints.read(best)
     checkpoints.write(best, {**state, "eer_percent": -1.0, "trials": "another"})
-    train.main([*place.options("ssl", "training.validation_epochs=1", "training.epochs=2"), *listed])
+    train.main([*workspace.options("ssl", "training.validation_epochs=1", "training.epochs=2"), *listed])
     assert checkpoints.read(best)["epoch"] == 2
 
 
-def test_a_best_checkpoint_that_is_lower_stays(place, listed):
-    words = place.options("ssl", "training.validation_epochs=1", "training.epochs=1")
+def test_a_best_checkpoint_that_is_lower_stays(workspace, listed):
+    words = workspace.options("ssl", "training.validation_epochs=1", "training.epochs=1")
     train.main([*words, *listed])
-    best = place.systems / "ssl" / "checkpoints" / "best.pt"
+    best = workspace.systems / "ssl" / "checkpoints" / "best.pt"
     state = checkpoints.read(best)
     checkpoints.write(best, {**state, "eer_percent": -1.0})
-    train.main([*place.options("ssl", "training.validation_epochs=1", "training.epochs=2"), *listed])
+    train.main([*workspace.options("ssl", "training.validation_epochs=1", "training.epochs=2"), *listed])
     assert checkpoints.read(best)["eer_percent"] == -1.0
 
 
-def test_one_of_the_two_options_is_not_enough(place, listed):
+def test_one_of_the_two_options_is_not_enough(workspace, listed):
     with pytest.raises(SystemExit) as error:
-        train.main([*place.options("ssl"), *listed[:2]])
+        train.main([*workspace.options("ssl"), *listed[:2]])
     assert error.value.code == 2
 
 
-def test_a_list_of_other_utterances_stops_before_training(place, listed, tmp_path, caplog):
+def test_a_list_of_other_utterances_stops_before_training(workspace, listed, tmp_path, caplog):
     (tmp_path / "trials_small").write_text("a b target\na c nontarget\n")
-    assert logs.run_command(train.main, [*place.options("ssl"), *listed]) == 1
+    assert logs.run_command(train.main, [*workspace.options("ssl"), *listed]) == 1
     assert "Is it the list of this test set?" in caplog.text
-    assert not (place.systems / "ssl" / "checkpoints" / "0epoch.pt").exists()
+    assert not (workspace.systems / "ssl" / "checkpoints" / "0epoch.pt").exists()
 
 
 def test_no_best_checkpoint_where_none_was_asked_for(stage4):
@@ -107,9 +107,9 @@ def test_no_best_checkpoint_where_none_was_asked_for(stage4):
         checkpoints.CheckpointFolder(stage4).path_of("best")
 
 
-def test_a_damaged_best_checkpoint_is_written_anew(place, listed, stage4, tmp_path):
-    system = place.systems / "ssl"
+def test_a_damaged_best_checkpoint_is_written_anew(workspace, listed, stage4, tmp_path):
+    system = workspace.systems / "ssl"
     shutil.copytree(stage4, system)
     (system / "checkpoints" / "best.pt").write_bytes(b"half")
-    train.main([*place.options("ssl", "training.validation_epochs=1", "training.epochs=4"), *listed])
+    train.main([*workspace.options("ssl", "training.validation_epochs=1", "training.epochs=4"), *listed])
     assert checkpoints.read(system / "checkpoints" / "best.pt")["epoch"] == 4

@@ -18,7 +18,8 @@ from sslsv_tk.arks.feature_archive import FeatureArchive
 from sslsv_tk.bin import compute_features, finish_features
 from sslsv_tk.blocks import BLOCK
 from sslsv_tk.corpora import copies
-from sslsv_tk.frontend.logmel import LogMel, LogMelConfig
+from sslsv_tk.frontend.logmel import LogMel
+from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.kaldi.directories import validate
 from sslsv_tk.packing import log_mel
 

@@ -19,7 +19,7 @@ from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
 from sslsv_tk.extraction.embeddings import Extractor
 from sslsv_tk.extraction.folder import EmbeddingFolder
 from sslsv_tk.frontend.features import FrontEnd
-from sslsv_tk.frontend.logmel import LogMelConfig
+from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.utterance_ids import utterance_ids
 

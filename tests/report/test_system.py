@@ -6,6 +6,7 @@ from pathlib import Path
 import kaldiio
 import numpy as np
 import pytest
+import yaml
 
 from sslsv_tk import artifacts
 from sslsv_tk.report import system
@@ -107,10 +108,16 @@ def test_a_configuration_that_is_no_yaml_is_named(tmp_path):
         system.configuration(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("text", "seed"), [("training: {seed: 3}", 3), ("training: {}", None), ("training: 5", None), ("- 1", None)]
-)
-def test_the_seed_is_that_of_the_training(tmp_path, text, seed):
-    (tmp_path / "config.yaml").write_text(text)
+@pytest.mark.parametrize(("training", "seed"), [({"seed": 3}, 3), ({}, 0)])
+def test_the_seed_is_that_of_the_training(tmp_path, training, seed):
+    components = {"encoder": {"name": "fast_resnet34"}, "method": {"name": "simclr"}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**components, "training": training}))
     found = system.configuration(tmp_path)
     assert found == {"config_fingerprint": artifacts.fingerprint(tmp_path / "config.yaml"), "seed": seed}
+
+
+@pytest.mark.parametrize("text", ["training: {seed: 3}", "training: 5", "- 1"])
+def test_what_is_no_configuration_of_a_system_is_named(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.yaml"):
+        system.configuration(tmp_path)

@@ -18,7 +18,7 @@ from sslsv_tk.arks.feature_archive import CopiedFeatures, FeatureArchive
 from sslsv_tk.artifacts import StaleArtifact
 from sslsv_tk.bin import train
 from sslsv_tk.frontend.features import FrontEnd
-from sslsv_tk.frontend.logmel import LogMelConfig
+from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.loading.batches import BatchRequest, EpochBatches
 from sslsv_tk.loading.datasets import TrainingAudio, TrainingFeatures, loader
 from sslsv_tk.runs import training_data

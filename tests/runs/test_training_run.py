@@ -16,19 +16,19 @@ from sslsv_tk.systems.configuration import SystemConfig
 
 
 @pytest.fixture
-def ssl(place, stage4):
+def ssl(workspace, stage4):
     """A copy of the trained stage 4 that a test may change."""
-    shutil.copytree(stage4, place.systems / "ssl")
-    return place.systems / "ssl"
+    shutil.copytree(stage4, workspace.systems / "ssl")
+    return workspace.systems / "ssl"
 
 
 def last(system):
     return checkpoints.read(system / "checkpoints" / "latest.pt")
 
 
-def test_a_finished_run_is_left_as_it_is(place, ssl):
+def test_a_finished_run_is_left_as_it_is(workspace, ssl):
     before = {path: path.stat().st_mtime_ns for path in (ssl / "checkpoints").iterdir()}
-    train.main(place.options("ssl"))
+    train.main(workspace.options("ssl"))
     assert {path: path.stat().st_mtime_ns for path in (ssl / "checkpoints").iterdir()} == before
 
 
@@ -45,57 +45,57 @@ def test_a_finished_run_is_left_as_it_is(place, ssl):
         ("frontend.bands=32", "frontend.bands: was 40, now 32"),
     ],
 )
-def test_another_configuration_is_stale_and_names_the_option(place, ssl, setting, named):
+def test_another_configuration_is_stale_and_names_the_option(workspace, ssl, setting, named):
     before = last(ssl)["step"]
     with pytest.raises(StaleArtifact) as caught:
-        train.main(place.options("ssl", setting))
+        train.main(workspace.options("ssl", setting))
     assert named in str(caught.value) and "--force true" in str(caught.value)
     assert last(ssl)["step"] == before
 
 
 @pytest.mark.parametrize("setting", ["optimisation.trust", "method.symmetric", "frontend.feats_type"])
-def test_a_run_of_before_a_setting_came_goes_on_where_it_has_its_default(place, ssl, setting):
+def test_a_run_of_before_a_setting_came_goes_on_where_it_has_its_default(workspace, ssl, setting):
     record = json.loads((ssl / "made.json").read_text())
     del record["options"][setting]
     (ssl / "made.json").write_text(json.dumps(record))
-    train.main(place.options("ssl", "training.epochs=4"))
+    train.main(workspace.options("ssl", "training.epochs=4"))
     assert last(ssl)["epoch"] == 4
     other = {"optimisation.trust": "0.5", "method.symmetric": "false", "frontend.feats_type": "fbank"}[setting]
     with pytest.raises(StaleArtifact, match=f"{setting}: was absent, now"):
-        train.main(place.options("ssl", "training.epochs=5", f"{setting}={other}"))
+        train.main(workspace.options("ssl", "training.epochs=5", f"{setting}={other}"))
 
 
-def test_another_training_set_is_stale(place, ssl):
-    words = place.options("ssl")
-    words[words.index("--train-set") + 1] = str(place.inputs / "test")
+def test_another_training_set_is_stale(workspace, ssl):
+    words = workspace.options("ssl")
+    words[words.index("--train-set") + 1] = str(workspace.inputs / "test")
     with pytest.raises(StaleArtifact, match=r"wav.scp of .*test"):
         train.main(words)
 
 
-def test_options_that_change_no_number_may_change_and_more_epochs_go_on(place, ssl, stage4, assert_same):
+def test_options_that_change_no_number_may_change_and_more_epochs_go_on(workspace, ssl, stage4, assert_same):
     free = ("log_steps=1", "checkpoint_minutes=5", "keep_epochs=9", "keep_every=7", "average_epochs=3")
     settings = [f"training.{setting}" for setting in (*free, "continued_epochs=9", "loader_workers=1", "epochs=4")]
-    train.main(place.options("ssl", *settings))
+    train.main(workspace.options("ssl", *settings))
     assert last(ssl)["epoch"] == 4 and last(ssl)["step"] == 12
-    train.main(place.options("four", "training.epochs=4"))
-    assert_same(last(ssl)["model"], last(place.systems / "four")["model"])
+    train.main(workspace.options("four", "training.epochs=4"))
+    assert_same(last(ssl)["model"], last(workspace.systems / "four")["model"])
     assert yaml.safe_load((ssl / "config.yaml").read_text())["training"]["epochs"] == 4
     steps = [json.loads(text)["step"] for text in (ssl / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(steps), "lines of the first three epochs stay, those of the fourth follow"
 
 
-def test_force_trains_anew(place, ssl):
-    train.main([*place.options("ssl", "training.seed=5", "training.epochs=1"), "--force", "true"])
+def test_force_trains_anew(workspace, ssl):
+    train.main([*workspace.options("ssl", "training.seed=5", "training.epochs=1"), "--force", "true"])
     assert last(ssl)["epoch"] == 1
     assert checkpoints.CheckpointFolder(ssl).epochs() == [0, 1]
     assert {json.loads(text)["epoch"] for text in (ssl / "metrics.jsonl").read_text().splitlines()} == {1}
 
 
-def test_a_configuration_says_where_its_unknown_key_is(place):
-    (place.systems / "typo.yaml").write_text("training:\n  bach_size: 3\n")
+def test_a_configuration_says_where_its_unknown_key_is(workspace):
+    (workspace.systems / "typo.yaml").write_text("training:\n  bach_size: 3\n")
     with pytest.raises(ConfigError, match=r"typo.yaml:2: unknown key 'training.bach_size'. Did you mean 'batch_size'"):
-        train.main(["--config", str(place.systems / "typo.yaml"), *place.options("x")[1:]])
-    assert not (place.systems / "x").exists()
+        train.main(["--config", str(workspace.systems / "typo.yaml"), *workspace.options("x")[1:]])
+    assert not (workspace.systems / "x").exists()
 
 
 @pytest.mark.parametrize(
@@ -114,111 +114,113 @@ def test_a_configuration_says_where_its_unknown_key_is(place):
         (["encoder.name=fast_resnet43"], None, "fast_resnet34"),
     ],
 )
-def test_what_cannot_be_trained_is_one_line_and_may_be_mended_in_place(place, settings, positives, message):
+def test_what_cannot_be_trained_is_one_line_and_may_be_mended_in_place(workspace, settings, positives, message):
     with pytest.raises(ValueError, match=message) as caught:
-        train.main(place.options("x", *settings, positives=positives))
+        train.main(workspace.options("x", *settings, positives=positives))
     assert "\n" not in str(caught.value)
-    train.main(place.options("x", "training.epochs=1", positives=positives))
+    train.main(workspace.options("x", "training.epochs=1", positives=positives))
 
 
 # -- stage 5 -----------------------------------------------------------------------------------------------------
 
 
-def test_stage_5_begins_where_stage_4_ended(place, stage4, assert_same):
-    train.main(place.options("none", "training.continued_epochs=0", base=stage4))
-    assert not (place.systems / "none" / "checkpoints" / "latest.pt").exists()
-    train.main(place.options("five", base=stage4))
-    found, before = last(place.systems / "five"), last(stage4)
+def test_stage_5_begins_where_stage_4_ended(workspace, stage4, assert_same):
+    train.main(workspace.options("none", "training.continued_epochs=0", base=stage4))
+    assert not (workspace.systems / "none" / "checkpoints" / "latest.pt").exists()
+    train.main(workspace.options("five", base=stage4))
+    found, before = last(workspace.systems / "five"), last(stage4)
     assert (found["epoch"], found["step"]) == (5, 15) and before["step"] == 9
-    train.main(place.options("longer", "training.epochs=5"))
-    assert_same(found["model"], last(place.systems / "longer")["model"])
-    assert_same(found["optimiser"], last(place.systems / "longer")["optimiser"])
+    train.main(workspace.options("longer", "training.epochs=5"))
+    assert_same(found["model"], last(workspace.systems / "longer")["model"])
+    assert_same(found["optimiser"], last(workspace.systems / "longer")["optimiser"])
 
 
-def test_stage_5_refuses_what_is_no_system(place):
+def test_stage_5_refuses_what_is_no_system(workspace):
     with pytest.raises(ValueError, match=r"nowhere: no checkpoint to go on from. Run stage 4 first"):
-        train.main(place.options("five", base=place.systems / "nowhere"))
-    assert not (place.systems / "five").exists()
+        train.main(workspace.options("five", base=workspace.systems / "nowhere"))
+    assert not (workspace.systems / "five").exists()
 
 
-def test_stage_5_refuses_an_unfinished_stage_4(place, ssl):
+def test_stage_5_refuses_an_unfinished_stage_4(workspace, ssl):
     configuration = yaml.safe_load((ssl / "config.yaml").read_text())
     configuration["training"]["epochs"] = 9
     (ssl / "config.yaml").write_text(yaml.safe_dump(configuration))
     with pytest.raises(ValueError, match=r"stage 4 is at epoch 3 of 9. Let it end before stage 5"):
-        train.main(place.options("five", base=ssl))
+        train.main(workspace.options("five", base=ssl))
 
 
 @pytest.mark.parametrize("setting", ["encoder.dimension=16", "method.temperature=0.5", "frontend.bands=32"])
-def test_stage_5_refuses_another_model(place, stage4, setting):
+def test_stage_5_refuses_another_model(workspace, stage4, setting):
     with pytest.raises(ValueError, match=f"has another {setting.partition('.')[0]}"):
-        train.main(place.options("five", setting, base=stage4))
-    assert not (place.systems / "five").exists()
+        train.main(workspace.options("five", setting, base=stage4))
+    assert not (workspace.systems / "five").exists()
 
 
 _COSINE = ("optimisation.schedule=cosine", "optimisation.final_learning_rate=0", "training.epochs=1")
 
 
-def test_more_epochs_of_a_schedule_with_an_end_are_another_system(place):
-    train.main(place.options("x", *_COSINE))
+def test_more_epochs_of_a_schedule_with_an_end_are_another_system(workspace):
+    train.main(workspace.options("x", *_COSINE))
     with pytest.raises(StaleArtifact, match=r"training.span_epochs: was 3, now 4"):
-        train.main(place.options("x", *_COSINE[:2], "training.epochs=2"))
-    train.main(place.options("x", *_COSINE[:2], "training.epochs=2", "training.span_epochs=3"))
-    assert last(place.systems / "x")["epoch"] == 2
+        train.main(workspace.options("x", *_COSINE[:2], "training.epochs=2"))
+    train.main(workspace.options("x", *_COSINE[:2], "training.epochs=2", "training.span_epochs=3"))
+    assert last(workspace.systems / "x")["epoch"] == 2
 
 
-def test_stage_5_goes_on_with_the_schedule_of_stage_4(place):
-    train.main(place.options("base", *_COSINE))
+def test_stage_5_goes_on_with_the_schedule_of_stage_4(workspace):
+    train.main(workspace.options("base", *_COSINE))
     with pytest.raises(ValueError, match=r"another training: training.span_epochs 3 instead of 8"):
-        train.main(place.options("five", *_COSINE, "training.continued_epochs=7", base=place.systems / "base"))
-    assert not (place.systems / "five").exists()
+        train.main(workspace.options("five", *_COSINE, "training.continued_epochs=7", base=workspace.systems / "base"))
+    assert not (workspace.systems / "five").exists()
     settings = (*_COSINE, "training.continued_epochs=1", "training.span_epochs=3")
-    train.main(place.options("five", *settings, base=place.systems / "base"))
-    train.main(place.options("whole", *_COSINE[:2], "training.epochs=2", "training.span_epochs=3"))
+    train.main(workspace.options("five", *settings, base=workspace.systems / "base"))
+    train.main(workspace.options("whole", *_COSINE[:2], "training.epochs=2", "training.span_epochs=3"))
     rates = [
-        [line["learning_rate"] for line in map(json.loads, (place.systems / name / "metrics.jsonl").open())]
+        [line["learning_rate"] for line in map(json.loads, (workspace.systems / name / "metrics.jsonl").open())]
         for name in ("base", "five", "whole")
     ]
     assert rates[0] + rates[1] == rates[2]
 
 
 @pytest.mark.parametrize("setting", ["optimiser=sgd", "momentum=0.5", "trust=0.5", "weight_decay=0.1"])
-def test_stage_5_refuses_another_optimiser(place, stage4, setting):
+def test_stage_5_refuses_another_optimiser(workspace, stage4, setting):
     with pytest.raises(ValueError, match=f"has another optimisation: optimisation.{setting.partition('=')[0]}"):
-        train.main(place.options("five", f"optimisation.{setting}", base=stage4))
-    train.main(place.options("five", "optimisation.learning_rate=0.001", "training.continued_epochs=1", base=stage4))
+        train.main(workspace.options("five", f"optimisation.{setting}", base=stage4))
+    train.main(
+        workspace.options("five", "optimisation.learning_rate=0.001", "training.continued_epochs=1", base=stage4)
+    )
 
 
-def test_stage_5_reads_a_configuration_of_before_a_setting_came(place, ssl):
+def test_stage_5_reads_a_configuration_of_before_a_setting_came(workspace, ssl):
     configuration = yaml.safe_load((ssl / "config.yaml").read_text())
     del configuration["method"]["margin"]
     (ssl / "config.yaml").write_text(yaml.safe_dump(configuration))
-    train.main(place.options("five", "training.continued_epochs=1", base=ssl))
-    assert last(place.systems / "five")["epoch"] == 4
+    train.main(workspace.options("five", "training.continued_epochs=1", base=ssl))
+    assert last(workspace.systems / "five")["epoch"] == 4
 
 
-def test_a_checkpoint_that_does_not_fit_is_one_line(place, ssl):
+def test_a_checkpoint_that_does_not_fit_is_one_line(workspace, ssl):
     state = last(ssl)
     state["optimiser"]["param_groups"].pop()
     checkpoints.write(ssl / "checkpoints" / "latest.pt", state)
     with pytest.raises(ValueError, match=r"checkpoint of step 9 .* does not fit .*train its system anew") as caught:
-        train.main(place.options("five", base=ssl))
+        train.main(workspace.options("five", base=ssl))
     assert "\n" not in str(caught.value)
 
 
-def test_stage_5_is_stale_when_stage_4_was_trained_on(place, ssl):
-    train.main(place.options("five", base=ssl))
-    train.main(place.options("ssl", "training.epochs=4"))
+def test_stage_5_is_stale_when_stage_4_was_trained_on(workspace, ssl):
+    train.main(workspace.options("five", base=ssl))
+    train.main(workspace.options("ssl", "training.epochs=4"))
     with pytest.raises(StaleArtifact, match=r"epochs of .*ssl: was 3, now 4"):
-        train.main(place.options("five", base=ssl))
+        train.main(workspace.options("five", base=ssl))
 
 
-def test_the_oracle_needs_labels(place):
-    train_set = place.systems / "unlabelled"
-    shutil.copytree(place.inputs / "train", train_set)
+def test_the_oracle_needs_labels(workspace):
+    train_set = workspace.systems / "unlabelled"
+    shutil.copytree(workspace.inputs / "train", train_set)
     keys = [line.split()[0] for line in (train_set / "utt2spk").read_text().splitlines()]
     (train_set / "utt2spk").write_text("".join(f"{key} {key}\n" for key in keys))
-    words = place.options("x", positives="same_speaker")
+    words = workspace.options("x", positives="same_speaker")
     words[words.index("--train-set") + 1] = str(train_set)
     with pytest.raises(ValueError, match="same_speaker need true speakers, and the training set has none"):
         train.main(words)
@@ -227,9 +229,9 @@ def test_the_oracle_needs_labels(place):
 # -- the average of the last epochs --------------------------------------------------------------------------------
 
 
-def test_a_method_without_positives_takes_no_sampler_of_them(place):
+def test_a_method_without_positives_takes_no_sampler_of_them(workspace):
     with pytest.raises(ValueError, match="supervised has no positives, so ssps_kmeans has nothing to choose"):
-        train.main(place.options("ssl", "method.name=supervised", positives="ssps_kmeans"))
+        train.main(workspace.options("ssl", "method.name=supervised", positives="ssps_kmeans"))
 
 
 def test_the_average_is_of_the_last_epochs_and_is_made_once(ssl):

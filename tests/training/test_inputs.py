@@ -6,7 +6,7 @@ from small_corpus import COUNT
 from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.draws.augmentation import Augmentation, AugmentationConfig
 from sslsv_tk.frontend.features import FrontEnd
-from sslsv_tk.frontend.logmel import LogMelConfig
+from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.loading.batches import BatchRequest
 from sslsv_tk.loading.datasets import TrainingAudio
 from sslsv_tk.segments import Segment

@@ -11,7 +11,7 @@ from sslsv_tk import logs
 from sslsv_tk.bin import train
 from sslsv_tk.methods.simclr import SimCLR
 from sslsv_tk.systems import checkpoints
-from sslsv_tk.training.loop import NonFiniteLoss
+from sslsv_tk.training.run_state import NonFiniteLoss
 
 
 def lines(system):
@@ -22,10 +22,10 @@ def of_kind(system, kind):
     return [line for line in lines(system) if line["kind"] == kind]
 
 
-def test_the_lines_of_a_run_are_complete(place, stage4):
+def test_the_lines_of_a_run_are_complete(workspace, stage4):
     """18 utterances in batches of 5: three steps an epoch; stage 4 ended at step 9, a line every 2 steps."""
-    train.main(place.options("ssps", positives="ssps_kmeans", base=stage4))
-    system = place.systems / "ssps"
+    train.main(workspace.options("ssps", positives="ssps_kmeans", base=stage4))
+    system = workspace.systems / "ssps"
     assert [(line["kind"], line["epoch"], line["step"]) for line in lines(system)] == [
         ("positives", 4, 9),
         ("step", 4, 10),
@@ -54,37 +54,37 @@ def test_the_lines_of_a_run_are_complete(place, stage4):
 
 
 @pytest.mark.parametrize(("log_steps", "steps"), [(1, range(1, 10)), (2, [2, 4, 6, 8]), (4, [4, 8]), (10, [])])
-def test_one_log_line_per_so_many_steps(place, caplog, log_steps, steps):
+def test_one_log_line_per_so_many_steps(workspace, caplog, log_steps, steps):
     with caplog.at_level("INFO"):
-        train.main(place.options("x", f"training.log_steps={log_steps}"))
-    assert [line["step"] for line in of_kind(place.systems / "x", "step")] == list(steps)
+        train.main(workspace.options("x", f"training.log_steps={log_steps}"))
+    assert [line["step"] for line in of_kind(workspace.systems / "x", "step")] == list(steps)
     assert sum("kind=step" in record.getMessage() for record in caplog.records) == len(steps)
-    said = (place.systems / "x" / "train.log").read_text()
+    said = (workspace.systems / "x" / "train.log").read_text()
     assert said.count("kind=step") == len(steps) and said.count("kind=epoch") == 3
 
 
-def test_the_mean_of_the_lines_is_that_of_the_epoch(place):
-    train.main(place.options("x", "training.log_steps=1"))
-    for epoch in of_kind(place.systems / "x", "epoch"):
-        losses = [line["loss"] for line in of_kind(place.systems / "x", "step") if line["epoch"] == epoch["epoch"]]
+def test_the_mean_of_the_lines_is_that_of_the_epoch(workspace):
+    train.main(workspace.options("x", "training.log_steps=1"))
+    for epoch in of_kind(workspace.systems / "x", "epoch"):
+        losses = [line["loss"] for line in of_kind(workspace.systems / "x", "step") if line["epoch"] == epoch["epoch"]]
         assert epoch["loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-12)
 
 
-def test_how_often_a_checkpoint_is_written_and_lines_are_logged_changes_no_number(place, stage4, assert_same):
-    train.main(place.options("x", "training.checkpoint_minutes=99", "training.log_steps=7"))
-    found, expected = (checkpoints.read(s / "checkpoints" / "latest.pt") for s in (place.systems / "x", stage4))
+def test_how_often_a_checkpoint_is_written_and_lines_are_logged_changes_no_number(workspace, stage4, assert_same):
+    train.main(workspace.options("x", "training.checkpoint_minutes=99", "training.log_steps=7"))
+    found, expected = (checkpoints.read(s / "checkpoints" / "latest.pt") for s in (workspace.systems / "x", stage4))
     for name in ("model", "optimiser", "step", "epoch"):
         assert_same(found[name], expected[name])
 
 
-def test_workers_that_read_audio_change_no_number(place, stage4, assert_same):
-    train.main(place.options("x", "training.loader_workers=2"))
-    found, expected = (checkpoints.read(s / "checkpoints" / "latest.pt") for s in (place.systems / "x", stage4))
+def test_workers_that_read_audio_change_no_number(workspace, stage4, assert_same):
+    train.main(workspace.options("x", "training.loader_workers=2"))
+    found, expected = (checkpoints.read(s / "checkpoints" / "latest.pt") for s in (workspace.systems / "x", stage4))
     assert_same(found["model"], expected["model"])
 
 
 @pytest.mark.parametrize("positives", ["ssps_kmeans", "ssps_knn", "ssps_live_knn", "same_speaker_queue"])
-def test_a_sampler_s_file_is_never_overwritten_by_another_state(place, stage4, monkeypatch, positives):
+def test_a_sampler_s_file_is_never_overwritten_by_another_state(workspace, stage4, monkeypatch, positives):
     """Else a kill in between would leave a checkpoint that names a file of another checksum."""
     saved = []
     save = checkpoints.CheckpointFolder.save
@@ -95,7 +95,7 @@ def test_a_sampler_s_file_is_never_overwritten_by_another_state(place, stage4, m
         saved.append((written["samplers"][0]["file"], state["epoch"], state["step_in_epoch"], state["passed"]))
 
     monkeypatch.setattr(checkpoints.CheckpointFolder, "save", watched)
-    train.main(place.options("x", positives=positives, base=stage4))
+    train.main(workspace.options("x", positives=positives, base=stage4))
     assert len({name for name, *_ in saved}) == len(saved)
     passes = [passed for _, epoch, step, passed in saved if (epoch, step) == (3, 0)]
     assert passes == [5, 10, 14, 18], "one checkpoint for each batch of a pass"
@@ -117,12 +117,14 @@ def poison(monkeypatch, step, value):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize(("minutes", "saved"), [(0.0, 4), (99.0, 3)])
-def test_a_loss_that_is_no_number_stops_the_run_and_nothing_is_saved_after(place, monkeypatch, value, minutes, saved):
+def test_a_loss_that_is_no_number_stops_the_run_and_nothing_is_saved_after(
+    workspace, monkeypatch, value, minutes, saved
+):
     poison(monkeypatch, 5, value)
     with pytest.raises(NonFiniteLoss, match=r"in epoch 2, at step . .*lower optimisation.learning_rate") as caught:
-        train.main(place.options("x", f"training.checkpoint_minutes={minutes}"))
+        train.main(workspace.options("x", f"training.checkpoint_minutes={minutes}"))
     assert "\n" not in str(caught.value)
-    system = place.systems / "x"
+    system = workspace.systems / "x"
     state = checkpoints.read(system / "checkpoints" / "latest.pt")
     assert state["step"] == saved
     assert all(torch.isfinite(tensor).all() for tensor in state["model"].values())
@@ -130,16 +132,16 @@ def test_a_loss_that_is_no_number_stops_the_run_and_nothing_is_saved_after(place
     assert all(math.isfinite(line["loss"]) for line in lines(system))
 
 
-def test_the_run_goes_on_from_before_once_the_cause_is_gone(place, stage4, monkeypatch, assert_same):
+def test_the_run_goes_on_from_before_once_the_cause_is_gone(workspace, stage4, monkeypatch, assert_same):
     with monkeypatch.context() as broken:
         poison(broken, 5, math.nan)
-        assert logs.run_command(train.main, place.options("x")) == 1
-    assert logs.run_command(train.main, place.options("x")) == 0
-    found, expected = (checkpoints.read(s / "checkpoints" / "latest.pt") for s in (place.systems / "x", stage4))
+        assert logs.run_command(train.main, workspace.options("x")) == 1
+    assert logs.run_command(train.main, workspace.options("x")) == 0
+    found, expected = (checkpoints.read(s / "checkpoints" / "latest.pt") for s in (workspace.systems / "x", stage4))
     assert_same(found["model"], expected["model"])
 
 
-def test_weights_that_are_no_numbers_are_not_saved_though_the_loss_was_one(place, monkeypatch):
+def test_weights_that_are_no_numbers_are_not_saved_though_the_loss_was_one(workspace, monkeypatch):
     """An infinite gradient breaks the weights one step before the loss shows it."""
 
     def break_gradient(self, progress):
@@ -148,19 +150,19 @@ def test_weights_that_are_no_numbers_are_not_saved_though_the_loss_was_one(place
 
     monkeypatch.setattr(SimCLR, "after_backward", break_gradient)
     with pytest.raises(NonFiniteLoss):
-        train.main(place.options("x"))
-    state = checkpoints.read(place.systems / "x" / "checkpoints" / "latest.pt")
+        train.main(workspace.options("x"))
+    state = checkpoints.read(workspace.systems / "x" / "checkpoints" / "latest.pt")
     assert state["step"] == 5 and all(torch.isfinite(tensor).all() for tensor in state["model"].values())
 
 
-def test_a_huge_learning_rate_is_a_user_s_mistake_in_one_line(place, caplog):
-    words = place.options("x", "optimisation.learning_rate=1e20", "training.epochs=20")
+def test_a_huge_learning_rate_is_a_user_s_mistake_in_one_line(workspace, caplog):
+    words = workspace.options("x", "optimisation.learning_rate=1e20", "training.epochs=20")
     assert logs.run_command(train.main, words) == 1
     errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 1 and "The loss is" in errors[0]
 
 
-def test_bf16_trains_to_nearly_the_same_loss(place, stage4):
-    train.main(place.options("x", "training.precision=bf16"))
-    exact, rounded = (of_kind(system, "epoch")[0]["loss"] for system in (stage4, place.systems / "x"))
+def test_bf16_trains_to_nearly_the_same_loss(workspace, stage4):
+    train.main(workspace.options("x", "training.precision=bf16"))
+    exact, rounded = (of_kind(system, "epoch")[0]["loss"] for system in (stage4, workspace.systems / "x"))
     assert rounded != exact and rounded == pytest.approx(exact, rel=0.3)

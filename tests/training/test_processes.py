@@ -50,24 +50,26 @@ def weights(system: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("method", sorted(SMALL_METHODS.keys() - {"moco"}))
-def test_two_processes_train_what_one_trains(place, tmp_path, method):
+def test_two_processes_train_what_one_trains(workspace, tmp_path, method):
     """The batch, its normalisation, negatives and gradients are those of one process with all of it."""
     settings = settings_of(method)
-    assert gated_run.train(place.options("one", *settings)) == 0
-    assert process_group.train(2, place.options("two", *settings), tmp_path / "said") == [0, 0]
-    for one, two in zip(lines(place.systems / "one", "epoch"), lines(place.systems / "two", "epoch"), strict=True):
+    assert gated_run.train(workspace.options("one", *settings)) == 0
+    assert process_group.train(2, workspace.options("two", *settings), tmp_path / "said") == [0, 0]
+    for one, two in zip(
+        lines(workspace.systems / "one", "epoch"), lines(workspace.systems / "two", "epoch"), strict=True
+    ):
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-3, abs=1e-4), "in every epoch"
-    before, after = weights(place.systems / "one"), weights(place.systems / "two")
+    before, after = weights(workspace.systems / "one"), weights(workspace.systems / "two")
     for name, tensor in before.items():
         torch.testing.assert_close(after[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
 
 
-def test_moco_exchanges_rows_and_trains(place, tmp_path, outcome):
+def test_moco_exchanges_rows_and_trains(workspace, tmp_path, outcome):
     """Its batch norms see other rows than one process would, on purpose, so that only the course can be compared."""
     settings = settings_of("moco")
-    assert gated_run.train(place.options("one", *settings)) == 0
-    assert process_group.train(2, place.options("two", *settings), tmp_path / "said") == [0, 0]
-    one, two = (lines(place.systems / name, "epoch")[-1]["loss"] for name in ("one", "two"))
+    assert gated_run.train(workspace.options("one", *settings)) == 0
+    assert process_group.train(2, workspace.options("two", *settings), tmp_path / "said") == [0, 0]
+    one, two = (lines(workspace.systems / name, "epoch")[-1]["loss"] for name in ("one", "two"))
     assert two == pytest.approx(one, rel=0.2) and two != one
 
 
@@ -82,26 +84,28 @@ def stage4_of_two(inputs, tmp_path_factory):
 
 
 @pytest.mark.parametrize("positives", [name for name in small_corpus.POSITIVES if name != "same_utterance"])
-def test_two_processes_choose_the_positives_of_one(place, tmp_path, stage4_of_two, positives):
+def test_two_processes_choose_the_positives_of_one(workspace, tmp_path, stage4_of_two, positives):
     """Over two epochs of stage 5, with queues that wrap and a pass whose last batch is not even."""
     settings = {"positives": positives, "base": stage4_of_two}
     words = ("training.batch_size=6", "training.log_steps=1", "optimisation.learning_rate=0.00001")
-    assert gated_run.train(place.options("one", *words, **settings)) == 0
-    assert process_group.train(2, place.options("two", *words, **settings), tmp_path / "said") == [0, 0]
+    assert gated_run.train(workspace.options("one", *words, **settings)) == 0
+    assert process_group.train(2, workspace.options("two", *words, **settings), tmp_path / "said") == [0, 0]
     for kind in ("positives", "step", "epoch"):
-        for one, two in zip(lines(place.systems / "one", kind), lines(place.systems / "two", kind), strict=True):
+        for one, two in zip(
+            lines(workspace.systems / "one", kind), lines(workspace.systems / "two", kind), strict=True
+        ):
             for name in one.keys() - TIMES - LOCAL - {"kind"}:
                 assert two[name] == pytest.approx(one[name], rel=2e-3, abs=1e-4), (kind, name)
 
 
 @pytest.mark.parametrize("worlds", [(2, 2), (3, 1, 2)], ids=["the same", "another"])
 def test_stage_5_goes_on_with_shards_of_any_number_of_processes(
-    place, tmp_path, stage4_of_two, outcome, assert_same, worlds
+    workspace, tmp_path, stage4_of_two, outcome, assert_same, worlds
 ):
     settings = {"positives": "ssps_kmeans", "base": stage4_of_two}
     long = (*PAIRS, "training.continued_epochs=6", "training.log_steps=1", "training.checkpoint_minutes=1000")
-    assert process_group.train(2, place.options("whole", *long, **settings), tmp_path / "said") == [0, 0]
-    words = place.options("stopped", *long, **settings)
+    assert process_group.train(2, workspace.options("whole", *long, **settings), tmp_path / "said") == [0, 0]
+    words = workspace.options("stopped", *long, **settings)
     for world in worlds:
         group = Together(world, words, tmp_path / "said")
         group.wait_until(lambda group=group: "kind=step" in group.said(0))
@@ -109,8 +113,8 @@ def test_stage_5_goes_on_with_shards_of_any_number_of_processes(
         assert set(group.wait()) == {RUN_AGAIN}
     assert process_group.train(2, words, tmp_path / "said") == [0, 0]
     if set(worlds) == {2}:
-        assert_same(outcome(place.systems / "stopped"), outcome(place.systems / "whole"))
-    epochs = [lines(place.systems / name, "epoch") for name in ("whole", "stopped")]
+        assert_same(outcome(workspace.systems / "stopped"), outcome(workspace.systems / "whole"))
+    epochs = [lines(workspace.systems / name, "epoch") for name in ("whole", "stopped")]
     for whole, stopped in zip(*epochs, strict=True):
         assert stopped["coverage"] == pytest.approx(whole["coverage"], abs=0.06)
         assert stopped["loss"] == pytest.approx(whole["loss"], rel=0.05)
@@ -123,10 +127,10 @@ def steps_done(system: Path) -> int:
 
 
 def test_a_killed_process_ends_the_other_and_the_next_run_goes_on_exactly(
-    place, tmp_path, stage4_of_two, outcome, assert_same
+    workspace, tmp_path, stage4_of_two, outcome, assert_same
 ):
-    chance, system = random.Random("killed"), place.systems / "ssl"
-    words = place.options("ssl", *PAIRS)
+    chance, system = random.Random("killed"), workspace.systems / "ssl"
+    words = workspace.options("ssl", *PAIRS)
     for _ in range(3):
         group, seen = Together(2, words, tmp_path / "said"), steps_done(system)
         more = chance.randrange(1, 3)
@@ -143,10 +147,10 @@ def test_a_killed_process_ends_the_other_and_the_next_run_goes_on_exactly(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_request_to_stop_saves_the_state_and_asks_to_be_run_again(
-    place, tmp_path, stage4_of_two, outcome, assert_same, number
+    workspace, tmp_path, stage4_of_two, outcome, assert_same, number
 ):
     """It comes to one process only, and all end after the same step."""
-    system, words = place.systems / "ssl", place.options("ssl", *PAIRS, "training.checkpoint_minutes=1000")
+    system, words = workspace.systems / "ssl", workspace.options("ssl", *PAIRS, "training.checkpoint_minutes=1000")
     group = Together(2, words, tmp_path / "said")
     group.wait_until(lambda: "kind=step" in group.said(0))
     group.send(1, number)
@@ -156,9 +160,9 @@ def test_a_request_to_stop_saves_the_state_and_asks_to_be_run_again(
     assert_same(outcome(system), outcome(stage4_of_two))
 
 
-def test_a_request_to_all_processes_of_a_job_reaches_its_loaders_too(place):
+def test_a_request_to_all_processes_of_a_job_reaches_its_loaders_too(workspace):
     """As Slurm makes it, and the launcher on one machine; torch lets a loader die of it, and the training with it."""
-    words = place.options("ssl", "training.epochs=1000", "training.loader_workers=2", "training.log_steps=1")
+    words = workspace.options("ssl", "training.epochs=1000", "training.loader_workers=2", "training.log_steps=1")
     command = [sys.executable, "-m", "sslsv_tk.bin.train", *words]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as training:
         assert training.stderr is not None
@@ -169,9 +173,9 @@ def test_a_request_to_all_processes_of_a_job_reaches_its_loaders_too(place):
     assert "the next run goes on from there" in said and "Traceback" not in said
 
 
-def test_a_request_that_comes_while_torch_is_loaded_is_not_lost(place):
+def test_a_request_that_comes_while_torch_is_loaded_is_not_lost(workspace):
     """It is noted from the first moment on, and training ends after its first step."""
-    words = [sys.executable, "-m", "sslsv_tk.bin.train", *place.options("ssl", *PAIRS, "training.epochs=1000")]
+    words = [sys.executable, "-m", "sslsv_tk.bin.train", *workspace.options("ssl", *PAIRS, "training.epochs=1000")]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as training:
         assert training.stderr is not None
         assert "(train) train" in training.stderr.readline(), "its own command, said before anything is loaded"
@@ -180,7 +184,7 @@ def test_a_request_that_comes_while_torch_is_loaded_is_not_lost(place):
         training.send_signal(signal.SIGUSR1)
         said = training.stderr.read()
     assert training.returncode == RUN_AGAIN, said
-    assert steps_of_one(place.systems / "ssl") == 1
+    assert steps_of_one(workspace.systems / "ssl") == 1
 
 
 def is_caught(status: str) -> bool:
@@ -194,31 +198,33 @@ def steps_of_one(system: Path) -> int:
     return torch.load(system / "checkpoints/latest.pt", weights_only=True)["step"]
 
 
-def test_another_number_of_processes_goes_on(place, tmp_path):
-    words = place.options("ssl", *PLAIN, *PAIRS)
-    assert gated_run.train(place.options("one", *PLAIN, *PAIRS)) == 0
+def test_another_number_of_processes_goes_on(workspace, tmp_path):
+    words = workspace.options("ssl", *PLAIN, *PAIRS)
+    assert gated_run.train(workspace.options("one", *PLAIN, *PAIRS)) == 0
     for world in (2, 3):
         group = Together(world, words, tmp_path / "said")
         group.wait_until(lambda group=group: "kind=epoch" in group.said(0))
         group.send(0, signal.SIGTERM)
         assert set(group.wait()) == {RUN_AGAIN}
     assert gated_run.train(words) == 0
-    for one, mixed in zip(lines(place.systems / "one", "epoch"), lines(place.systems / "ssl", "epoch"), strict=True):
+    for one, mixed in zip(
+        lines(workspace.systems / "one", "epoch"), lines(workspace.systems / "ssl", "epoch"), strict=True
+    ):
         assert mixed["loss"] == pytest.approx(one["loss"], rel=1e-3)
 
 
-def test_a_mistake_is_told_once_and_ends_all(place, tmp_path):
+def test_a_mistake_is_told_once_and_ends_all(workspace, tmp_path):
     """A batch of 5 cannot be halved."""
-    group = Together(2, place.options("ssl", "training.batch_size=5"), tmp_path / "said")
+    group = Together(2, workspace.options("ssl", "training.batch_size=5"), tmp_path / "said")
     assert group.wait() == [1, 1]
     said = group.said(0) + group.said(1)
     assert said.count("cannot be shared out evenly among 2 processes") == 1 and "Traceback" not in said
 
 
 @pytest.mark.parametrize("silent", [0, 1])
-def test_a_process_that_hangs_ends_the_others_with_one_line(place, tmp_path, silent):
+def test_a_process_that_hangs_ends_the_others_with_one_line(workspace, tmp_path, silent):
     """It holds its connections open, so that no collective fails."""
-    words = place.options("ssl", *PAIRS, "training.epochs=1000")
+    words = workspace.options("ssl", *PAIRS, "training.epochs=1000")
     group = Together(2, words, tmp_path / "said", silent_seconds=4.0)
     group.wait_until(lambda: "kind=step" in group.said(0))
     group.send(silent, signal.SIGSTOP)
@@ -248,9 +254,9 @@ def test_a_process_is_heard_of_as_soon_as_it_has_come():
     assert store.add("beats/1", 0) == 1, "long before its first round has ended"
 
 
-def test_processes_that_were_suspended_together_go_on(place, tmp_path, stage4_of_two):
+def test_processes_that_were_suspended_together_go_on(workspace, tmp_path, stage4_of_two):
     """As a scheduler may do with a job: nobody was heard of for longer than is allowed."""
-    words = place.options("ssl", *PAIRS, "training.epochs=40")
+    words = workspace.options("ssl", *PAIRS, "training.epochs=40")
     group = Together(2, words, tmp_path / "said", silent_seconds=2.0)
     group.wait_until(lambda: "kind=step" in group.said(0))
     for number in (signal.SIGSTOP, signal.SIGCONT):
@@ -260,14 +266,14 @@ def test_processes_that_were_suspended_together_go_on(place, tmp_path, stage4_of
     assert group.wait() == [0, 0]
 
 
-def test_a_validation_list_may_have_fewer_utterances_than_there_are_processes(place, inputs, tmp_path):
+def test_a_validation_list_may_have_fewer_utterances_than_there_are_processes(workspace, inputs, tmp_path):
     trials = tmp_path / "trials"
     trials.write_text("t0-rec0-00000 t0-rec2-00000 target\nt0-rec2-00000 t0-rec0-00000 nontarget\n")
     validation = ["--validation-data", str(inputs / "test"), "--validation-trials", str(trials)]
-    words = place.options("ssl", *PAIRS, "training.validation_epochs=3")
+    words = workspace.options("ssl", *PAIRS, "training.validation_epochs=3")
     cut = words.index("--set")
     assert process_group.train(3, [*words[:cut], *validation, *words[cut:]], tmp_path / "said") == [0, 0, 0]
-    assert len(lines(place.systems / "ssl", "validation")) == 1
+    assert len(lines(workspace.systems / "ssl", "validation")) == 1
 
 
 def test_a_process_that_never_comes_is_named(monkeypatch):
@@ -311,9 +317,9 @@ def test_the_started_processes_know_their_ranks():
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_torchrun_starts_training_too(place, tmp_path, stage4_of_two, outcome, count):
+def test_torchrun_starts_training_too(workspace, tmp_path, stage4_of_two, outcome, count):
     """A group of one is a group."""
-    words = place.options("ssl", *PAIRS)
+    words = workspace.options("ssl", *PAIRS)
     torchrun = [
         "-m",
         "torch.distributed.run",
@@ -327,9 +333,9 @@ def test_torchrun_starts_training_too(place, tmp_path, stage4_of_two, outcome, c
     subprocess.run(
         [sys.executable, *torchrun, *words], check=True, env=environment, timeout=process_group.LIMIT_SECONDS
     )
-    found, expected = outcome(place.systems / "ssl"), outcome(stage4_of_two)
+    found, expected = outcome(workspace.systems / "ssl"), outcome(stage4_of_two)
     assert found["latest"]["step"] == expected["latest"]["step"]
-    assert f"processes: {count}" in (place.systems / "ssl/environment.txt").read_text()
+    assert f"processes: {count}" in (workspace.systems / "ssl/environment.txt").read_text()
 
 
 def test_a_later_process_that_fails_is_noticed_while_the_first_one_runs(monkeypatch, caplog):
@@ -388,11 +394,11 @@ def test_signals_are_handed_on_and_the_starter_waits(tmp_path):
     ids=["nothing", "torchrun", "srun", "a batch script", "torchrun in a task of srun"],
 )
 def test_ranks_come_from_the_environment(environment, found):
-    place = processes.place(environment)
-    assert (place.rank, place.world, place.local_rank) == found
+    own = processes.ranks(environment)
+    assert (own.rank, own.world, own.local_rank) == found
 
 
 @pytest.mark.parametrize("environment", [{"RANK": "0"}, {"RANK": "2", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}])
 def test_half_an_environment_is_refused(environment):
     with pytest.raises(ValueError, match=r"WORLD_SIZE|expected a rank"):
-        processes.place(environment)
+        processes.ranks(environment)

@@ -31,22 +31,22 @@ def train_with_kills(words, chance, kills, most_events):
 
 
 @pytest.mark.parametrize("minutes", [0.0, 1000.0], ids=["checkpoint at every step", "checkpoint at every epoch"])
-def test_stage_4_killed_at_random(place, stage4, outcome, assert_same, minutes):
+def test_stage_4_killed_at_random(workspace, stage4, outcome, assert_same, minutes):
     chance = random.Random(f"stage 4 {minutes}")
-    words = place.options("ssl", f"training.checkpoint_minutes={minutes}")
+    words = workspace.options("ssl", f"training.checkpoint_minutes={minutes}")
     kills = train_with_kills(words, chance, kills=5, most_events=30)
     assert len(kills) >= 3
-    assert_same(outcome(place.systems / "ssl"), outcome(stage4))
-    assert not list((place.systems / "ssl").rglob("*.tmp")), "a killed run's temporary files stay for ever"
+    assert_same(outcome(workspace.systems / "ssl"), outcome(stage4))
+    assert not list((workspace.systems / "ssl").rglob("*.tmp")), "a killed run's temporary files stay for ever"
 
 
 @pytest.mark.parametrize("positives", POSITIVES)
-def test_stage_5_killed_at_random(place, stage4, outcome, assert_same, positives):
-    assert gated_run.train(place.options("whole", positives=positives, base=stage4)) == 0
-    words = place.options("killed", positives=positives, base=stage4)
+def test_stage_5_killed_at_random(workspace, stage4, outcome, assert_same, positives):
+    assert gated_run.train(workspace.options("whole", positives=positives, base=stage4)) == 0
+    words = workspace.options("killed", positives=positives, base=stage4)
     kills = train_with_kills(words, random.Random(positives), kills=5, most_events=24)
     assert len(kills) >= 3
-    assert_same(outcome(place.systems / "killed"), outcome(place.systems / "whole"))
+    assert_same(outcome(workspace.systems / "killed"), outcome(workspace.systems / "whole"))
 
 
 def method_settings(name):
@@ -59,26 +59,26 @@ def test_every_method_is_among_them():
 
 
 @pytest.mark.parametrize("method", sorted(SMALL_METHODS.keys() - {"simclr"}))
-def test_every_method_killed_at_random(place, outcome, assert_same, method):
+def test_every_method_killed_at_random(workspace, outcome, assert_same, method):
     """Queues, centres, prototypes, teachers and schedules go on as if nothing had happened, also in stage 5."""
     settings, chance = method_settings(method), random.Random(method)
-    assert gated_run.train(place.options("ssl", *settings)) == 0
-    assert len(train_with_kills(place.options("killed", *settings), chance, kills=2, most_events=24)) == 2
-    assert_same(outcome(place.systems / "killed"), outcome(place.systems / "ssl"))
+    assert gated_run.train(workspace.options("ssl", *settings)) == 0
+    assert len(train_with_kills(workspace.options("killed", *settings), chance, kills=2, most_events=24)) == 2
+    assert_same(outcome(workspace.systems / "killed"), outcome(workspace.systems / "ssl"))
     if method in ("dino", "moco", "swav"):  # positives that are replaced enter what they keep
-        stage_5 = {"positives": "ssps_kmeans", "base": place.systems / "ssl"}
-        assert gated_run.train(place.options("continued", *settings, **stage_5)) == 0
-        assert len(train_with_kills(place.options("killed 5", *settings, **stage_5), chance, 1, 34)) == 1
-        assert_same(outcome(place.systems / "killed 5"), outcome(place.systems / "continued"))
+        stage_5 = {"positives": "ssps_kmeans", "base": workspace.systems / "ssl"}
+        assert gated_run.train(workspace.options("continued", *settings, **stage_5)) == 0
+        assert len(train_with_kills(workspace.options("killed 5", *settings, **stage_5), chance, 1, 34)) == 1
+        assert_same(outcome(workspace.systems / "killed 5"), outcome(workspace.systems / "continued"))
 
 
-def test_checkpoints_between_steps(place, stage4, outcome, assert_same):
+def test_checkpoints_between_steps(workspace, stage4, outcome, assert_same):
     """With minutes between checkpoints, steps since the last one are made again, with the same numbers."""
     words = ("training.checkpoint_minutes=0.0004",)  # 24 ms: some steps get one and some do not
-    assert gated_run.train(place.options("whole", *words, positives="ssps_kmeans", base=stage4)) == 0
-    options = place.options("killed", *words, positives="ssps_kmeans", base=stage4)
+    assert gated_run.train(workspace.options("whole", *words, positives="ssps_kmeans", base=stage4)) == 0
+    options = workspace.options("killed", *words, positives="ssps_kmeans", base=stage4)
     assert len(train_with_kills(options, random.Random("between"), kills=4, most_events=24)) >= 2
-    assert_same(outcome(place.systems / "killed"), outcome(place.systems / "whole"))
+    assert_same(outcome(workspace.systems / "killed"), outcome(workspace.systems / "whole"))
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +90,14 @@ def whole_ssps(inputs, stage4, outcome, tmp_path_factory):
 
 
 @pytest.mark.parametrize("events", [2, 5, 8, 11, 15, 18])
-def test_killed_while_the_queues_are_filled(place, stage4, outcome, assert_same, whole_ssps, events):
+def test_killed_while_the_queues_are_filled(workspace, stage4, outcome, assert_same, whole_ssps, events):
     """Four batches fill the queues; each is read and its checkpoint written: 3 to 5 events."""
-    words = place.options("killed", positives="ssps_kmeans", base=stage4)
+    words = workspace.options("killed", positives="ssps_kmeans", base=stage4)
     passed = gated_run.train_until(words, 3 + events, random.Random(events))
     assert passed is not None and "step" not in passed, "the kill came after the filling"
-    assert not (place.systems / "killed" / "metrics.jsonl").read_text()
+    assert not (workspace.systems / "killed" / "metrics.jsonl").read_text()
     assert gated_run.train(words) == 0
-    assert_same(outcome(place.systems / "killed"), whole_ssps)
+    assert_same(outcome(workspace.systems / "killed"), whole_ssps)
 
 
 def of_long(inputs: Path) -> list[str]:
@@ -115,37 +115,37 @@ def whole_in_passes(inputs, stage4, outcome, tmp_path_factory):
 
 @pytest.mark.parametrize("events, passed", [(50, 5), (57, 10), (61, 14)])
 def test_killed_in_the_pass_before_the_second_epoch(
-    place, stage4, outcome, assert_same, whole_in_passes, events, passed
+    workspace, stage4, outcome, assert_same, whole_in_passes, events, passed
 ):
     """References of two segments and the covariance of their differences are of the part of the pass that was saved."""
-    words = [*place.options("killed", positives="ssps_live_knn", base=stage4), *of_long(place.inputs)]
+    words = [*workspace.options("killed", positives="ssps_live_knn", base=stage4), *of_long(workspace.inputs)]
     assert gated_run.train_until(words, events, random.Random(events)) is not None
-    state = checkpoints.read(place.systems / "killed" / "checkpoints" / "latest.pt")
+    state = checkpoints.read(workspace.systems / "killed" / "checkpoints" / "latest.pt")
     assert (state["epoch"], state["step_in_epoch"], state["passed"]) == (4, 0, passed)
-    sampler = checkpoints.read(place.systems / "killed" / "checkpoints" / state["samplers"][0]["file"])
+    sampler = checkpoints.read(workspace.systems / "killed" / "checkpoints" / state["samplers"][0]["file"])
     assert sampler["references.scattered"] == passed and sampler["references.scatter_DD"].trace() > 0
     assert gated_run.train(words) == 0
-    said = (place.systems / "killed" / "train.log").read_text()
+    said = (workspace.systems / "killed" / "train.log").read_text()
     assert f"references of one encoder: {18 - passed} of 18 utterances to go" in said
-    assert_same(outcome(place.systems / "killed"), whole_in_passes)
+    assert_same(outcome(workspace.systems / "killed"), whole_in_passes)
 
 
-def test_a_latest_checkpoint_cut_short(place, stage4, outcome, assert_same, whole_ssps):
+def test_a_latest_checkpoint_cut_short(workspace, stage4, outcome, assert_same, whole_ssps):
     """The run goes on from the checkpoint before, says so, and ends with the same model."""
-    words = place.options("cut", positives="ssps_kmeans", base=stage4)
+    words = workspace.options("cut", positives="ssps_kmeans", base=stage4)
     assert gated_run.train_until(words, 30, random.Random("cut")) is not None
-    latest = place.systems / "cut" / "checkpoints" / "latest.pt"
+    latest = workspace.systems / "cut" / "checkpoints" / "latest.pt"
     os.truncate(latest, latest.stat().st_size // 2)
     assert gated_run.train(words) == 0
-    said = (place.systems / "cut" / "train.log").read_text()
+    said = (workspace.systems / "cut" / "train.log").read_text()
     assert f"{latest}: not a checkpoint that can be read" in said
     assert "going on from previous.pt, the checkpoint before" in said
-    assert_same(outcome(place.systems / "cut"), whole_ssps)
+    assert_same(outcome(workspace.systems / "cut"), whole_ssps)
 
 
-def test_a_finished_run_whose_latest_checkpoint_is_cut_short(place, stage4, outcome, assert_same):
-    shutil.copytree(stage4, place.systems / "ssl")
-    latest = place.systems / "ssl" / "checkpoints" / "latest.pt"
+def test_a_finished_run_whose_latest_checkpoint_is_cut_short(workspace, stage4, outcome, assert_same):
+    shutil.copytree(stage4, workspace.systems / "ssl")
+    latest = workspace.systems / "ssl" / "checkpoints" / "latest.pt"
     os.truncate(latest, 100)
-    assert gated_run.train(place.options("ssl")) == 0
-    assert_same(outcome(place.systems / "ssl"), outcome(stage4))
+    assert gated_run.train(workspace.options("ssl")) == 0
+    assert_same(outcome(workspace.systems / "ssl"), outcome(stage4))
