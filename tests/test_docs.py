@@ -221,3 +221,15 @@ def test_the_readme_has_a_row_for_each_method():
     rows = re.findall(r"^\| ([\w ()-]+) \|", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
     named = {row.split(" (")[0].lower().replace(" ", "_") for row in rows}
     assert set(registry.names("sslsv_tk.methods")) <= named
+
+
+def test_the_messages_of_troubleshooting_are_those_of_the_code():
+    """In the first column of its tables, whatever is in backquotes and has a space, is in the sources."""
+    files = [*(ROOT / "sslsv_tk").rglob("*.py"), *(ROOT / "egs/voxceleb").rglob("*.sh"), *(ROOT / "tools").glob("*.*")]
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in files if path.suffix in (".py", ".sh"))
+    sources = re.sub(r"\"\n\s*f?\"", "", sources)  # literals of several lines
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.*?) \| ", page, flags=re.MULTILINE)
+    messages = [code for row in rows for code in re.findall(r"`([^`]+)`", row) if " " in code]
+    assert len(messages) > 30
+    assert not [message for message in messages if message.strip() not in sources]
