@@ -202,6 +202,8 @@ def test_lines_and_sentences_are_short(page):
     long = [f"{len(words(one))} words: {one}" for one in sentences(text) if len(words(one)) > WORDS]
     assert not long, "\n".join(long)
     assert np.mean(lengths) <= MEAN_WORDS, f"{page}: {np.mean(lengths):.1f} words in the mean"
+    odd = [one for one in sentences(text) if re.search(r"\b(is told|are told|says so)\b|^What\b.*[^?]$", one)]
+    assert not odd, "\n".join(odd)
 
 
 @pytest.mark.parametrize("page", PAGES)
