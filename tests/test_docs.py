@@ -147,3 +147,96 @@ def test_every_page_is_tested_and_named_in_the_readme():
     tested = re.findall(r'examples\("(add_\w+\.md)"\)', Path(__file__).read_text())
     assert sorted(tested) == pages
     assert all(page in (ROOT / "README.md").read_text() for page in pages)
+
+
+PAGES = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "egs/voxceleb/RESULTS.md"]
+PAGES += sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md") if path.name != "layout.md")
+COLUMNS, WORDS, MEAN_WORDS = 100, 35, 20
+
+
+def prose_lines(text: str) -> list[tuple[int, str]]:
+    """(number, line) of a Markdown page without fenced code, tables and headings; links are their text alone."""
+    kept, fenced = [], False
+    for number, line in enumerate(text.splitlines(), 1):
+        fenced ^= line.lstrip().startswith("```")
+        kept.append((number, "" if fenced or re.match(r"\s*(```|\||#)", line) else line))
+    joined = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", "\n".join(line for _, line in kept))
+    return list(enumerate(joined.splitlines(), 1))
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a page: those of its paragraphs and list items, inline code as one word each."""
+    blocks: list[str] = [""]
+    for _, line in prose_lines(text):
+        starts_anew = not line.strip() or re.match(r"\s*([*-]|\d+\.) ", line)
+        if starts_anew:
+            blocks.append("")
+        blocks[-1] += " " + re.sub(r"^\s*([*-]|\d+\.) ", "", line.strip())
+    parts = [part for block in blocks for part in re.split(r"(?<=[.!?])\)?\s+(?=[A-Z(`*\[0-9])", _one_word_code(block))]
+    return [part.strip() for part in parts if words(part)]
+
+
+def _one_word_code(block: str) -> str:
+    return re.sub(r"`[^`]*`", lambda code: code[0].replace(" ", "_"), block)
+
+
+def words(sentence: str) -> list[str]:
+    """Whatever stands between spaces and has a letter or a digit."""
+    return [word for word in sentence.split() if re.search(r"\w", word)]
+
+
+def test_sentences_are_told_apart():
+    page = (
+        "# A title\n\nOne `a b` two. Three\nfour? It is 2.5 [five](six.md).\n* an item\n\n| a | b |\n```sh\nx y\n```\n"
+    )
+    assert sentences(page) == ["One `a_b` two.", "Three four?", "It is 2.5 five.", "an item"]
+    assert [len(words(sentence)) for sentence in sentences(page)] == [3, 2, 4, 2]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_lines_and_sentences_are_short(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    wide = [f"{page}:{number}: {len(line)} columns" for number, line in prose_lines(text) if len(line) > COLUMNS]
+    assert not wide, "\n".join(wide)
+    lengths = [len(words(sentence)) for sentence in sentences(text)]
+    long = [f"{len(words(one))} words: {one}" for one in sentences(text) if len(words(one)) > WORDS]
+    assert not long, "\n".join(long)
+    assert np.mean(lengths) <= MEAN_WORDS, f"{page}: {np.mean(lengths):.1f} words in the mean"
+    odd = [one for one in sentences(text) if re.search(r"\b(is told|are told|says so)\b|^What\b.*[^?]$", one)]
+    assert not odd, "\n".join(odd)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    missing = [link for link in links if "://" not in link and not ((ROOT / page).parent / link).exists()]
+    assert not missing
+
+
+def test_the_python_of_the_readme_runs(capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    names: dict = {}
+    torch.manual_seed(0)
+    exec(compile(example, "README.md", "exec"), names)
+    assert re.match(r"loss \d+\.\d+, first positives \[[\d ]+\], EER \d+\.\d %", capsys.readouterr().out)
+    right = names["sampler"].partners() // 10 == np.arange(200) // 10
+    assert 0 < names["loss"] < np.log(200) and right.mean() > 0.3 and names["eer"] < 5
+
+
+def test_the_readme_has_a_row_for_each_method():
+    rows = re.findall(r"^\| ([\w ()-]+) \|", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    named = {row.split(" (")[0].lower().replace(" ", "_") for row in rows}
+    assert set(registry.names("sslsv_tk.methods")) <= named
+
+
+def test_the_messages_of_troubleshooting_are_those_of_the_code():
+    """In the first column of its tables, whatever is in backquotes and has a space, is in the sources."""
+    files = [*(ROOT / "sslsv_tk").rglob("*.py"), *(ROOT / "egs/voxceleb").rglob("*.sh"), *(ROOT / "tools").glob("*.*")]
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in files if path.suffix in (".py", ".sh"))
+    sources = re.sub(r"\"\n\s*f?\"", "", sources)  # literals of several lines
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.*?) \| ", page, flags=re.MULTILINE)
+    messages = [code for row in rows for code in re.findall(r"`([^`]+)`", row) if " " in code]
+    assert len(messages) > 30
+    assert not [message for message in messages if message.strip() not in sources]

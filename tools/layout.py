@@ -41,6 +41,7 @@ FILES = {
     "CONTRIBUTING.md": "how to change the code",
     "LICENSE": "MIT",
     "README.md": "the first page",
+    "docs/ssps.svg": "where the positive comes from, in plain training and in SSPS",
     "pyproject.toml": "packaging, requirements, settings of the checks",
     "setup.py": "the thin file that older tools look for",
 }
