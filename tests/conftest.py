@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from numpy.typing import NDArray
 from process_pool import ProcessPool
 from small_corpus import pack_all, write_configuration
@@ -22,6 +23,18 @@ ROOT = TESTS.parent
 
 FAST = ("clustering", "encoders", "methods", "nn", "positives", "report", "scoring", "test_config.py")
 """Folders and files of tests whose cases have the marker `fast`: they take seconds together."""
+
+
+def pytest_configure() -> None:
+    """One thread for each process of tests: on small tensors a second one only waits, and burns a core doing so."""
+    torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for processes that tests start
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With -m fast nothing else is imported, which alone would take half as long as the tests."""
+    inside = collection_path.relative_to(TESTS).parts if collection_path.is_relative_to(TESTS) else ()
+    return True if config.option.markexpr == "fast" and inside and inside[0] not in FAST else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
