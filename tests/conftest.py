@@ -2,29 +2,71 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from numpy.typing import NDArray
+from process_pool import ProcessPool
 from small_corpus import pack_all, write_configuration
 from trained_systems import assert_same, one_thread, outcome, stage4, workspace  # noqa: F401
 
 from sslsv_tk import seeds
 
 WriteAudio = Callable[..., NDArray[np.int16]]
-ROOT = Path(__file__).resolve().parent.parent
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
+
+
+FAST = ("clustering", "encoders", "methods", "nn", "positives", "report", "scoring", "test_config.py")
+"""Folders and files of tests whose cases have the marker `fast`: they take seconds together."""
+
+
+def pytest_configure() -> None:
+    """One thread for each process of tests: on small tensors a second one only waits, and burns a core doing so."""
+    torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for processes that tests start
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With -m fast nothing else is imported, which alone would take half as long as the tests."""
+    inside = collection_path.relative_to(TESTS).parts if collection_path.is_relative_to(TESTS) else ()
+    return True if config.option.markexpr == "fast" and inside and inside[0] not in FAST else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is fast by where it stands."""
+    if missing := [name for name in FAST if not (TESTS / name).exists()]:
+        raise pytest.UsageError(f"FAST in {__file__} names what is not in {TESTS}: {', '.join(missing)}.")
+    for item in items:
+        if item.path.relative_to(TESTS).parts[0] in FAST:
+            item.add_marker("fast")
+
+
+@pytest.fixture(scope="session")
+def reference_folder() -> Path:
+    """Small arrays that the authors' implementations computed; its README says which."""
+    return TESTS / "reference"
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of reference arrays and real speech that lies beside the checkout of some machines."""
+    """Large reference arrays and real speech, in a folder that lies beside the checkout of some machines."""
     folder = ROOT.parent / "shared"
     if not (folder / "reference").is_dir():
         pytest.skip("no ../shared beside this checkout: the comparison with reference arrays is not made")
     return folder
+
+
+@pytest.fixture(scope="session")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessPool]:
+    """Processes for all tests; they end with the session, also one that is interrupted."""
+    pool = ProcessPool(tmp_path_factory.mktemp("pool"))
+    yield pool
+    pool.close()
 
 
 @pytest.fixture(scope="session")

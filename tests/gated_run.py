@@ -1,6 +1,5 @@
 """`train` in a process that does nothing of note unless it is let, so that a kill hits the moment it is meant for."""
 
-import multiprocessing
 import os
 import random
 import signal
@@ -9,11 +8,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-# Each run is a fresh process with its own state, forked from one that has imported everything (seconds each time).
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(
-    ["gated_run", "sslsv_tk.runs.training_run", "torch._dynamo", "torch.utils.tensorboard"]
-)
+import fork_server
 
 
 def _work(arguments: Sequence[str], gate: Connection | None) -> None:
@@ -53,7 +48,7 @@ def _stop_before(owner: Any, name: str, gate: Connection) -> None:
 
 def train(arguments: Sequence[str]) -> int:
     """Run to the end; the exit status."""
-    process = _processes.Process(target=_work, args=(list(arguments), None))
+    process = fork_server.context.Process(target=_work, args=(list(arguments), None))
     process.start()
     process.join()
     assert process.exitcode is not None
@@ -66,8 +61,8 @@ def train_until(arguments: Sequence[str], events: int, chance: random.Random) ->
     The run cannot end before, since it waits for leave at its next event. Returns the events that it passed; None
     when it ended well by itself, with fewer.
     """
-    ours, theirs = _processes.Pipe()
-    process = _processes.Process(target=_work, args=(list(arguments), theirs))
+    ours, theirs = fork_server.context.Pipe()
+    process = fork_server.context.Process(target=_work, args=(list(arguments), theirs))
     process.start()
     theirs.close()
     passed: list[str] = []

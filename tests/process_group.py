@@ -1,6 +1,5 @@
 """`train` in several processes that train together, forked from one that has imported everything."""
 
-import multiprocessing
 import os
 import signal
 import socket
@@ -8,10 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(
-    ["process_group", "sslsv_tk.runs.training_run", "torch._dynamo", "torch.utils.tensorboard"]
-)
+import fork_server
+
 LIMIT_SECONDS = 240.0
 
 
@@ -44,7 +41,9 @@ class Together:
         for path in self.said_in:
             path.unlink(missing_ok=True)
         self.processes = [
-            _processes.Process(target=_work, args=(rank, world, port, list(arguments), str(path), silent_seconds))
+            fork_server.context.Process(
+                target=_work, args=(rank, world, port, list(arguments), str(path), silent_seconds)
+            )
             for rank, path in enumerate(self.said_in)
         ]
         for process in self.processes:

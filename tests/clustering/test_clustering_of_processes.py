@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from torch.nn.functional import normalize
-from two_processes import found_by
 
 from sslsv_tk.clustering import shared_rows
 from sslsv_tk.clustering.kmeans import Clustering, random_rows, spherical_kmeans
@@ -60,7 +59,7 @@ def spoilt(row: int, value: float) -> torch.Tensor:
     return points
 
 
-def clusterings(rank: int) -> dict[str, Any]:
+def clusterings() -> dict[str, Any]:
     separated, random = around(7, 9), unit_points(600, 16)
     two_points = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
     with_duplicates = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.8, 0.6], [-1.0, 0.0]])
@@ -79,7 +78,7 @@ def clusterings(rank: int) -> dict[str, Any]:
     }
 
 
-def searches(rank: int) -> dict[str, Any]:
+def searches() -> dict[str, Any]:
     points, few = unit_points(90), unit_points(5)
     cohort = cohort_of(held(points), 20, chunk=11)
     return {
@@ -119,11 +118,16 @@ def reference_state(batch: torch.Tensor) -> dict[str, Any]:
 
 
 def everything(rank: int) -> dict[str, dict[str, Any]]:
-    if collectives.processes() > 1:
-        shared_rows._ROWS_SENT = 16  # a process sends its points in several blocks, the last of them shorter
+    with pytest.MonkeyPatch.context() as patch:
+        if collectives.processes() > 1:  # a process sends its points in several blocks, the last of them shorter
+            patch.setattr(shared_rows, "_ROWS_SENT", 16)
+        return everything_found()
+
+
+def everything_found() -> dict[str, dict[str, Any]]:
     return {
-        "clusterings": clusterings(rank),
-        "searches": searches(rank),
+        "clusterings": clusterings(),
+        "searches": searches(),
         "references": reference_state(torch.randperm(50, generator=torch.Generator().manual_seed(0))[:43]),
         "references of one process": reference_state(torch.arange(0, 50, 6)),
         "errors": {
@@ -140,9 +144,9 @@ def one() -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module", params=[2, 3])
-def several(request, tmp_path_factory) -> list[dict[str, dict[str, Any]]]:
+def several(request, pool) -> list[dict[str, dict[str, Any]]]:
     """What each of several processes found."""
-    return found_by(request.param, everything, tmp_path_factory.mktemp("processes"))
+    return pool.run(request.param, everything)
 
 
 def largest_difference(mine: Any, theirs: Any) -> float:

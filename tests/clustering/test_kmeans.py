@@ -31,8 +31,8 @@ def slow_kmeans(points: np.ndarray, rows: list[int], iterations: int) -> tuple[n
     return centroids, assignments
 
 
-def test_matches_the_authors_figures(shared):
-    reference = np.load(shared / "reference" / "spherical_kmeans.npz")
+def test_matches_the_authors_figures(reference_folder):
+    reference = np.load(reference_folder / "spherical_kmeans.npz")
     found = spherical_kmeans(
         torch.from_numpy(reference["points"]),
         torch.from_numpy(reference["initial_rows"]),

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 import torch
+from process_pool import ProcessPool
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from two_processes import PROCESSES, Means, found_by_two, numbers
+from two_processes import PROCESSES, Means, numbers
 
 from sslsv_tk.distributed import collectives
 from sslsv_tk.methods.barlow_twins import BarlowTwins, BarlowTwinsConfig
@@ -82,7 +83,7 @@ def stepped(make: Callable[[], Any], rank: int | None) -> dict[str, Any]:
     """Three steps with the mean of the processes' gradients; the weights and queues that they lead to."""
     torch.manual_seed(0)
     method = make()
-    optimiser = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], 0.5)
+    optimiser = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], 0.1)
     progress, losses = Progress(5.0, span=20), []
     for step in range(3):
         method.before_step(progress)
@@ -162,9 +163,9 @@ def everything(rank: int | None) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Any]]]:
+def two(pool: ProcessPool) -> list[dict[str, dict[str, Any]]]:
     """What each of two processes found."""
-    return found_by_two(everything, tmp_path_factory.mktemp("processes"))
+    return pool.run(PROCESSES, everything)
 
 
 @pytest.fixture(scope="module")

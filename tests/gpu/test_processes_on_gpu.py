@@ -5,6 +5,7 @@ A group of one has known answers. The functions are told that there are two proc
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -35,7 +36,10 @@ def group(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
-    ranks = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517"}
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port = str(listening.getsockname()[1])
+    ranks = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     for name, value in ranks.items():
         monkeypatch.setenv(name, os.environ.get(name, value))
     with processes.together(device):

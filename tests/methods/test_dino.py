@@ -79,8 +79,8 @@ def test_gradients_are_those_of_the_sum_over_pairs() -> None:
     torch.testing.assert_close(student.grad, expected.detach())
 
 
-def test_two_steps_with_the_centre_are_those_of_the_authors(shared: Path) -> None:
-    reference = np.load(shared / "reference" / "loss_dino.npz")
+def test_two_steps_with_the_centre_are_those_of_the_authors(reference_folder: Path) -> None:
+    reference = np.load(reference_folder / "loss_dino.npz")
     tau_s, tau_t = float(reference["student_temperature"]), float(reference["teacher_temperature"])
     momentum, centre = float(reference["center_momentum"]), torch.zeros(32)
     for step in (1, 2):
@@ -93,9 +93,9 @@ def test_two_steps_with_the_centre_are_those_of_the_authors(shared: Path) -> Non
         assert np.abs(centre.numpy() - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-def test_the_method_makes_the_two_steps_of_the_authors(shared: Path) -> None:
+def test_the_method_makes_the_two_steps_of_the_authors(reference_folder: Path) -> None:
     """Identity in place of the prototypes: what the class does with its centre, not only what the function computes."""
-    reference = np.load(shared / "reference" / "loss_dino.npz")
+    reference = np.load(reference_folder / "loss_dino.npz")
     method = make(prototypes=32, bottleneck=32, queue_outputs=True)
     method.head.prototypes = method.teacher_head.prototypes = torch.nn.Identity()  # type: ignore[assignment]
     for step in (1, 2):

@@ -9,9 +9,10 @@ import pytest
 import torch
 import yaml
 from clustered_rows import make_moco, make_simclr
+from process_pool import ProcessPool
 from small_corpus import SSPS, SYSTEM, pack_all
 from torch import Tensor
-from two_processes import PROCESSES, found_by_two, numbers
+from two_processes import PROCESSES, numbers
 
 from sslsv_tk.artifacts import RECORD
 from sslsv_tk.bin import train
@@ -79,9 +80,9 @@ def everything(rank: int) -> dict[str, dict[str, Tensor]]:
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Tensor]]]:
+def two(pool: ProcessPool) -> list[dict[str, dict[str, Tensor]]]:
     """What each of two processes found."""
-    return found_by_two(everything, tmp_path_factory.mktemp("processes"))
+    return pool.run(PROCESSES, everything)
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -41,8 +41,8 @@ def naive(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> floa
     return total / len(query)
 
 
-def test_the_loss_is_that_of_the_authors(shared: Path) -> None:
-    reference = np.load(shared / "reference" / "loss_moco.npz")
+def test_the_loss_is_that_of_the_authors(reference_folder: Path) -> None:
+    reference = np.load(reference_folder / "loss_moco.npz")
     query, key, queue_DK = (torch.from_numpy(reference[name]) for name in ("query", "key", "queue_DK"))
     loss = info_nce_loss(query, key, queue_DK, float(reference["temperature"]))
     assert loss.item() == pytest.approx(float(reference["loss"]), rel=1e-5)

@@ -81,8 +81,8 @@ def test_the_loss_leaves_its_measures_for_the_log() -> None:
         torch.testing.assert_close(value, expected[name].detach())
 
 
-def test_loss_and_gradients_are_those_of_the_authors(shared: Path) -> None:
-    reference = np.load(shared / "reference" / "loss_simclr.npz")
+def test_loss_and_gradients_are_those_of_the_authors(reference_folder: Path) -> None:
+    reference = np.load(reference_folder / "loss_simclr.npz")
     z1, z2 = (torch.from_numpy(reference[name]).requires_grad_() for name in ("z1", "z2"))
     loss = nt_xent_loss(z1, z2, float(reference["temperature"]))
     loss.backward()

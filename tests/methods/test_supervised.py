@@ -48,8 +48,8 @@ def naive(cosine: Tensor, labels: Tensor, scale: float, margin: float, top: int,
     return total / len(labels)
 
 
-def test_the_loss_is_that_of_the_authors(shared: Path) -> None:
-    reference = np.load(shared / "reference" / "loss_aam.npz")
+def test_the_loss_is_that_of_the_authors(reference_folder: Path) -> None:
+    reference = np.load(reference_folder / "loss_aam.npz")
     cosine, labels = torch.from_numpy(reference["cosine"]), torch.from_numpy(reference["label"])
     loss = aam_softmax_loss(cosine, labels, float(reference["scale"]), float(reference["margin"]))
     assert loss.item() == pytest.approx(float(reference["loss"]), rel=1e-5)

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 import torch
+from process_pool import ProcessPool
 from small_methods import SMALL_METHODS
 from torch import Tensor, nn
-from two_processes import PROCESSES, found_by_two, numbers
+from two_processes import PROCESSES, numbers
 
 from sslsv_tk import registry
 from sslsv_tk.distributed import collectives
@@ -100,9 +101,9 @@ def everything(rank: int) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Any]]]:
+def two(pool: ProcessPool) -> list[dict[str, dict[str, Any]]]:
     """What each of two processes found."""
-    return found_by_two(everything, tmp_path_factory.mktemp("processes"))
+    return pool.run(PROCESSES, everything)
 
 
 @pytest.mark.parametrize("name", norms())

@@ -26,8 +26,8 @@ def scores(rows: int, prototypes: int, spread: float = 1.0) -> Tensor:
     return spread * (2 * torch.rand(rows, prototypes, dtype=torch.float64, generator=chance) - 1)
 
 
-def test_assignments_are_those_of_the_authors(shared: Path) -> None:
-    reference = np.load(shared / "reference" / "sinkhorn.npz")
+def test_assignments_are_those_of_the_authors(reference_folder: Path) -> None:
+    reference = np.load(reference_folder / "sinkhorn.npz")
     found = sinkhorn(
         torch.from_numpy(reference["scores"]), int(reference["iterations"]), float(reference["epsilon"])
     ).numpy()

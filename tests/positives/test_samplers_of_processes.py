@@ -10,7 +10,6 @@ import pytest
 import torch
 from ssps_samplers import EMBEDDING, WIDTH, projections
 from torch.nn.functional import normalize
-from two_processes import found_by
 
 from sslsv_tk import registry
 from sslsv_tk.distributed import collectives
@@ -148,16 +147,19 @@ def one(folders) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def two(folders) -> list[dict[str, Any]]:
-    return found_by(2, whole_runs, folders[1])
+def two(folders, pool) -> list[dict[str, Any]]:
+    found = pool.run(2, whole_runs)
+    for rank, runs in enumerate(found):
+        torch.save(runs, folders[1] / f"{rank}.pt")
+    return found
 
 
 @pytest.fixture(scope="module", params=[1, 2, 3])
-def going_on(request, one, two, folders, tmp_path_factory) -> list[list[dict[str, Any]]]:
+def going_on(request, one, two, folders, pool) -> list[list[dict[str, Any]]]:
     """By process, by run that is gone on with: what one, two and three processes find from the saved states on."""
     if request.param == 1:
         return [rests(folders, 0)]
-    return found_by(request.param, functools.partial(rests, folders), tmp_path_factory.mktemp("on"))
+    return pool.run(request.param, functools.partial(rests, folders))
 
 
 def check_same(expected: dict[str, Any], found: list[dict[str, Any]], first_step: int = 0) -> None:

@@ -99,8 +99,8 @@ def test_a_rising_transform_of_the_scores_does_not_matter(trials):
     assert equal_error_rate(np.exp(scores), targets) == equal_error_rate(scores, targets)
 
 
-def test_figures_equal_the_authors(shared):
-    reference = np.load(shared / "reference" / "metrics.npz")
+def test_figures_equal_the_authors(reference_folder):
+    reference = np.load(reference_folder / "metrics.npz")
     scores, targets = reference["scores"], reference["labels"]
     rates = error_rates(scores, targets)
     assert rates.equal_error_rate() == pytest.approx(float(reference["eer"]), rel=1e-5)

@@ -254,16 +254,19 @@ def test_a_process_is_heard_of_as_soon_as_it_has_come():
     assert store.add("beats/1", 0) == 1, "long before its first round has ended"
 
 
-def test_processes_that_were_suspended_together_go_on(workspace, tmp_path, stage4_of_two):
+def test_processes_that_were_suspended_together_go_on(workspace, tmp_path):
     """As a scheduler may do with a job: nobody was heard of for longer than is allowed."""
-    words = workspace.options("ssl", *PAIRS, "training.epochs=40")
+    words = workspace.options("ssl", *PAIRS, "training.epochs=1000")
     group = Together(2, words, tmp_path / "said", silent_seconds=2.0)
     group.wait_until(lambda: "kind=step" in group.said(0))
-    for number in (signal.SIGSTOP, signal.SIGCONT):
+    for number, seconds in ((signal.SIGSTOP, 3.0), (signal.SIGCONT, 1.0)):  # the second: several rounds of beats
         for rank in range(2):
             group.send(rank, number)
-        time.sleep(3.0 if number == signal.SIGSTOP else 0.0)
-    assert group.wait() == [0, 0]
+        time.sleep(seconds)
+    steps = group.said(0).count("kind=step")
+    group.wait_until(lambda: group.said(0).count("kind=step") > steps)
+    group.send(0, signal.SIGTERM)
+    assert group.wait() == [RUN_AGAIN, RUN_AGAIN]
 
 
 def test_a_validation_list_may_have_fewer_utterances_than_there_are_processes(workspace, inputs, tmp_path):
