@@ -11,7 +11,7 @@ from two_processes import PROCESSES, Means, found_by_two, numbers
 
 from sslsv_tk.distributed import collectives
 from sslsv_tk.methods.barlow_twins import BarlowTwins, BarlowTwinsConfig
-from sslsv_tk.methods.base import Method
+from sslsv_tk.methods.base import Method, Pairs
 from sslsv_tk.methods.byol import BYOL, BYOLConfig
 from sslsv_tk.methods.dino import DINO, DINOConfig
 from sslsv_tk.methods.moco import MoCo, MoCoConfig
@@ -73,7 +73,7 @@ def contrasted(rank: int | None) -> dict[str, Any]:
         encoder.linear.weight.copy_(numbers(3, WIDTH, 3))
         encoder.linear.bias.zero_()
     method = SimCLR(encoder, SimCLRConfig(temperature=0.3, margin=0.1))
-    loss = method.loss(*method.project([own(numbers(seed, ROWS, 3, 5), rank).float() for seed in (4, 5)]))
+    loss = method.loss(Pairs(*method.project([own(numbers(seed, ROWS, 3, 5), rank).float() for seed in (4, 5)])))
     loss.backward()
     return {"loss": loss.detach(), "parameter": encoder.linear.weight.grad}
 
@@ -87,7 +87,7 @@ def stepped(make: Callable[[], Any], rank: int | None) -> dict[str, Any]:
     for step in range(3):
         method.before_step(progress)
         views = [own(numbers(10 * step + view, ROWS, 3, 5), rank).float() for view in range(2)]
-        loss = method.loss(*method.project(views))
+        loss = method.loss(Pairs(*method.project(views)))
         optimiser.zero_grad()
         loss.backward()
         for parameter in method.parameters():

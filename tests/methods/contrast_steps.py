@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
-from sslsv_tk.methods.base import Method
+from sslsv_tk.methods.base import Method, Pairs
 from sslsv_tk.schedules import Progress
 
 WIDTH = 12
@@ -39,7 +39,7 @@ def train_step(
     progress = Progress(epochs, span=20)
     method.before_step(progress)
     anchors_ABP, positives_SBP = method.project(inputs)
-    loss = method.loss(anchors_ABP, positives_SBP, labels_B)
+    loss = method.loss(Pairs(anchors_ABP, positives_SBP, labels_B))
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     method.after_backward(progress)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
 from sslsv_tk.methods.barlow_twins import BarlowTwins, BarlowTwinsConfig, barlow_twins_loss, cross_correlation
+from sslsv_tk.methods.base import Pairs
 
 SMALL = FastResNet34Config((8, 8, 8, 8), (1, 1, 1, 1), dimension=12)
 
@@ -39,7 +40,7 @@ def naive(z1: Tensor, z2: Tensor, redundancy: float) -> float:
 
 
 def step(method: BarlowTwins, views: list[Tensor], optimiser: torch.optim.Optimizer) -> float:
-    loss = method.loss(*method.project(views))
+    loss = method.loss(Pairs(*method.project(views)))
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
@@ -87,7 +88,7 @@ def test_the_shapes_are_one_anchor_and_one_slot_of_the_width_asked_for() -> None
 def test_the_method_s_loss_is_the_function_s_and_its_measures_are_means() -> None:
     method = small_method(redundancy=0.02)
     anchors, positives = method.project(batch(6))
-    loss = method.loss(anchors, positives)
+    loss = method.loss(Pairs(anchors, positives))
     assert loss.item() == pytest.approx(barlow_twins_loss(anchors[0], positives[0], 0.02).item(), rel=1e-6)
     found = method.measures()
     assert {"embedding_deviation", "effective_rank", "projection_deviation", "projection_rank"} < found.keys()
@@ -118,7 +119,7 @@ def test_a_saved_state_makes_the_same_next_step() -> None:
 def test_a_batch_of_one_is_refused() -> None:
     method = small_method()
     with pytest.raises(ValueError, match="barlow_twins compares the utterances of a batch"):
-        method.loss(*method.project(batch(1)))
+        method.loss(Pairs(*method.project(batch(1))))
 
 
 @pytest.mark.parametrize("settings", [{"redundancy": -1.0}, {"hidden": 0}, {"output": 0}])
