@@ -1,4 +1,4 @@
-"""From a configuration to the parts of a system; every choice is found by its file name."""
+"""From a configuration to the parts of a system; every choice is found by its name (see registry.py)."""
 
 import logging
 from pathlib import Path
@@ -104,7 +104,10 @@ def load_system(system: str | Path, checkpoint: str) -> tuple[SystemConfig, Meth
         raise ValueError(f"{system}: no config.yaml, so not a trained system. Run stage 4 (or 5) first.")
     config = load(SystemConfig, system / "config.yaml")
     path = checkpoints.CheckpointFolder(system).path_of(checkpoint)
-    method = build_method(config)
+    try:
+        method = build_method(config)
+    except registry.NotFound as error:
+        raise registry.NotFound(f"{system}/config.yaml: {error}") from None
     try:
         method.load_weights(checkpoints.read(path)["model"])
     except (KeyError, RuntimeError) as error:

@@ -96,7 +96,7 @@ def test_the_gradient_of_nt_xent_is_that_of_its_values(symmetric: bool) -> None:
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_simclr_with_unknown_clusters_or_without_any_leaves_nothing_out(symmetric: bool) -> None:
     z1, z2 = pair()
-    plain = SimCLR(Means(WIDTH), SimCLRConfig(symmetric=symmetric)).loss(z1[None], z2[None])
+    plain = SimCLR(Means(WIDTH), SimCLRConfig(symmetric=symmetric)).loss(Pairs(z1[None], z2[None]))
     method = SimCLR(Means(WIDTH), SimCLRConfig(symmetric=symmetric, mask_same_cluster=True))
     for clusters_2B in (None, torch.full((2, ROWS), -1), torch.arange(ROWS).repeat(2, 1)):
         assert torch.equal(method.loss(Pairs(z1[None], z2[None], clusters_2B=clusters_2B)), plain)

@@ -168,7 +168,7 @@ def test_the_option_chooses_the_direction() -> None:
 def test_a_batch_of_one_has_no_negatives_and_is_refused() -> None:
     z1, z2 = pair()
     with pytest.raises(ValueError, match=r"simclr compares the utterances of a batch.*found 1. Raise training.batch_"):
-        SimCLR(Means(), SimCLRConfig()).loss(z1[None, :1], z2[None, :1])
+        SimCLR(Means(), SimCLRConfig()).loss(Pairs(z1[None, :1], z2[None, :1]))
 
 
 def test_the_plan_is_two_augmented_segments() -> None:
