@@ -64,14 +64,6 @@ def test_the_optimiser_moves_the_student_and_the_average_moves_the_teacher() -> 
             torch.testing.assert_close(parameter, expected[name], rtol=1e-5, atol=1e-7)
 
 
-def test_a_loss_alone_writes_nothing_that_another_step_reads() -> None:
-    method = make()
-    anchors_ABP, positives_SBP = method.project(six())
-    before = snapshot(method)
-    first = method.loss(Pairs(anchors_ABP, positives_SBP))
-    assert torch.equal(first, method.loss(Pairs(anchors_ABP, positives_SBP))) and not changed(method, before)
-
-
 def test_the_teacher_stands_still_at_the_end_of_the_span() -> None:
     method = make()
     optimiser = optimiser_of(method)

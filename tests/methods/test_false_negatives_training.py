@@ -26,19 +26,6 @@ from sslsv_tk.training.step import TrainingStep
 ROWS, SPAN = 6, 20
 
 
-@pytest.mark.parametrize("make", [make_simclr, make_moco])
-def test_no_step_waits_for_the_device(make: Callable[[], SimCLR | MoCo]) -> None:
-    """Without memory there is no number to wait for, so that asking for one is an error."""
-    with torch.device("meta"):
-        method = make()
-        views, clusters_2B = [torch.empty(4, 3, 9) for _ in range(2)], torch.empty(2, 4, dtype=torch.int64)
-        for epochs in (0.5, 1.0):
-            method.before_step(Progress(epochs, SPAN))
-            method.loss(Pairs(*method.project(views), clusters_2B=clusters_2B)).backward()
-            method.after_step(Progress(epochs, SPAN))
-    assert method.measures()["masked_share"].shape == ()
-
-
 # -- two processes -------------------------------------------------------------------------------------------------
 
 

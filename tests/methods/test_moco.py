@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contrast_steps import WIDTH, adam, changed, copied, goes_on_identically, small, train_step, views
+from contrast_steps import WIDTH, adam, changed, copied, small, train_step, views
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -151,14 +151,6 @@ def test_replaced_keys_enter_the_queues() -> None:
         torch.testing.assert_close(queue.rows_QP[2], normalize(torch.arange(1.0, WIDTH + 1), dim=0))
 
 
-def test_the_loss_writes_nothing() -> None:
-    method = make()
-    queries, keys = method.project(views(0))
-    before = copied(method)
-    assert method.loss(Pairs(queries, keys)).item() == method.loss(Pairs(queries, keys)).item()
-    assert not changed(method, before)
-
-
 def test_keys_enter_once_and_only_after_a_loss() -> None:
     method = make()
     before = copied(method)
@@ -236,23 +228,6 @@ def test_steps_change_encoder_key_encoder_and_queues() -> None:
     assert trained <= moved
     assert {f"key_{name}" for name in trained} <= moved
     assert {"queue_1.rows_QP", "queue_2.rows_QP", "queue_1.head", "queue_2.entered"} <= moved
-
-
-def test_measures_are_detached_and_finite() -> None:
-    method = make()
-    method.loss(Pairs(*method.project(views(0))))
-    found = method.measures()
-    assert {"positive_cosine", "negative_cosine", "embedding_deviation", "effective_rank"} == set(found)
-    assert all(not value.requires_grad and torch.isfinite(value) for value in found.values())
-
-
-@pytest.mark.parametrize("steps", [1, 3])
-def test_goes_on_identically_from_its_state(steps: int) -> None:
-    method = make()
-    optimiser = adam(method)
-    for step in range(steps):
-        train_step(method, optimiser, views(step))
-    goes_on_identically(method, make(), optimiser, epochs=0.5)
 
 
 def test_epoch_files_do_without_keys_and_queues() -> None:

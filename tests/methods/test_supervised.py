@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contrast_steps import WIDTH, adam, changed, copied, goes_on_identically, small, train_step, views
+from contrast_steps import WIDTH, adam, changed, copied, small, train_step, views
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -138,21 +138,6 @@ def test_steps_lower_the_loss_and_change_encoder_and_centres(settings: dict[str,
     losses = [train_step(method, optimiser, views(0, count=1), labels_B=LABELS) for _ in range(8)]
     assert losses[-1] < losses[0]
     assert {name for name, p in method.named_parameters() if p.ndim > 1} <= changed(method, before)
-
-
-def test_measures_are_detached_and_finite() -> None:
-    method = make()
-    method.loss(Pairs(*method.project(views(0, count=1)), LABELS))
-    found = method.measures()
-    assert set(found) == {"accuracy", "target_cosine", "embedding_deviation", "effective_rank"}
-    assert all(not value.requires_grad and torch.isfinite(value) for value in found.values())
-
-
-def test_goes_on_identically_from_its_state() -> None:
-    method = make(sub_centers=2)
-    optimiser = adam(method)
-    train_step(method, optimiser, views(0, count=1), labels_B=LABELS)
-    goes_on_identically(method, make(sub_centers=2, seed=1), optimiser, 0.5, LABELS)
 
 
 def test_epoch_files_keep_the_centres() -> None:
