@@ -58,7 +58,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python3 -m sslsv_tk.launch", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     backends = parser.add_subparsers(dest="backend", required=True, metavar="BACKEND", help="where the jobs run")
-    for name in (name for name in registry.names("sslsv_tk.launch") if not name.startswith("_")):
+    for name in registry.names("sslsv_tk.launch"):
         _add_options(backends.add_parser(name, allow_abbrev=False))
     return parser
 

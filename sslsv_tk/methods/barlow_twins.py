@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sslsv_tk.distributed.collectives import gather
 from sslsv_tk.encoders.base import Encoder
-from sslsv_tk.methods.base import Method, check_rows, projection_measures
+from sslsv_tk.methods.base import Method, Pairs, check_rows, projection_measures
 from sslsv_tk.nn.heads import mlp, over_views
 from sslsv_tk.segments import Segment
 
@@ -74,15 +74,9 @@ class BarlowTwins(Method):
         z_VBP = over_views(self.projector, self.encode(views)).float()
         return z_VBP[:1], z_VBP[1:]
 
-    def loss(
-        self,
-        anchors_ABP: Tensor,
-        positives_SBP: Tensor,
-        labels_B: Tensor | None = None,
-        clusters_2B: Tensor | None = None,
-    ) -> Tensor:
+    def loss(self, pairs: Pairs) -> Tensor:
         """A batch of one utterance has no correlations and is refused."""
-        z1_BP, z2_BP = gather(anchors_ABP[0]), gather(positives_SBP[0])
+        z1_BP, z2_BP = gather(pairs.anchors_ABP[0]), gather(pairs.positives_SBP[0])
         check_rows("barlow_twins", z1_BP)
         invariance, redundancy = barlow_twins_terms(z1_BP, z2_BP)
         width = self.projection_dimension

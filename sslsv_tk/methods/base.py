@@ -7,6 +7,7 @@ embedding.
 import contextlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -16,6 +17,21 @@ from sslsv_tk.distributed.collectives import gather
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.schedules import Progress
 from sslsv_tk.segments import SegmentPlan
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """What a loss compares: projections of the rows of one process, and what is known of the utterances behind them."""
+
+    anchors_ABP: Tensor
+    """Projections that carry the gradient: (A, B, P), each method its own A."""
+    positives_SBP: Tensor
+    """What each utterance's anchors shall be near to: (S, B, P). Rows that a sampler put in are constants."""
+    labels_B: Tensor | None = None
+    """(B,) code of the true speaker, for methods with `needs_labels`; None for all others."""
+    clusters_2B: Tensor | None = None
+    """(2, B) cluster of the anchor's utterance, and of the utterance that the positive comes from: -1 unknown; None
+    where the sampler has no clusters."""
 
 
 class Method(nn.Module):
@@ -56,18 +72,8 @@ class Method(nn.Module):
         """Views in the order of `segments` to anchors (A, B, P) and positives (S, B, P)."""
         raise NotImplementedError
 
-    def loss(
-        self,
-        anchors_ABP: Tensor,
-        positives_SBP: Tensor,
-        labels_B: Tensor | None = None,
-        clusters_2B: Tensor | None = None,
-    ) -> Tensor:
-        """The scalar to minimise. Writes nothing that another step reads.
-
-        `clusters_2B`: cluster of the anchor's utterance, and of the utterance that the positive comes from; -1
-        unknown, None where the sampler has no clusters.
-        """
+    def loss(self, pairs: Pairs) -> Tensor:
+        """The scalar to minimise, in single precision. Writes nothing that another step reads."""
         raise NotImplementedError
 
     def encode(self, views: Sequence[Tensor]) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from sslsv_tk.distributed.collectives import processes, total
 from sslsv_tk.encoders.base import Encoder
-from sslsv_tk.methods.base import Method, encode
+from sslsv_tk.methods.base import Method, Pairs, encode
 from sslsv_tk.nn.dino_head import DINOHead
 from sslsv_tk.nn.heads import over_views
 from sslsv_tk.nn.momentum import follow, frozen_copy
@@ -212,17 +212,13 @@ class DINO(Method):
                 "global or one local view. Raise training.batch_size, or global_views and local_views."
             )
 
-    def loss(
-        self,
-        anchors_ABP: Tensor,
-        positives_SBP: Tensor,
-        labels_B: Tensor | None = None,
-        clusters_2B: Tensor | None = None,
-    ) -> Tensor:
+    def loss(self, pairs: Pairs) -> Tensor:
         config = self.config
-        student_ABK = self.head.prototypes(anchors_ABP)
+        student_ABK = self.head.prototypes(pairs.anchors_ABP)
         with torch.no_grad():
-            teacher_SBK = positives_SBP if config.queue_outputs else self.teacher_head.prototypes(positives_SBP)
+            teacher_SBK = pairs.positives_SBP
+            if not config.queue_outputs:
+                teacher_SBK = self.teacher_head.prototypes(teacher_SBK)
             self._batch_mean_K = total(teacher_SBK.mean((0, 1))) / processes()
             target_SBK = teacher_distribution(teacher_SBK, self.centre_K, self._teacher_temperature)
         loss = view_pair_cross_entropy(student_ABK, target_SBK, config.student_temperature, config.average_pairs)

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from sslsv_tk.distributed.collectives import exchange, gather, processes, shared_permutation
 from sslsv_tk.encoders.base import Encoder
-from sslsv_tk.methods.base import Method, encode, evaluation_mode, same_cluster
+from sslsv_tk.methods.base import Method, Pairs, encode, evaluation_mode, same_cluster
 from sslsv_tk.nn.momentum import follow, frozen_copy
 from sslsv_tk.nn.row_queue import RowQueue
 from sslsv_tk.schedules import Progress
@@ -124,18 +124,13 @@ class MoCo(Method):
         keys_BVD = encode(self.key_encoder, exchanged).transpose(0, 1)
         return exchange(keys_BVD, order.argsort()).transpose(0, 1)
 
-    def loss(
-        self,
-        anchors_ABP: Tensor,
-        positives_SBP: Tensor,
-        labels_B: Tensor | None = None,
-        clusters_2B: Tensor | None = None,
-    ) -> Tensor:
+    def loss(self, pairs: Pairs) -> Tensor:
         """Mean of both directions; the keys (also replaced ones) are kept aside for the queues."""
-        self._keys_SBD = functional.normalize(positives_SBP.detach(), dim=-1)
-        masked_BK = self._mask(anchors_ABP.shape[1], clusters_2B)
+        self._keys_SBD = functional.normalize(pairs.positives_SBP.detach(), dim=-1)
+        masked_BK = self._mask(pairs.anchors_ABP.shape[1], pairs.clusters_2B)
         losses, measured = [], []
-        for query_BD, key_BD, queue in zip(anchors_ABP, positives_SBP, (self.queue_1, self.queue_2), strict=True):
+        queues = (self.queue_1, self.queue_2)
+        for query_BD, key_BD, queue in zip(pairs.anchors_ABP, pairs.positives_SBP, queues, strict=True):
             queue_DK = queue.rows_QP.T
             losses.append(info_nce_loss(query_BD, key_BD, queue_DK, self.config.temperature, masked_BK))
             measured.append(cosine_measures(query_BD.detach(), key_BD.detach(), queue_DK))

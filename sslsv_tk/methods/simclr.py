@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from sslsv_tk.distributed.collectives import gather
 from sslsv_tk.encoders.base import Encoder
-from sslsv_tk.methods.base import Method, check_rows, same_cluster
+from sslsv_tk.methods.base import Method, Pairs, check_rows, same_cluster
 from sslsv_tk.segments import Segment
 
 
@@ -70,7 +70,7 @@ def nt_xent_loss(
 
 
 def false_negatives(clusters_2B: Tensor, symmetric: bool = True) -> Tensor:
-    """(R, R): is a candidate a negative from the cluster of the anchor, or of its positive? See `Method.loss`.
+    """(R, R): is a candidate a negative from the cluster of the anchor, or of its positive? See `Pairs`.
 
     A row of the first view is in the cluster of its utterance, one of the second in that of the positive.
     """
@@ -110,19 +110,13 @@ class SimCLR(Method):
         anchor_BP, positive_BP = self.encode(views)
         return anchor_BP.unsqueeze(0), positive_BP.unsqueeze(0)
 
-    def loss(
-        self,
-        anchors_ABP: Tensor,
-        positives_SBP: Tensor,
-        labels_B: Tensor | None = None,
-        clusters_2B: Tensor | None = None,
-    ) -> Tensor:
+    def loss(self, pairs: Pairs) -> Tensor:
         """A batch of one utterance has no negatives and is refused."""
         config = self.config
-        z1_BP, z2_BP = gather(anchors_ABP[0]), gather(positives_SBP[0])
+        z1_BP, z2_BP = gather(pairs.anchors_ABP[0]), gather(pairs.positives_SBP[0])
         check_rows("simclr", z1_BP)
         self.measure(**cosine_measures(z1_BP.detach(), z2_BP.detach()))
-        masked_RR = self._mask(clusters_2B) if config.mask_same_cluster else None
+        masked_RR = self._mask(pairs.clusters_2B) if config.mask_same_cluster else None
         return nt_xent_loss(z1_BP, z2_BP, config.temperature, config.symmetric, config.margin, masked_RR)
 
     def _mask(self, clusters_2B: Tensor | None) -> Tensor | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sslsv_tk.encoders.base import Encoder
-from sslsv_tk.methods.base import Method, encode, projection_measures
+from sslsv_tk.methods.base import Method, Pairs, encode, projection_measures
 from sslsv_tk.nn.heads import mlp, over_views
 from sslsv_tk.nn.whitening import batch_whitened
 from sslsv_tk.segments import Segment
@@ -81,12 +81,6 @@ class SimSiam(Method):
             targets_VBP = over_views(batch_whitened, targets_VBP)
         return predictions_ABP.float(), targets_VBP.float().flip(0)
 
-    def loss(
-        self,
-        anchors_ABP: Tensor,
-        positives_SBP: Tensor,
-        labels_B: Tensor | None = None,
-        clusters_2B: Tensor | None = None,
-    ) -> Tensor:
-        self.measure(**projection_measures(positives_SBP.flatten(0, 1)))
-        return simsiam_loss(anchors_ABP, positives_SBP)
+    def loss(self, pairs: Pairs) -> Tensor:
+        self.measure(**projection_measures(pairs.positives_SBP.flatten(0, 1)))
+        return simsiam_loss(pairs.anchors_ABP, pairs.positives_SBP)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sslsv_tk.encoders.base import Encoder
-from sslsv_tk.methods.base import Method
+from sslsv_tk.methods.base import Method, Pairs
 from sslsv_tk.nn.margins import narrow, nearest_sub_centers, widen
 from sslsv_tk.segments import Segment
 
@@ -105,18 +105,13 @@ class Supervised(Method):
         embeddings_ABD = self.encode(views)
         return embeddings_ABD, embeddings_ABD.new_zeros(0, *embeddings_ABD.shape[1:])
 
-    def loss(
-        self,
-        anchors_ABP: Tensor,
-        positives_SBP: Tensor,
-        labels_B: Tensor | None = None,
-        clusters_2B: Tensor | None = None,
-    ) -> Tensor:
+    def loss(self, pairs: Pairs) -> Tensor:
+        labels_B = pairs.labels_B
         if labels_B is None:
             raise ValueError("The loss of supervised needs the speaker of every utterance; found no labels.")
         config = self.config
         centers_CD = functional.normalize(self.centers_CD, dim=-1)
-        cosine_BCk = functional.normalize(anchors_ABP[0], dim=-1) @ centers_CD.T
+        cosine_BCk = functional.normalize(pairs.anchors_ABP[0], dim=-1) @ centers_CD.T
         cosine_BC = nearest_sub_centers(cosine_BCk, config.sub_centers)
         self.measure(**classification_measures(cosine_BC.detach(), labels_B))
         return aam_softmax_loss(

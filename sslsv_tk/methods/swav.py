@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from sslsv_tk.distributed.collectives import gather, own_share
 from sslsv_tk.encoders.base import Encoder
-from sslsv_tk.methods.base import Method
+from sslsv_tk.methods.base import Method, Pairs
 from sslsv_tk.nn.heads import mlp, over_views
 from sslsv_tk.nn.row_queue import RowQueue
 from sslsv_tk.nn.sinkhorn import sinkhorn
@@ -106,15 +106,10 @@ class SwAV(Method):
         self._own_BP = positive_BP.detach()
         return anchor_BP.unsqueeze(0), positive_BP.unsqueeze(0)
 
-    def loss(
-        self,
-        anchors_ABP: Tensor,
-        positives_SBP: Tensor,
-        labels_B: Tensor | None = None,
-        clusters_2B: Tensor | None = None,
-    ) -> Tensor:
+    def loss(self, pairs: Pairs) -> Tensor:
         config = self.config
-        z1_BP, z2_BP = functional.normalize(anchors_ABP[0], dim=-1), functional.normalize(positives_SBP[0], dim=-1)
+        z1_BP = functional.normalize(pairs.anchors_ABP[0], dim=-1)
+        z2_BP = functional.normalize(pairs.positives_SBP[0], dim=-1)
         scores_1_BK, scores_2_BK = self.prototypes(z1_BP), self.prototypes(z2_BP)
         assignments_1_BK = self._assign(scores_1_BK.detach(), self.queue_1)
         assignments_2_BK = self._assign(scores_2_BK.detach(), self.queue_2)

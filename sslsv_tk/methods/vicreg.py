@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from sslsv_tk.distributed.collectives import gather
 from sslsv_tk.encoders.base import Encoder
-from sslsv_tk.methods.base import Method, check_rows, projection_measures
+from sslsv_tk.methods.base import Method, Pairs, check_rows, projection_measures
 from sslsv_tk.nn.heads import mlp, over_views
 from sslsv_tk.segments import Segment
 
@@ -101,16 +101,10 @@ class VICReg(Method):
         z_VBP = over_views(self.projector, self.encode(views)).float()
         return z_VBP[:1], z_VBP[1:]
 
-    def loss(
-        self,
-        anchors_ABP: Tensor,
-        positives_SBP: Tensor,
-        labels_B: Tensor | None = None,
-        clusters_2B: Tensor | None = None,
-    ) -> Tensor:
+    def loss(self, pairs: Pairs) -> Tensor:
         """A batch of one utterance has no variance and is refused."""
         config = self.config
-        z1_BP, z2_BP = gather(anchors_ABP[0]), gather(positives_SBP[0])
+        z1_BP, z2_BP = gather(pairs.anchors_ABP[0]), gather(pairs.positives_SBP[0])
         check_rows("vicreg", z1_BP)
         self.measure(**term_measures(z1_BP.detach(), z2_BP.detach()))
         return vicreg_loss(z1_BP, z2_BP, config.invariance, config.variance, config.covariance)

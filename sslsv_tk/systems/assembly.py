@@ -1,4 +1,4 @@
-"""From a configuration to the parts of a system; every choice is found by its file name."""
+"""From a configuration to the parts of a system; every choice is found by its name (see registry.py)."""
 
 import logging
 from pathlib import Path
@@ -102,7 +102,10 @@ def load_system(system: str | Path, checkpoint: str) -> tuple[SystemConfig, Meth
     """A trained system: its configuration, the method with the weights of `checkpoint`, and that file's path."""
     trained = System(Path(system))
     config = trained.config()
-    method = build_method(config)
+    try:
+        method = build_method(config)
+    except registry.NotFound as error:
+        raise registry.NotFound(f"{system}/config.yaml: {error}") from None
     return config, method, load_weights(method, trained, checkpoint)
 
 

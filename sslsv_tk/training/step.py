@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sslsv_tk.distributed.collectives import gather
-from sslsv_tk.methods.base import Method, evaluation_mode
+from sslsv_tk.methods.base import Method, Pairs, evaluation_mode
 from sslsv_tk.positives.base import PositiveSampler
 
 
@@ -38,7 +38,7 @@ class TrainingStep(nn.Module):
             kept_SBP = positives_SBP.detach() if self.sampler.keeps_projections else None
             self.sampler.observe(*self.of_all_processes(kept_SBP, utterance_B, reference_RBD))
         clusters_2B = self._clusters(utterance_B, chosen_B)
-        return self.method.loss(anchors_ABP, replaced_SBP, labels_B, clusters_2B), chosen_B
+        return self.method.loss(Pairs(anchors_ABP, replaced_SBP, labels_B, clusters_2B)), chosen_B
 
     @staticmethod
     def of_all_processes(

@@ -4,12 +4,8 @@ import copy
 
 import pytest
 import torch
-from small_methods import SMALL_METHODS
+from small_settings import ENCODERS, METHODS, small_encoder, small_method
 
-from sslsv_tk import registry
-from sslsv_tk.config import build
-from sslsv_tk.encoders.ecapa_tdnn import ECAPATDNN, ECAPATDNNConfig
-from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
 from sslsv_tk.methods.base import Method
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
 from sslsv_tk.schedules import Progress
@@ -18,10 +14,6 @@ from sslsv_tk.training.optimisation import clip_gradients, make_optimiser
 from sslsv_tk.training.step import TrainingStep
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
-ENCODERS = {
-    "fast_resnet34": lambda: FastResNet34(FastResNet34Config((8, 8, 8, 8), (1, 1, 1, 1), dimension=12)),
-    "ecapa_tdnn": lambda: ECAPATDNN(ECAPATDNNConfig(channels=16, excitation=4, attention=4, dimension=12)),
-}
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +26,7 @@ def exact_products():
 
 def make(method: str, encoder: str) -> Method:
     torch.manual_seed(0)
-    cls = registry.find("sslsv_tk.methods", method, Method)
-    return cls(ENCODERS[encoder](), build(cls.Config, SMALL_METHODS[method]), 4)
+    return small_method(method, small_encoder(encoder), 4)
 
 
 def three_steps(method: Method, device: str) -> tuple[list[float], dict[str, torch.Tensor]]:
@@ -65,8 +56,8 @@ def three_steps(method: Method, device: str) -> tuple[list[float], dict[str, tor
     return losses, method.state_dict()
 
 
-@pytest.mark.parametrize("encoder", sorted(ENCODERS))
-@pytest.mark.parametrize("name", sorted(SMALL_METHODS))
+@pytest.mark.parametrize("encoder", [name for name, cls in ENCODERS.items() if cls.input == "logmel"])
+@pytest.mark.parametrize("name", METHODS)
 def test_three_steps(name: str, encoder: str) -> None:
     method = make(name, encoder)
     (on_cpu, cpu_state), (on_gpu, gpu_state) = (three_steps(copy.deepcopy(method), d) for d in ("cpu", "cuda"))
@@ -74,7 +65,3 @@ def test_three_steps(name: str, encoder: str) -> None:
     for key, tensor in cpu_state.items():
         difference = (tensor.double() - gpu_state[key].cpu().double()).abs().max()
         assert difference <= 1e-2 * tensor.abs().max().clamp(min=1e-3), key
-
-
-def test_every_method_is_here() -> None:
-    assert sorted(SMALL_METHODS) == registry.names("sslsv_tk.methods")

@@ -28,6 +28,13 @@ def test_the_script_gives_a_shell_exactly_the_words(monkeypatch: pytest.MonkeyPa
     assert not Path("ran").exists()
 
 
+def test_the_script_names_the_folders_of_plugins_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSLSV_PLUGINS", raising=False)
+    assert "SSLSV_PLUGINS" not in script.text(ARRAY, Resources())
+    monkeypatch.setenv("SSLSV_PLUGINS", "/home/a b:/lab")
+    assert "\nexport SSLSV_PLUGINS='/home/a b:/lab'\n" in script.text(ARRAY, Resources())
+
+
 def test_the_call_names_the_array_its_limit_and_its_log(tmp_path: Path) -> None:
     found = read_site("command sbatch --account=x\noption mem=* --mem=$0\noption time=* --time=$0\n")
     resources = Resources(memory_bytes=3 * 2**29 + 1, max_jobs_run=2, seconds=3723)

@@ -1,6 +1,5 @@
 """A small encoder, and training steps as the loop makes them."""
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
-from sslsv_tk.methods.base import Method
+from sslsv_tk.methods.base import Method, Pairs
 from sslsv_tk.schedules import Progress
 
 WIDTH = 12
@@ -39,7 +38,7 @@ def train_step(
     progress = Progress(epochs, span=20)
     method.before_step(progress)
     anchors_ABP, positives_SBP = method.project(inputs)
-    loss = method.loss(anchors_ABP, positives_SBP, labels_B)
+    loss = method.loss(Pairs(anchors_ABP, positives_SBP, labels_B))
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     method.after_backward(progress)
@@ -55,18 +54,3 @@ def changed(method: Method, before: dict[str, Tensor]) -> set[str]:
 
 def copied(method: Method) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in method.state_dict().items()}
-
-
-def goes_on_identically(
-    method: Method, fresh: Method, optimiser: torch.optim.Optimizer, epochs: float, labels_B: Tensor | None = None
-) -> None:
-    """A new method with the state of the old one makes the same steps, bit for bit."""
-    other = adam(fresh)
-    fresh.load_state_dict(copied(method))
-    other.load_state_dict(copy.deepcopy(optimiser.state_dict()))
-    for step in range(2):
-        batch = 4 if labels_B is None else len(labels_B)
-        inputs = views(100 + step, batch, len(method.segments))
-        first = train_step(method, optimiser, inputs, epochs, labels_B)
-        assert train_step(fresh, other, inputs, epochs, labels_B) == first
-    assert not changed(fresh, copied(method))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
+from sslsv_tk.methods.base import Pairs
 from sslsv_tk.methods.dino import DINO, DINOConfig
 from sslsv_tk.schedules import Progress
 
@@ -42,7 +43,7 @@ def optimiser_of(method: DINO) -> torch.optim.Optimizer:
 def train_step(method: DINO, optimiser: torch.optim.Optimizer, views: list[Tensor], epochs: float = 2.0) -> Tensor:
     progress = Progress(epochs, span=10)
     method.before_step(progress)
-    loss = method.loss(*method.project(views))
+    loss = method.loss(Pairs(*method.project(views)))
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     method.after_backward(progress)

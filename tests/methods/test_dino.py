@@ -12,6 +12,7 @@ from small_dino import make, six
 from torch import Tensor
 
 from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
+from sslsv_tk.methods.base import Pairs
 from sslsv_tk.methods.dino import (
     DINO,
     DINOConfig,
@@ -101,7 +102,7 @@ def test_the_method_makes_the_two_steps_of_the_authors(reference_folder: Path) -
     for step in (1, 2):
         student = torch.from_numpy(reference[f"student_{step}"]).view(6, 4, 32)
         teacher = torch.from_numpy(reference[f"teacher_{step}"]).view(2, 4, 32)
-        assert method.loss(student, teacher).item() == pytest.approx(float(reference[f"loss_{step}"]), rel=1e-5)
+        assert method.loss(Pairs(student, teacher)).item() == pytest.approx(float(reference[f"loss_{step}"]), rel=1e-5)
         method.after_step(Progress(0.0, span=10))
         expected = reference[f"center_{step}"][0]
         assert np.abs(method.centre_K.numpy() - expected).max() <= 1e-5 * np.abs(expected).max()
@@ -168,7 +169,7 @@ def test_a_prototype_for_each_row_tells_which_row_it_is() -> None:
 def test_kl_is_the_mean_divergence_over_the_pairs(average: bool) -> None:
     method = make(average_pairs=average)
     anchors_ABP, positives_SBP = method.project(six())
-    method.loss(anchors_ABP, positives_SBP)
+    method.loss(Pairs(anchors_ABP, positives_SBP))
     student = torch.log_softmax(method.head.prototypes(anchors_ABP) / 0.1, -1)
     target = teacher_distribution(method.teacher_head.prototypes(positives_SBP), method.centre_K, 0.04)
     terms = [

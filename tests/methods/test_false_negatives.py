@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from two_processes import Means, numbers
 
-from sslsv_tk.methods.base import same_cluster
+from sslsv_tk.methods.base import Pairs, same_cluster
 from sslsv_tk.methods.moco import info_nce_loss
 from sslsv_tk.methods.simclr import SimCLR, SimCLRConfig, false_negatives, nt_xent_loss
 
@@ -81,7 +81,7 @@ def test_nt_xent_is_that_of_loops(temperature: float, symmetric: bool, margin: f
     masked_RR = false_negatives(CLUSTERS, symmetric)
     assert nt_xent_loss(z1, z2, temperature, symmetric, margin, masked_RR).item() == pytest.approx(expected, abs=1e-9)
     method = SimCLR(Means(WIDTH), SimCLRConfig(temperature, margin, symmetric, mask_same_cluster=True))
-    assert method.loss(z1[None], z2[None], None, CLUSTERS).item() == pytest.approx(expected, abs=1e-9)
+    assert method.loss(Pairs(z1[None], z2[None], clusters_2B=CLUSTERS)).item() == pytest.approx(expected, abs=1e-9)
     assert float(method.measures()["masked_share"]) == pytest.approx(share)
     assert 0 < share < 1 and expected < nt_xent_loss(z1, z2, temperature, symmetric, margin).item() - 1e-3
 
@@ -96,17 +96,19 @@ def test_the_gradient_of_nt_xent_is_that_of_its_values(symmetric: bool) -> None:
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_simclr_with_unknown_clusters_or_without_any_leaves_nothing_out(symmetric: bool) -> None:
     z1, z2 = pair()
-    plain = SimCLR(Means(WIDTH), SimCLRConfig(symmetric=symmetric)).loss(z1[None], z2[None])
+    plain = SimCLR(Means(WIDTH), SimCLRConfig(symmetric=symmetric)).loss(Pairs(z1[None], z2[None]))
     method = SimCLR(Means(WIDTH), SimCLRConfig(symmetric=symmetric, mask_same_cluster=True))
     for clusters_2B in (None, torch.full((2, ROWS), -1), torch.arange(ROWS).repeat(2, 1)):
-        assert torch.equal(method.loss(z1[None], z2[None], None, clusters_2B), plain)
+        assert torch.equal(method.loss(Pairs(z1[None], z2[None], clusters_2B=clusters_2B)), plain)
         assert float(method.measures()["masked_share"]) == 0
 
 
 def test_without_the_option_clusters_change_nothing() -> None:
     z1, z2 = pair()
     method = SimCLR(Means(WIDTH), SimCLRConfig())
-    assert torch.equal(method.loss(z1[None], z2[None], None, CLUSTERS), method.loss(z1[None], z2[None]))
+    assert torch.equal(
+        method.loss(Pairs(z1[None], z2[None], clusters_2B=CLUSTERS)), method.loss(Pairs(z1[None], z2[None]))
+    )
     assert "masked_share" not in method.measures()
 
 
@@ -116,7 +118,7 @@ def test_where_all_share_one_cluster_only_the_positive_is_left(symmetric: bool, 
     z1, z2 = (z.requires_grad_() for z in pair())
     settings = SimCLRConfig(margin=margin, symmetric=symmetric, mask_same_cluster=True)
     method = SimCLR(Means(WIDTH), settings)
-    loss = method.loss(z1[None], z2[None], None, torch.zeros(2, ROWS, dtype=torch.int64))
+    loss = method.loss(Pairs(z1[None], z2[None], clusters_2B=torch.zeros(2, ROWS, dtype=torch.int64)))
     loss.backward()
     assert loss.item() == 0 and float(method.measures()["masked_share"]) == 1
     assert z1.grad is not None and z2.grad is not None

@@ -17,6 +17,7 @@ from two_processes import PROCESSES, numbers
 from sslsv_tk.artifacts import RECORD
 from sslsv_tk.bin import train
 from sslsv_tk.distributed import collectives
+from sslsv_tk.methods.base import Pairs
 from sslsv_tk.methods.moco import MoCo
 from sslsv_tk.methods.simclr import SimCLR
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
@@ -24,19 +25,6 @@ from sslsv_tk.schedules import Progress
 from sslsv_tk.training.step import TrainingStep
 
 ROWS, SPAN = 6, 20
-
-
-@pytest.mark.parametrize("make", [make_simclr, make_moco])
-def test_no_step_waits_for_the_device(make: Callable[[], SimCLR | MoCo]) -> None:
-    """Without memory there is no number to wait for, so that asking for one is an error."""
-    with torch.device("meta"):
-        method = make()
-        views, clusters_2B = [torch.empty(4, 3, 9) for _ in range(2)], torch.empty(2, 4, dtype=torch.int64)
-        for epochs in (0.5, 1.0):
-            method.before_step(Progress(epochs, SPAN))
-            method.loss(*method.project(views), None, clusters_2B).backward()
-            method.after_step(Progress(epochs, SPAN))
-    assert method.measures()["masked_share"].shape == ()
 
 
 # -- two processes -------------------------------------------------------------------------------------------------
@@ -60,7 +48,7 @@ def steps(make: Callable[[], SimCLR | MoCo], rank: int | None) -> dict[str, Tens
         method.before_step(progress)
         views = [own(numbers(10 * step + view, ROWS, 3, 5), rank, 0).float() for view in range(2)]
         clusters_2B = torch.randint(-1, 3, (2, ROWS), generator=torch.Generator().manual_seed(step))
-        loss = method.loss(*method.project(views), None, own(clusters_2B, rank, 1))
+        loss = method.loss(Pairs(*method.project(views), clusters_2B=own(clusters_2B, rank, 1)))
         optimiser.zero_grad()
         loss.backward()
         for parameter in method.parameters():
@@ -122,8 +110,8 @@ def test_the_training_step_hands_over_the_clusters_of_anchors_and_of_what_was_ch
     loss, chosen_B = TrainingStep(method, Shifted(None, SamplerFacts(50)))(views, utterance_B, None)
     assert chosen_B.tolist() == [9, 10, 21, 41, 5]
     clusters_2B = torch.tensor([[0, 0, 1, 3, 0], [0, 1, 2, -1, 0]])
-    expected = method.loss(*method.project(views), None, clusters_2B)
-    assert torch.equal(loss, expected) and not torch.equal(loss, method.loss(*method.project(views)))
+    expected = method.loss(Pairs(*method.project(views), clusters_2B=clusters_2B))
+    assert torch.equal(loss, expected) and not torch.equal(loss, method.loss(Pairs(*method.project(views))))
 
 
 @pytest.fixture

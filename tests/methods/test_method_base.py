@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
-from sslsv_tk.methods.base import Method, evaluation_mode
+from sslsv_tk.methods.base import Method, Pairs, evaluation_mode
 from sslsv_tk.methods.simclr import SimCLR, SimCLRConfig
 from sslsv_tk.schedules import Progress
 
@@ -84,4 +84,4 @@ def test_a_method_without_projection_or_loss_says_so(method: SimCLR) -> None:
     with pytest.raises(NotImplementedError):
         bare.project([])
     with pytest.raises(NotImplementedError):
-        bare.loss(torch.zeros(1, 2, 3), torch.zeros(1, 2, 3))
+        bare.loss(Pairs(torch.zeros(1, 2, 3), torch.zeros(1, 2, 3)))

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from two_processes import numbers
 
+from sslsv_tk.methods.base import Pairs
 from sslsv_tk.methods.moco import MoCo
 from sslsv_tk.schedules import Progress
 
@@ -25,7 +26,7 @@ def batch_of(step: int, batch: int) -> tuple[Tensor, Tensor, Tensor]:
 def run_step(method: MoCo, epochs: float, queries: Tensor, keys: Tensor, clusters: Tensor | None) -> tuple[float, ...]:
     progress = Progress(epochs, SPAN)
     method.before_step(progress)
-    loss = method.loss(queries, keys, None, clusters)
+    loss = method.loss(Pairs(queries, keys, clusters_2B=clusters))
     method.after_step(progress)
     return loss.item(), float(method.measures()["masked_share"])
 
@@ -43,7 +44,9 @@ def test_queued_keys_are_left_out_by_the_clusters_of_their_epoch(size: int) -> N
         progress = Progress(epochs, SPAN)
         method.before_step(progress)
         expected = [naive_info_nce(queries[v], keys[v], kept[v], queued, clusters, 0.3) for v in range(2)]
-        assert method.loss(queries, keys, None, clusters).item() == pytest.approx(sum(expected) / 2, rel=1e-5)
+        assert method.loss(Pairs(queries, keys, clusters_2B=clusters)).item() == pytest.approx(
+            sum(expected) / 2, rel=1e-5
+        )
         share = sum(is_left_out(clusters, i, k) for i in range(batch) for k in queued) / (batch * size)
         assert float(method.measures()["masked_share"]) == pytest.approx(share)
         left_out += share
@@ -61,7 +64,7 @@ def test_steps_without_clusters_leave_nothing_out_and_bring_unknown_ones() -> No
         losses = []
         for method in (masked, plain):
             method.before_step(Progress(0.1 * step, SPAN))
-            losses.append(method.loss(queries, keys).item())
+            losses.append(method.loss(Pairs(queries, keys)).item())
             method.after_step(Progress(0.1 * step, SPAN))
         assert losses[0] == losses[1] and float(masked.measures()["masked_share"]) == 0
     assert masked.queue_clusters is not None and masked.queue_clusters.rows_QP.eq(-1).all()
@@ -71,7 +74,7 @@ def test_steps_without_clusters_leave_nothing_out_and_bring_unknown_ones() -> No
 def test_moco_without_the_option_ignores_clusters_and_has_the_state_it_always_had() -> None:
     method = make_moco(mask_same_cluster=False)
     queries, keys, clusters = batch_of(0, 4)
-    assert method.loss(queries, keys, None, clusters).item() == method.loss(queries, keys).item()
+    assert method.loss(Pairs(queries, keys, clusters_2B=clusters)).item() == method.loss(Pairs(queries, keys)).item()
     assert "masked_share" not in method.measures()
     assert not [name for name in method.state_dict() if "clusters" in name]
     assert {name.partition(".")[0] for name in make_moco().weights()} == {"encoder"}, "epoch files do without"
@@ -95,7 +98,7 @@ def test_the_mask_may_begin_with_stage_5() -> None:
     plain = make_moco(mask_same_cluster=False)
     for step in range(2):
         queries, keys, _ = batch_of(step, 4)
-        plain.loss(queries, keys)
+        plain.loss(Pairs(queries, keys))
         plain.after_step(Progress(0.5, SPAN))
     masked, state = make_moco(seed=1), copied(plain)
     masked.load_state_dict(copy.deepcopy(state))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sslsv_tk.encoders.base import Encoder
-from sslsv_tk.methods.base import spread_measures
+from sslsv_tk.methods.base import Pairs, spread_measures
 from sslsv_tk.methods.simclr import SimCLR, SimCLRConfig, cosine_measures, nt_xent_loss
 
 
@@ -72,7 +72,7 @@ def test_the_loss_leaves_its_measures_for_the_log() -> None:
     method = SimCLR(Means(), SimCLRConfig())
     views = [torch.randn(4, 4, 9, generator=torch.Generator().manual_seed(view)) for view in range(2)]
     anchors_ABP, positives_SBP = method.project(views)
-    method.loss(anchors_ABP, positives_SBP)
+    method.loss(Pairs(anchors_ABP, positives_SBP))
     expected = cosine_measures(anchors_ABP[0], positives_SBP[0])
     expected |= spread_measures(torch.cat([anchors_ABP[0], positives_SBP[0]]))
     assert method.measures().keys() == expected.keys()
@@ -115,8 +115,8 @@ def test_a_margin_asks_for_a_lead_of_the_positive(symmetric: bool) -> None:
 def test_the_margin_of_the_settings_reaches_the_loss() -> None:
     z1, z2 = pair()
     method = SimCLR(Means(), SimCLRConfig(temperature=0.2, margin=0.3))
-    assert method.loss(z1[None], z2[None]).item() == pytest.approx(naive_symmetric(z1, z2, 0.2, 0.3), abs=1e-9)
-    assert method.loss(z1[None], z2[None]).item() > naive_symmetric(z1, z2, 0.2)
+    assert method.loss(Pairs(z1[None], z2[None])).item() == pytest.approx(naive_symmetric(z1, z2, 0.2, 0.3), abs=1e-9)
+    assert method.loss(Pairs(z1[None], z2[None])).item() > naive_symmetric(z1, z2, 0.2)
 
 
 @pytest.mark.parametrize("margin", [-0.1, 2.0])
@@ -154,7 +154,7 @@ def test_one_pass_of_the_encoder_serves_both_views() -> None:
     assert anchors.shape == positives.shape == (1, 5, method.projection_dimension)
     expected = method.encoder(torch.cat(views))
     assert torch.allclose(torch.cat([anchors[0], positives[0]]), expected, atol=1e-6)
-    assert method.loss(anchors, positives).item() == pytest.approx(
+    assert method.loss(Pairs(anchors, positives)).item() == pytest.approx(
         nt_xent_loss(anchors[0], positives[0], 0.03).item(), rel=1e-6
     )
 
@@ -162,13 +162,7 @@ def test_one_pass_of_the_encoder_serves_both_views() -> None:
 def test_the_option_chooses_the_direction() -> None:
     z1, z2 = pair()
     method = SimCLR(Means(), SimCLRConfig(temperature=0.2, symmetric=False))
-    assert method.loss(z1[None], z2[None]).item() == pytest.approx(naive_one_direction(z1, z2, 0.2), abs=1e-9)
-
-
-def test_a_batch_of_one_has_no_negatives_and_is_refused() -> None:
-    z1, z2 = pair()
-    with pytest.raises(ValueError, match=r"simclr compares the utterances of a batch.*found 1. Raise training.batch_"):
-        SimCLR(Means(), SimCLRConfig()).loss(z1[None, :1], z2[None, :1])
+    assert method.loss(Pairs(z1[None], z2[None])).item() == pytest.approx(naive_one_direction(z1, z2, 0.2), abs=1e-9)
 
 
 def test_the_plan_is_two_augmented_segments() -> None:

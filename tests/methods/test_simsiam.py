@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
-from sslsv_tk.methods.base import spread_measures
+from sslsv_tk.methods.base import Pairs, spread_measures
 from sslsv_tk.methods.simsiam import SimSiam, SimSiamConfig, simsiam_loss
 from sslsv_tk.nn.whitening import batch_whitened
 
@@ -26,7 +26,7 @@ def batch(rows: int = 4, views: int = 2) -> list[Tensor]:
 
 
 def step(method: SimSiam, views: list[Tensor], optimiser: torch.optim.Optimizer) -> float:
-    loss = method.loss(*method.project(views))
+    loss = method.loss(Pairs(*method.project(views)))
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
@@ -94,7 +94,7 @@ def test_replaced_rows_of_a_slot_change_that_direction_alone() -> None:
     replaced[1, 2] = torch.randn(10, generator=torch.Generator().manual_seed(9))
     cosine = torch.nn.functional.cosine_similarity
     change = cosine(anchors[1, 2], positives[1, 2], dim=0) - cosine(anchors[1, 2], replaced[1, 2], dim=0)
-    found = method.loss(anchors, replaced) - method.loss(anchors, positives)
+    found = method.loss(Pairs(anchors, replaced)) - method.loss(Pairs(anchors, positives))
     assert found.item() == pytest.approx(change.item() / 8, abs=1e-6)
 
 
@@ -113,7 +113,7 @@ def test_the_projector_ends_with_a_norm_without_scale_and_the_predictor_without_
 def test_the_measures_are_the_spreads_of_embeddings_and_projections() -> None:
     method = small_method()
     anchors, positives = method.project(batch())
-    method.loss(anchors, positives)
+    method.loss(Pairs(anchors, positives))
     found = method.measures()
     assert found.keys() == {"projection_deviation", "projection_rank", "embedding_deviation", "effective_rank"}
     expected = spread_measures(positives.flatten(0, 1))
@@ -130,15 +130,6 @@ def test_steps_change_encoder_and_heads_and_lower_the_loss() -> None:
     moved = {name.split(".")[0] for name, p in method.named_parameters() if not torch.equal(p, before[name])}
     assert moved == {"encoder", "projector", "predictor"}
     assert losses[-1] < losses[0]
-
-
-def test_a_saved_state_makes_the_same_next_step() -> None:
-    method, other = small_method(), small_method()
-    optimiser = torch.optim.SGD(method.parameters(), 0.1)
-    step(method, batch(), optimiser)
-    other.load_state_dict(copy.deepcopy(method.state_dict()))
-    assert step(other, batch(5), torch.optim.SGD(other.parameters(), 0.1)) == step(method, batch(5), optimiser)
-    assert all(torch.equal(t, other.state_dict()[name]) for name, t in method.state_dict().items())
 
 
 @pytest.mark.parametrize("name", ["hidden", "output", "bottleneck"])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
+from sslsv_tk.methods.base import Pairs
 from sslsv_tk.methods.vicreg import VICReg, VICRegConfig, covariance_term, term_measures, variance_term, vicreg_loss
 from sslsv_tk.schedules import Progress
 
@@ -50,7 +51,7 @@ def naive(z1: Tensor, z2: Tensor, invariance: float, variance: float, covariance
 def step(method: VICReg, views: list[Tensor], optimiser: torch.optim.Optimizer) -> float:
     progress = Progress(0.5, 10)
     method.before_step(progress)
-    loss = method.loss(*method.project(views))
+    loss = method.loss(Pairs(*method.project(views)))
     optimiser.zero_grad()
     loss.backward()
     method.after_backward(progress)
@@ -95,14 +96,6 @@ def test_a_value_that_repeats_another_costs_covariance_but_not_variance() -> Non
     assert covariance_term(twice).item() == pytest.approx(z.var().item() ** 2, rel=1e-5)
 
 
-def test_the_shapes_are_one_anchor_and_one_slot_of_the_width_asked_for() -> None:
-    method = small_method()
-    anchors, positives = method.project(batch())
-    assert anchors.shape == positives.shape == (1, 4, 10)
-    assert (method.slots, method.projection_dimension) == (1, 10)
-    assert [(s.seconds, s.side) for s in method.segments] == [(2.0, "anchor"), (2.0, "positive")]
-
-
 def test_the_projector_of_the_papers_is_the_default() -> None:
     method = VICReg(FastResNet34(FastResNet34Config()), VICRegConfig())
     shapes = [tuple(p.shape) for p in method.projector.parameters() if p.ndim == 2]
@@ -112,7 +105,7 @@ def test_the_projector_of_the_papers_is_the_default() -> None:
 def test_the_loss_leaves_its_terms_for_the_log() -> None:
     method = small_method(invariance=2.0, variance=3.0, covariance=0.5)
     anchors, positives = method.project(batch())
-    loss = method.loss(anchors, positives)
+    loss = method.loss(Pairs(anchors, positives))
     found = method.measures()
     for name, expected in term_measures(anchors[0], positives[0]).items():
         torch.testing.assert_close(found[name], expected.detach())
@@ -124,7 +117,7 @@ def test_the_loss_leaves_its_terms_for_the_log() -> None:
 
 def test_constant_positives_get_no_gradient_and_the_anchors_do() -> None:
     z1, z2 = pair(5, 10)
-    small_method().loss(z1.requires_grad_()[None], z2[None]).backward()
+    small_method().loss(Pairs(z1.requires_grad_()[None], z2[None])).backward()
     assert z1.grad is not None and z1.grad.abs().sum() > 0 and z2.grad is None
 
 
@@ -136,28 +129,6 @@ def test_two_steps_change_encoder_and_projector_and_lower_the_loss() -> None:
     moved = {name for name, p in method.named_parameters() if not torch.equal(p, before[name])}
     assert {name.split(".")[0] for name in moved} == {"encoder", "projector"}
     assert losses[-1] < losses[0]
-
-
-def test_a_saved_state_makes_the_same_next_step() -> None:
-    method, other = small_method(), small_method()
-    optimiser = torch.optim.SGD(method.parameters(), 0.1)
-    step(method, batch(), optimiser)
-    other.load_state_dict(copy.deepcopy(method.state_dict()))
-    expected = step(method, batch(5), optimiser)
-    assert step(other, batch(5), torch.optim.SGD(other.parameters(), 0.1)) == expected
-    assert all(torch.equal(t, other.state_dict()[name]) for name, t in method.state_dict().items())
-
-
-def test_a_batch_of_one_is_refused() -> None:
-    method = small_method()
-    with pytest.raises(ValueError, match=r"vicreg compares the utterances of a batch.*found 1\. Raise training.batch"):
-        method.loss(*method.project(batch(1)))
-
-
-def test_a_batch_of_one_can_be_projected_in_evaluation_mode() -> None:
-    """The pass that fills the queues has a last batch of any size."""
-    anchors, _ = small_method().eval().project(batch(1))
-    assert torch.isfinite(anchors).all()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from sslsv_tk.bin import train
 from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
-from sslsv_tk.methods.base import Method
+from sslsv_tk.methods.base import Method, Pairs
 from sslsv_tk.methods.simclr import SimCLR, SimCLRConfig
 from sslsv_tk.methods.simsiam import SimSiam
 from sslsv_tk.methods.vicreg import VICReg
@@ -149,7 +149,9 @@ def collapse_of_an_epoch(method: Method, steps: int = 40, rate: float = 3e-3) ->
     generator = torch.Generator().manual_seed(0)
     for step in range(1, steps + 1):
         utterances = torch.randn(8, 40, 31, generator=generator) + 2 * torch.randn(8, 40, 1, generator=generator)
-        loss = method.loss(*method.project([utterances + torch.randn(8, 40, 31, generator=generator) for _ in "ab"]))
+        loss = method.loss(
+            Pairs(*method.project([utterances + torch.randn(8, 40, 31, generator=generator) for _ in "ab"]))
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -6,13 +6,11 @@ from typing import Any
 import pytest
 import torch
 from process_pool import ProcessPool
-from small_methods import SMALL_METHODS
+from small_settings import SYNCHRONISED, small_encoder, small_method
 from torch import Tensor, nn
 from two_processes import PROCESSES, numbers
 
-from sslsv_tk import registry
 from sslsv_tk.distributed import collectives
-from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
 from sslsv_tk.methods.base import Method
 from sslsv_tk.nn.batch_norm import SynchronisedBatchNorm, average_statistics, synchronise
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
@@ -24,7 +22,6 @@ ROWS, CHANNELS = 6, 3
 SHARES = (slice(0, 4), slice(4, 6))
 """Uneven ones."""
 SHAPES = ((ROWS, CHANNELS), (ROWS, CHANNELS, 5), (ROWS, CHANNELS, 4, 2))
-METHODS = sorted(SMALL_METHODS.keys() - {"moco"})  # which wants each process's own statistics
 
 
 def normalised(norm: nn.Module, rank: int | None, shape: tuple[int, ...], offset: float) -> dict[str, Tensor]:
@@ -59,10 +56,7 @@ def norms() -> dict[str, tuple[nn.Module, tuple[int, ...], float]]:
 def make(name: str) -> Method:
     """A small method with the real encoder, on all processes the same."""
     torch.manual_seed(0)
-    cls = registry.find("sslsv_tk.methods", name, Method)
-    encoder = FastResNet34(FastResNet34Config(widths=(8, 8, 8, 8), blocks=(1, 1, 1, 1), dimension=8))
-    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in SMALL_METHODS[name].items()}
-    return cls(encoder, cls.Config(**settings), 3)
+    return small_method(name, small_encoder())
 
 
 def gradients(name: str, rank: int | None) -> dict[str, Tensor]:
@@ -97,7 +91,7 @@ def everything(rank: int) -> dict[str, dict[str, Any]]:
     for name, (norm, shape, offset) in norms().items():
         synchronise(norm)
         found[name] = normalised(norm, rank, shape, offset)
-    return {**found, **{name: gradients(name, rank) for name in METHODS}}
+    return {**found, **{name: gradients(name, rank) for name in SYNCHRONISED}}
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +113,7 @@ def test_rows_are_normalised_over_all_processes(two, name: str) -> None:
             close(part[name][entry], one[entry], rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", SYNCHRONISED)
 def test_every_method_has_the_loss_and_the_gradients_of_one_process(two, name: str) -> None:
     """With the real encoder, so through all its batch norms."""
     one = gradients(name, None)

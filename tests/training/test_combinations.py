@@ -4,12 +4,11 @@ import json
 import math
 
 import pytest
-from small_methods import SMALL_METHODS, small_optimisation
+from small_settings import WITH_POSITIVES, method_words
 from train_options import options
 
 from sslsv_tk.bin import train
 
-WITH_POSITIVES = sorted(SMALL_METHODS.keys() - {"supervised"})
 COVERED = {  # at least so many positives are others
     "ssps_kmeans": 0.5,
     "ssps_live": 0.5,
@@ -23,9 +22,8 @@ COVERED = {  # at least so many positives are others
 
 def settings(method: str) -> list[str]:
     """The words after --set: an epoch of each stage, in bf16 so that dtypes meet as on a GPU."""
-    chosen = json.dumps({"name": method, **SMALL_METHODS[method]})
     training = ["training.epochs=1", "training.continued_epochs=1", "training.span_epochs=4", "training.precision=bf16"]
-    return [f"method={chosen}", *small_optimisation(method), *training]
+    return [*method_words(method), *training]
 
 
 @pytest.fixture(scope="module", params=WITH_POSITIVES)

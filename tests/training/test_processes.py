@@ -16,7 +16,7 @@ import pytest
 import small_corpus
 import torch
 from process_group import Together
-from small_methods import SMALL_METHODS, small_optimisation
+from small_settings import SYNCHRONISED, method_words
 
 from sslsv_tk.distributed import heartbeat, processes
 from sslsv_tk.launch import _processes
@@ -32,10 +32,7 @@ LOCAL = {"queue_age"}
 
 def settings_of(method: str) -> list[str]:
     """The words after --set that make the small system one of this method."""
-    optimisation = [
-        word for word in small_optimisation(method) if "learning_rate" not in word and "optimiser=" not in word
-    ]
-    return [f"method={json.dumps({'name': method, **SMALL_METHODS[method]})}", *optimisation, *PLAIN, *PAIRS]
+    return [*method_words(method), *PLAIN, *PAIRS]
 
 
 def lines(system: Path, kind: str) -> list[dict[str, float]]:
@@ -49,7 +46,7 @@ def weights(system: Path) -> dict[str, torch.Tensor]:
     return torch.load(system / "checkpoints/3epoch.pt", weights_only=True)["model"]
 
 
-@pytest.mark.parametrize("method", sorted(SMALL_METHODS.keys() - {"moco"}))
+@pytest.mark.parametrize("method", SYNCHRONISED)
 def test_two_processes_train_what_one_trains(workspace, tmp_path, method):
     """The batch, its normalisation, negatives and gradients are those of one process with all of it."""
     settings = settings_of(method)

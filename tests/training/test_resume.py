@@ -1,6 +1,5 @@
 """A run that is killed and started again is the run that was never killed, bit for bit."""
 
-import json
 import os
 import random
 import shutil
@@ -9,10 +8,9 @@ from pathlib import Path
 import gated_run
 import pytest
 import small_corpus
-from small_methods import SMALL_METHODS, small_optimisation
+from small_settings import METHODS, method_words
 from train_options import options
 
-from sslsv_tk import registry
 from sslsv_tk.systems import checkpoints
 
 POSITIVES = tuple(small_corpus.POSITIVES)
@@ -49,23 +47,14 @@ def test_stage_5_killed_at_random(workspace, stage4, outcome, assert_same, posit
     assert_same(outcome(workspace.systems / "killed"), outcome(workspace.systems / "whole"))
 
 
-def method_settings(name):
-    """The words after --set that make the small system one of this method."""
-    return [f"method={json.dumps({'name': name, **SMALL_METHODS[name]})}", *small_optimisation(name)]
-
-
-def test_every_method_is_among_them():
-    assert SMALL_METHODS.keys() == set(registry.names("sslsv_tk.methods"))
-
-
-@pytest.mark.parametrize("method", sorted(SMALL_METHODS.keys() - {"simclr"}))
+@pytest.mark.parametrize("method", [name for name in METHODS if name != small_corpus.SYSTEM["method"]["name"]])
 def test_every_method_killed_at_random(workspace, outcome, assert_same, method):
     """Queues, centres, prototypes, teachers and schedules go on as if nothing had happened, also in stage 5."""
-    settings, chance = method_settings(method), random.Random(method)
+    settings, chance = method_words(method), random.Random(method)
     assert gated_run.train(workspace.options("ssl", *settings)) == 0
     assert len(train_with_kills(workspace.options("killed", *settings), chance, kills=2, most_events=24)) == 2
     assert_same(outcome(workspace.systems / "killed"), outcome(workspace.systems / "ssl"))
-    if method in ("dino", "moco", "swav"):  # positives that are replaced enter what they keep
+    if METHODS[method].slots and METHODS[method].training_only:  # replaced positives enter what they keep
         stage_5 = {"positives": "ssps_kmeans", "base": workspace.systems / "ssl"}
         assert gated_run.train(workspace.options("continued", *settings, **stage_5)) == 0
         assert len(train_with_kills(workspace.options("killed 5", *settings, **stage_5), chance, 1, 34)) == 1

@@ -27,9 +27,9 @@ class RecordingSimCLR(SimCLR):
         calls.append(("project", len(views)))
         return super().project(views)
 
-    def loss(self, anchors_ABP, positives_SBP, labels_B=None, clusters_2B=None):
-        calls.append(("loss", positives_SBP, clusters_2B))
-        return super().loss(anchors_ABP, positives_SBP, labels_B, clusters_2B)
+    def loss(self, pairs):
+        calls.append(("loss", pairs.positives_SBP, pairs.clusters_2B))
+        return super().loss(pairs)
 
 
 class Swap(PositiveSampler):

@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 
 import sslsv_tk
+from sslsv_tk import plugins
 from sslsv_tk.launch._slurm import records, states
 from sslsv_tk.launch._slurm.site import Site
 from sslsv_tk.launch.base import THREAD_VARIABLES, JobArray, Resources
@@ -30,6 +31,7 @@ def text(array: JobArray, resources: Resources) -> str:
     Every word of the command is quoted; nothing in it is evaluated.
     """
     environment = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": _python_path()}
+    environment |= {name: os.environ[name] for name in (plugins.VARIABLE,) if name in os.environ}
     environment |= dict.fromkeys(THREAD_VARIABLES, str(resources.num_threads))
     if not resources.gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ""
