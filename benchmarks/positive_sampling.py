@@ -43,10 +43,10 @@ def clustered_sampler(options: argparse.Namespace, device: torch.device) -> SSPS
     facts = SamplerFacts(options.utterances, 0, device, WIDTH, EMBEDDING)
     sampler = SSPSKMeans(settings, facts)
     state = sampler.state_dict()
-    state["references.assignments_N"] = torch.randint(options.clusters, (options.utterances,), dtype=torch.int32)
+    state["clusters.assignments_N"] = torch.randint(options.clusters, (options.utterances,), dtype=torch.int32)
     shift = 1 + torch.arange(options.neighbours)
-    state["references.neighbours_KM"] = ((torch.arange(options.clusters)[:, None] + shift) % options.clusters).int()
-    sampler.load_state_dict({**state, "epoch": 0})
+    state["clusters.neighbours_KM"] = ((torch.arange(options.clusters)[:, None] + shift) % options.clusters).int()
+    sampler.load_state_dict({**state, "filling.epoch": 0})
     return sampler
 
 
@@ -54,11 +54,11 @@ def loop_over_the_batch(sampler: SSPSKMeans, positives_BP: Tensor, utterance_B: 
     """The same choice written down anchor by anchor: search the queue for the drawn cluster, draw one found."""
     replaced_BP, chosen_B = positives_BP.clone(), utterance_B.clone()
     queued = sampler.queue.owner
-    cluster_of_queued = sampler.references.assignments_N[queued]
+    cluster_of_queued = sampler.clusters.assignments_N[queued]
     for i, utterance in enumerate(utterance_B):
-        neighbours = sampler.references.neighbours_KM[sampler.references.assignments_N[utterance]]
+        neighbours = sampler.clusters.neighbours_KM[sampler.clusters.assignments_N[utterance]]
         if len(neighbours) == 0:
-            cluster = sampler.references.assignments_N[utterance]
+            cluster = sampler.clusters.assignments_N[utterance]
         else:
             cluster = neighbours[torch.randint(len(neighbours), ())]
         slots = ((cluster_of_queued == cluster) & (queued != utterance)).nonzero()[:, 0]

@@ -89,7 +89,8 @@ def of_epoch(measured: int) -> float:
         sampler.observe(rows_BD[None], utterance_B, rows_BD[None])
     sampler.end_pass(0)
     sampler.start_epoch(0)
-    prepared = {**tensors_of(sampler), **tensors_of(sampler._members), **tensors_of(sampler._members.marked)}
+    members = sampler._draws._members
+    prepared = {**tensors_of(sampler._draws), **tensors_of(members), **tensors_of(members.marked)}
     kept = {id(value) for value in sampler.whole_state().values()}
     return size({name: value for name, value in prepared.items() if id(value) not in kept}) / measured
 

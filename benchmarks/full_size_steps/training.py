@@ -134,9 +134,9 @@ def sampler(site: Site) -> str:
         facts = SamplerFacts(utterances, 0, torch.device("cpu"), DIMENSION, DIMENSION)
         made = SSPSKMeans(SSPSKMeansConfig(clusters=clusters), facts)
         state = made.state_dict()
-        state["references.assignments_N"] = torch.randint(clusters, (utterances,), dtype=torch.int32)
-        state["references.neighbours_KM"] = ((torch.arange(clusters)[:, None] + 1) % clusters).int()
-        made.load_state_dict({**state, "epoch": 0})
+        state["clusters.assignments_N"] = torch.randint(clusters, (utterances,), dtype=torch.int32)
+        state["clusters.neighbours_KM"] = ((torch.arange(clusters)[:, None] + 1) % clusters).int()
+        made.load_state_dict({**state, "filling.epoch": 0})
         made.replace(rows[None], batch)
         made.observe(rows[None], batch, rows[None])
     return f"K {clusters:,}, D {DIMENSION}; state given and taken, so its arrays are there twice"

@@ -5,9 +5,8 @@ may be cut from another utterance of the anchor's very recording. N utterances.
 """
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,15 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sslsv_tk import seeds
-from sslsv_tk.distributed.shards import part_of, with_part
-from sslsv_tk.nn.queue import UtteranceQueue
-from sslsv_tk.positives.base import (
-    Pass,
-    PositiveSampler,
-    SamplerFacts,
-    check_method_has_positives,
-    put_rows,
-)
+from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
+from sslsv_tk.sampling.filling import Filling
+from sslsv_tk.sampling.partners import Partners
+from sslsv_tk.sampling.queue import PositiveQueue
 
 _log = logging.getLogger("train")
 
@@ -42,87 +36,51 @@ class SameSpeaker(PositiveSampler):
 
     Config = SameSpeakerConfig
     needs_labels: ClassVar[bool] = True
+    drawn: Partners
 
     def __init__(self, config: SameSpeakerConfig, facts: SamplerFacts) -> None:
         super().__init__(config, facts)
-        everyone = np.arange(facts.utterances)
         self._speakers_N = np.asarray(facts.speakers)
-        self._recordings_N = everyone if facts.recordings is None else facts.recordings
+        self._recordings_N = np.arange(facts.utterances) if facts.recordings is None else facts.recordings
         if facts.recordings is None:
             _log.warning("same_speaker: the training set has no utt2rec, so positives may be of the same recording")
-        self._partner_N = everyone
-        self._partner_on_device_N = torch.from_numpy(everyone).to(facts.device)
-        self.epoch = -1
+        self.drawn = Partners(facts)
+        self.queue: PositiveQueue | None = None
         self.keeps_projections = config.source == "queue"
-        self._is_filled = not self.keeps_projections
-        self._queue: UtteranceQueue | None = None
         if self.keeps_projections:
-            check_method_has_positives(self.name, facts)
-            shape = (facts.slots, facts.projection_dimension)
+            self.filling = Filling("everything")
             # First in one epoch, last in the next: the newest row of everyone is inside, but for a few that several
             # epochs in turn have left out with their short last batches.
-            rows = 2 * facts.utterances
-            self._queue = UtteranceQueue(rows, facts.utterances, shape, facts.device)
+            self.queue = PositiveQueue(2 * facts.utterances, facts)
 
-    def pass_before(self, epoch: int) -> Pass:
-        """Everything, once, where positives come from the queue."""
-        return "nothing" if self._is_filled or self.epoch >= 0 else "everything"
-
-    def end_pass(self, epoch: int) -> None:
-        """The queue holds everyone's projection by one encoder."""
-        self._is_filled = True
-
-    def start_epoch(self, epoch: int) -> dict[str, float]:
+    def draw(self, epoch: int) -> dict[str, float]:
         """Draw the partners of an epoch; says how many utterances have none and keep themselves."""
-        everyone = np.arange(self.facts.utterances)
-        uniform_N = seeds.uniform(1, self.facts.seed, "same_speaker", epoch, everyone)[:, 0]
-        self._partner_N = draw_partners(self._speakers_N, self._recordings_N, uniform_N)
-        self._partner_on_device_N = torch.from_numpy(self._partner_N).to(self.facts.device)
-        self.epoch = epoch
-        return {"without_partner": float((self._partner_N == everyone).sum())}
+        uniform_N = self.facts.uniform(1, self.name, epoch)[0].cpu().numpy()
+        partner_N = draw_partners(self._speakers_N, self._recordings_N, uniform_N)
+        self.drawn.take(torch.from_numpy(partner_N).to(self.facts.device))
+        return {"without_partner": float((partner_N == np.arange(len(partner_N))).sum())}
 
     def partners(self) -> NDArray[np.int64] | None:
         """(N,) utterance from whose audio the positive is cut: itself where the speaker has no other recording."""
-        return self._partner_N if self._queue is None else None
+        return super().partners() if self.queue is None else None
 
     def replace(
         self, positives_SBP: Tensor, utterance_B: Tensor, reference_RBD: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The positives as they are where the loader cut them from the partners' audio, and whose they are."""
-        device, utterance_B = utterance_B.device, utterance_B.to(self.facts.device)
-        chosen_B = self._partner_on_device_N[utterance_B]
-        if self._queue is None:
-            return positives_SBP, chosen_B.to(device)
-        is_replaced_B = (chosen_B != utterance_B) & self._queue.holds(chosen_B)
-        chosen_B = torch.where(is_replaced_B, chosen_B, utterance_B)
-        self._measures = {"queue_age": self._queue.mean_age(chosen_B, is_replaced_B)}
-        return put_rows(positives_SBP, self._queue.row_of(chosen_B), is_replaced_B), chosen_B.to(device)
+        positives_SBP, partner_B = super().replace(positives_SBP, utterance_B)
+        if self.queue is None:
+            return positives_SBP, partner_B
+        is_queued_B = (partner_B != utterance_B) & self.queue.holds(partner_B)
+        drawn_B = torch.where(is_queued_B, partner_B, -1)
+        replaced_SBP, chosen_B, age = self.queue.replace(positives_SBP, utterance_B, drawn_B)
+        self.measure(queue_age=age)
+        return replaced_SBP, chosen_B
 
     def observe(self, positives_SBP: Tensor | None, utterance_B: Tensor, reference_RBD: Tensor | None = None) -> None:
         """Queue the projections, where they are positives of others later."""
-        if self._queue is not None and positives_SBP is not None:
-            self._queue.push(positives_SBP.detach().transpose(0, 1), utterance_B.to(self.facts.device))
-
-    def whole_state(self) -> dict[str, Any]:
-        """The epoch, from which the partners follow, and the queue."""
-        state = {"epoch": self.epoch, "utterances": self.facts.utterances}
-        if self._queue is None:
-            return state
-        return {**state, "is_filled": self._is_filled, **with_part("queue", self._queue.state_dict())}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Draw the partners of the saved epoch again."""
-        if state.get("utterances") != self.facts.utterances:
-            raise ValueError(
-                f"Expected the state of the positives same_speaker for {self.facts.utterances} utterances, found "
-                f"{dict(state)!r:.80}. Resume with the training set and the positives that the run was started with."
-            )
-        self._check_names(state)
-        if self._queue is not None:
-            self._queue.load_state_dict(part_of(state, "queue"))
-            self._is_filled = bool(state["is_filled"])
-        if int(state["epoch"]) >= 0:
-            self.start_epoch(int(state["epoch"]))
+        if self.queue is not None and positives_SBP is not None:
+            self.queue.push(positives_SBP, utterance_B)
 
 
 def draw_partners(

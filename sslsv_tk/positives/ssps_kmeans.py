@@ -9,18 +9,18 @@ its positive from c (M = 0, eq. 3) or from one of the M nearest other clusters (
 of its members (eq. 6), as it was when that utterance was last trained on, out of a queue of the newest ones.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from sslsv_tk.clustering.members import ClusterMembers
-from sslsv_tk.clustering.reference_clusters import ClusterConfig
-from sslsv_tk.distributed.shards import part_of, with_part
-from sslsv_tk.nn.queue import UtteranceQueue
-from sslsv_tk.positives.base import ClusterSampler, SamplerFacts, put_rows
+from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
+from sslsv_tk.sampling.clusters import ClusterConfig, Clusters
+from sslsv_tk.sampling.filling import Filling, Pass
+from sslsv_tk.sampling.member_draws import MemberDraws
+from sslsv_tk.sampling.queue import PositiveQueue, put_rows
+from sslsv_tk.sampling.references import References
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,27 +56,32 @@ class SSPSKMeansConfig(ClusterConfig):
             )
 
 
-class SSPSKMeans(ClusterSampler):
+class SSPSKMeans(PositiveSampler):
     """Pseudo-positives from spherical k-means clusters of reference embeddings."""
 
     Config = SSPSKMeansConfig
+    config: SSPSKMeansConfig
+    references: References
+    clusters: Clusters
 
     def __init__(self, config: SSPSKMeansConfig, facts: SamplerFacts) -> None:
         super().__init__(config, facts)
-        self.config: SSPSKMeansConfig = config
-        self.keeps_projections = config.positive == "member"
         _check_centroids_fit(config, facts)
-        queue_size = min(config.queue_size or self.references.clusters, facts.utterances)
-        width = (facts.slots, facts.projection_dimension)
-        self.queue = UtteranceQueue(queue_size, facts.utterances, width, facts.device)
+        self.keeps_projections = config.positive == "member"
+        first: Pass = "everything" if self.keeps_projections else "references"
+        self.filling = Filling(first, config.filling, config.refresh)
+        self.references = References(config, facts)
+        self.clusters = Clusters(config, facts)
+        self.queue = PositiveQueue(min(config.queue_size or self.clusters.count, facts.utterances), facts)
+        self._draws: MemberDraws | None = None
 
-    def _prepare(self) -> None:
-        """Everything of an epoch that follows from its clusters and (seed, epoch)."""
-        self._drawn_cluster_N, self._member_draw_N = self.references.draw(self.epoch)
-        everyone = torch.arange(self.facts.utterances, device=self.facts.device)
-        self._members = ClusterMembers(
-            self.references.assignments_N, self.references.clusters, self.queue.holds(everyone)
-        )
+    def draw(self, epoch: int) -> dict[str, float]:
+        """Cluster the references seen so far."""
+        return self.clusters.renew(*self.references.collect(), epoch)
+
+    def prepare(self, epoch: int) -> None:
+        """Draw clusters and members; those that are queued are marked."""
+        self._draws = MemberDraws(self.clusters, epoch, self.queue.holds(self.facts.everyone))
 
     def replace(
         self, positives_SBP: Tensor, utterance_B: Tensor, reference_RBD: Tensor | None = None
@@ -85,52 +90,30 @@ class SSPSKMeans(ClusterSampler):
 
         With centroids the utterance named is a random member, which tells whose cluster it is.
         """
-        self._check_started()
-        device, utterance_B = utterance_B.device, utterance_B.to(self.facts.device)
-        drawn_B = self._draw(utterance_B)
-        is_replaced_B = drawn_B >= 0
-        chosen_B = torch.where(is_replaced_B, drawn_B, utterance_B)
+        self.filling.check_started()
+        assert self._draws is not None
         if self.config.positive == "centroid":
-            rows_BSP = self.references.centroids_KD[self._drawn_cluster_N[utterance_B].clamp(min=0)][:, None]
+            drawn_B = self._draws.of(utterance_B)
+            cluster_B = self._draws.cluster_N[utterance_B].clamp(min=0)
+            replaced_SBP = put_rows(positives_SBP, self.clusters.centroids_KD[cluster_B][:, None], drawn_B >= 0)
+            return replaced_SBP, torch.where(drawn_B >= 0, drawn_B, utterance_B)
+        if self.config.candidates == "all":
+            drawn_B = self._draws.of(utterance_B)
+            drawn_B = torch.where(self.queue.holds(drawn_B.clamp(min=0)), drawn_B, -1)
         else:
-            rows_BSP = self.queue.row_of(chosen_B)
-            self._measures = {"queue_age": self.queue.mean_age(chosen_B, is_replaced_B)}
-        return put_rows(positives_SBP, rows_BSP, is_replaced_B), chosen_B.to(device)
-
-    def _draw(self, utterance_B: Tensor) -> Tensor:
-        """(B,) whose projection to take, by eq. (6); -1 where there is none and the own positive stays."""
-        cluster_B, uniform_B = self._drawn_cluster_N[utterance_B], self._member_draw_N[utterance_B]
-        known_B, cluster_B = cluster_B >= 0, cluster_B.clamp(min=0)
-        if self.config.positive == "centroid":
-            drawn_B = self._members.draw(cluster_B, uniform_B, utterance_B)
-        elif self.config.candidates == "all":
-            drawn_B = self._members.draw(cluster_B, uniform_B, utterance_B)
-            known_B = known_B & self.queue.holds(drawn_B.clamp(min=0))
-        else:
-            own_queued_B = self.queue.holds(utterance_B)
-            drawn_B = self._members.draw_marked(cluster_B, uniform_B, utterance_B, own_queued_B)
-        return torch.where(known_B, drawn_B, -1)
+            drawn_B = self._draws.of_marked(utterance_B, self.queue.holds(utterance_B))
+        replaced_SBP, chosen_B, age = self.queue.replace(positives_SBP, utterance_B, drawn_B)
+        self.measure(queue_age=age)
+        return replaced_SBP, chosen_B
 
     def observe(self, positives_SBP: Tensor | None, utterance_B: Tensor, reference_RBD: Tensor | None = None) -> None:
         """Queue the projections, and keep the reference embeddings for the next epoch's clusters."""
-        utterance_B = utterance_B.to(self.facts.device)
-        self._observe_reference(utterance_B, reference_RBD)
+        super().observe(positives_SBP, utterance_B, reference_RBD)
         if positives_SBP is None:
             return
-        changed, change = self.queue.push(positives_SBP.detach().transpose(0, 1), utterance_B)
-        if self.epoch >= 0:
-            self._members.mark(changed, change)
-
-    def whole_state(self) -> dict[str, Any]:
-        """References, clusters and queue (tensors are not copies)."""
-        return {**super().whole_state(), **with_part("queue", self.queue.state_dict())}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where a sampler of the same training set, clusters, queue and widths stopped."""
-        super().load_state_dict(state)
-        self.queue.load_state_dict(part_of(state, "queue"))
-        if self.epoch >= 0:
-            self._prepare()
+        changed, change = self.queue.push(positives_SBP, utterance_B)
+        if self._draws is not None:
+            self._draws.mark(changed, change)
 
 
 def _check_centroids_fit(config: SSPSKMeansConfig, facts: SamplerFacts) -> None:

@@ -5,26 +5,17 @@ their projection and reference embedding; an anchor takes the projection of one 
 its own. Q rows in the queue, N utterances, k nearest, B batch, S positive slots, P projection, R segments, D embedding.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sslsv_tk import seeds
 from sslsv_tk.clustering.ranks import Weights, check_weights, draw_ranks
-from sslsv_tk.clustering.references import mean_reference
-from sslsv_tk.distributed.shards import part_of, with_part
-from sslsv_tk.nn.queue import UtteranceQueue
-from sslsv_tk.positives.base import (
-    Pass,
-    PositiveSampler,
-    SamplerFacts,
-    check_method_has_positives,
-    put_rows,
-)
+from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
+from sslsv_tk.sampling.filling import FilledBy, Filling
+from sslsv_tk.sampling.part import Part
+from sslsv_tk.sampling.queue import PositiveQueue
+from sslsv_tk.sampling.references import mean_reference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +30,7 @@ class SSPSKNNConfig:
     """Of exponential weights: rank r has weight exp(-decay r)."""
     queue_size: int = 50_000
     """Q, utterances that are candidates."""
-    filling: Literal["pass", "epoch"] = "pass"
+    filling: FilledBy = "pass"
     """Where the first rows of the queue come from: a pass over all utterances in evaluation mode before the first
     epoch, or that epoch itself, in which every utterance then keeps its own positive."""
 
@@ -54,98 +45,80 @@ class SSPSKNN(PositiveSampler):
     """The projection of one of the queued utterances whose reference embeddings are nearest to the anchor's."""
 
     Config = SSPSKNNConfig
+    config: SSPSKNNConfig
     reference_segments = 1
 
     def __init__(self, config: SSPSKNNConfig, facts: SamplerFacts) -> None:
         super().__init__(config, facts)
-        check_method_has_positives(self.name, facts)
+        facts.check_positives()
         size = min(config.queue_size, facts.utterances)
         if config.nearest >= size > 1:
             raise ValueError(
                 f"nearest: a queue of {size} utterances (queue_size {config.queue_size}, training set "
                 f"{facts.utterances}) has {size - 1} others than the anchor, found {config.nearest}. Set fewer."
             )
-        self.queue = UtteranceQueue(size, facts.utterances, (facts.slots, facts.projection_dimension), facts.device)
-        self.references_QD = torch.zeros(size, facts.embedding_dimension, device=facts.device)
-        self.epoch = -1
-        self._is_filled = False
-        self._draw_N = torch.zeros(facts.utterances, dtype=torch.float64, device=facts.device)
+        self.filling = Filling("everything", config.filling)
+        self.queue = PositiveQueue(size, facts)
+        self.queued = QueuedReferences(self.queue, facts)
+        self._uniform_N = torch.empty(0)
 
-    def pass_before(self, epoch: int) -> Pass:
-        """Everything, once, unless the first epoch is the filling."""
-        if self._is_filled or self.epoch >= 0 or self.config.filling == "epoch":
-            return "nothing"
-        return "everything"
-
-    def end_pass(self, epoch: int) -> None:
-        """The queue holds rows of one encoder."""
-        self._is_filled = True
-
-    def start_epoch(self, epoch: int) -> dict[str, float]:
-        """Draw for each utterance of the epoch which of its candidates it takes."""
-        uniform_N1 = seeds.uniform(1, self.facts.seed, "ssps_knn", epoch, np.arange(self.facts.utterances))
-        self._draw_N = torch.from_numpy(uniform_N1[:, 0].copy()).to(self.facts.device)
-        if 0 <= self.epoch < epoch:
-            self._is_filled = True
-        self.epoch = epoch
+    def draw(self, epoch: int) -> dict[str, float]:
+        """Say how full the queue is; the candidates of an utterance are found in its step."""
         return {"queue_filled": min(self.queue.entered, self.queue.size) / self.queue.size}
+
+    def prepare(self, epoch: int) -> None:
+        """Draw for each utterance which of its candidates it takes."""
+        (self._uniform_N,) = self.facts.uniform(1, self.name, epoch)
 
     def replace(
         self, positives_SBP: Tensor, utterance_B: Tensor, reference_RBD: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Put queued projections of near utterances in the place of positives."""
-        if self.epoch < 0:
-            raise ValueError("The positives ssps_knn have drawn nothing yet: start_epoch comes before replace.")
-        device, utterance_B = utterance_B.device, utterance_B.to(self.facts.device)
-        candidates_BK, count_B = self._nearest(utterance_B, self._mean_reference(reference_RBD))
-        rank_B = draw_ranks(count_B, self._draw_N[utterance_B], self.config.weights, self.config.decay)
-        is_replaced_B = (rank_B >= 0) & self._is_filled
-        drawn_B = candidates_BK.gather(1, rank_B.clamp(min=0)[:, None])[:, 0]
-        chosen_B = torch.where(is_replaced_B, drawn_B, utterance_B)
-        self._measures = {"queue_age": self.queue.mean_age(chosen_B, is_replaced_B)}
-        return put_rows(positives_SBP, self.queue.row_of(chosen_B), is_replaced_B), chosen_B.to(device)
-
-    def _nearest(self, utterance_B: Tensor, reference_BD: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, k) the utterances nearest to each row, and (B,) how many of them count: newest rows of others."""
-        owner_Q = self.queue.owner
-        cosines_BQ = reference_BD @ self.references_QD.T
-        cosines_BQ.masked_fill_(~self.queue.newest_slots(), -torch.inf)
-        cosines_BQ.masked_fill_(owner_Q == utterance_B[:, None], -torch.inf)
-        best = cosines_BQ.topk(min(self.config.nearest, self.queue.size), dim=1)
-        return owner_Q[best.indices], best.values.isfinite().sum(1)
+        self.filling.check_started()
+        nearest_BK, count_B = self.queued.nearest(utterance_B, _mean(reference_RBD), self.config.nearest)
+        rank_B = draw_ranks(count_B, self._uniform_N[utterance_B], self.config.weights, self.config.decay)
+        drawn_B = nearest_BK.gather(1, rank_B.clamp(min=0)[:, None])[:, 0]
+        drawn_B = torch.where((rank_B >= 0) & self.filling.is_filled, drawn_B, -1)
+        replaced_SBP, chosen_B, age = self.queue.replace(positives_SBP, utterance_B, drawn_B)
+        self.measure(queue_age=age)
+        return replaced_SBP, chosen_B
 
     def observe(self, positives_SBP: Tensor | None, utterance_B: Tensor, reference_RBD: Tensor | None = None) -> None:
         """Queue projections and reference embeddings."""
-        if positives_SBP is None:
-            return
-        utterance_B = utterance_B.to(self.facts.device)
-        reference_BD = self._mean_reference(reference_RBD)[-self.queue.size :]
-        self.queue.push(positives_SBP.detach().transpose(0, 1), utterance_B)
-        slots_B = torch.arange(self.queue.entered - len(reference_BD), self.queue.entered, device=self.facts.device)
-        self.references_QD[slots_B % self.queue.size] = reference_BD
+        if positives_SBP is not None:
+            reference_BD = _mean(reference_RBD)
+            self.queue.push(positives_SBP, utterance_B)
+            self.queued.push(reference_BD)
 
-    def whole_state(self) -> dict[str, Any]:
-        """The epoch and the queue (tensors are not copies)."""
-        own = {"epoch": self.epoch, "is_filled": self._is_filled, "references_QD": self.references_QD}
-        return {**own, **with_part("queue", self.queue.state_dict())}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where a sampler of the same training set, queue and widths stopped."""
-        self._check_names(state)
-        if state["references_QD"].shape != self.references_QD.shape:
-            raise ValueError(
-                f"The saved queue's references have shape {tuple(state['references_QD'].shape)}, this one's "
-                f"{tuple(self.references_QD.shape)}: it was written for another training set, queue size or width. "
-                "Use the settings it was made with."
-            )
-        self.queue.load_state_dict(part_of(state, "queue"))
-        self.references_QD.copy_(state["references_QD"])
-        self._is_filled = bool(state["is_filled"])
-        if int(state["epoch"]) >= 0:
-            self.start_epoch(int(state["epoch"]))
+class QueuedReferences(Part):
+    """The reference embedding of each row of a queue, in the row's slot."""
 
-    def _mean_reference(self, reference_RBD: Tensor | None) -> Tensor:
-        """(B, D) unit rows, which come with every batch."""
-        if reference_RBD is None:
-            raise ValueError("The positives ssps_knn need the embeddings of reference segments with every batch.")
-        return mean_reference(reference_RBD)
+    saved = ("references_QD",)
+
+    def __init__(self, queue: PositiveQueue, facts: SamplerFacts) -> None:
+        self._queue = queue
+        self.references_QD = torch.zeros(queue.size, facts.embedding_dimension, device=facts.device)
+
+    def push(self, reference_BD: Tensor) -> None:
+        """Those of the rows that have just entered the queue."""
+        reference_BD = reference_BD[-self._queue.size :]
+        entered = self._queue.entered
+        entry_B = torch.arange(entered - len(reference_BD), entered, device=reference_BD.device)
+        self.references_QD[entry_B % self._queue.size] = reference_BD
+
+    def nearest(self, utterance_B: Tensor, reference_BD: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """(B, k) the utterances nearest to each row, and (B,) how many of them count: newest rows of others."""
+        owner_Q = self._queue.owner
+        cosines_BQ = reference_BD @ self.references_QD.T
+        cosines_BQ.masked_fill_(~self._queue.newest_slots(), -torch.inf)
+        cosines_BQ.masked_fill_(owner_Q == utterance_B[:, None], -torch.inf)
+        best = cosines_BQ.topk(min(count, self._queue.size), dim=1)
+        return owner_Q[best.indices], best.values.isfinite().sum(1)
+
+
+def _mean(reference_RBD: Tensor | None) -> Tensor:
+    """(B, D) unit rows, which come with every batch."""
+    if reference_RBD is None:
+        raise ValueError("These positives need the embeddings of reference segments with every batch, found none.")
+    return mean_reference(reference_RBD)

@@ -6,15 +6,14 @@ and encoded as any other: the positive is never out of date, the gradient flows 
 projections is needed. N utterances, B batch, S positive slots, P projection, D embedding.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import torch
-
-from sslsv_tk.clustering.members import ClusterMembers
-from sslsv_tk.clustering.reference_clusters import ClusterConfig
-from sslsv_tk.positives.base import ClusterSampler, LiveSampler
+from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
+from sslsv_tk.sampling.clusters import ClusterConfig, Clusters
+from sslsv_tk.sampling.filling import Filling
+from sslsv_tk.sampling.member_draws import MemberDraws
+from sslsv_tk.sampling.partners import Partners
+from sslsv_tk.sampling.references import References
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,21 +21,24 @@ class SSPSLiveConfig(ClusterConfig):
     """Settings of the sampler: those of the clusters; the defaults are the paper's for VoxCeleb2."""
 
 
-class SSPSLive(ClusterSampler, LiveSampler):
+class SSPSLive(PositiveSampler):
     """Pseudo-positives from the audio of a member of the same or a nearby cluster of reference embeddings."""
 
     Config = SSPSLiveConfig
+    keeps_projections = False
+    references: References
+    clusters: Clusters
+    drawn: Partners
 
-    def _prepare(self) -> None:
-        """The partners of an epoch follow from its clusters and (seed, epoch)."""
-        everyone = torch.arange(self.facts.utterances, device=self.facts.device)
-        members = ClusterMembers(self.references.assignments_N, self.references.clusters)
-        cluster_N, uniform_N = self.references.draw(self.epoch)
-        drawn_N = members.draw(cluster_N.clamp(min=0), uniform_N, everyone)
-        self._partner_N = torch.where((cluster_N >= 0) & (drawn_N >= 0), drawn_N, everyone)
+    def __init__(self, config: SSPSLiveConfig, facts: SamplerFacts) -> None:
+        super().__init__(config, facts)
+        self.filling = Filling("references", config.filling, config.refresh)
+        self.references = References(config, facts)
+        self.clusters = Clusters(config, facts)
+        self.drawn = Partners(facts)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where a sampler of the same training set and clusters stopped."""
-        super().load_state_dict(state)
-        if self.epoch >= 0:
-            self._prepare()
+    def draw(self, epoch: int) -> dict[str, float]:
+        """Cluster the references, and draw the partners of the epoch."""
+        numbers = self.clusters.renew(*self.references.collect(), epoch)
+        self.drawn.take(MemberDraws(self.clusters, epoch).of(self.facts.everyone))
+        return numbers

@@ -17,43 +17,61 @@ from torch.nn.functional import normalize
 
 from sslsv_tk.clustering.members import ClusterMembers
 from sslsv_tk.clustering.shared_rows import SharedRows
-from sslsv_tk.positives.base import SamplerFacts
-from sslsv_tk.positives.ssps_live_knn import SSPSLiveKNN, SSPSLiveKNNConfig, draw_accepted
+from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
+from sslsv_tk.sampling.candidates import CandidateConfig, find_candidates
+from sslsv_tk.sampling.filling import Filling
+from sslsv_tk.sampling.partners import Partners
+from sslsv_tk.sampling.references import References
 
 
 @dataclass(frozen=True, kw_only=True)
-class SSPSLiveRecordingsConfig(SSPSLiveKNNConfig):
-    """Settings of the sampler: those of ssps_live_knn, about recordings."""
+class SSPSLiveRecordingsConfig(CandidateConfig):
+    """Settings of the sampler: those of candidates among recordings."""
 
     nearest: int = 1
     """k, candidates of a recording."""
 
 
-class SSPSLiveRecordings(SSPSLiveKNN):
+class SSPSLiveRecordings(PositiveSampler):
     """Pseudo-positives from the audio of an utterance of one of the nearest recordings."""
 
     Config = SSPSLiveRecordingsConfig
+    config: SSPSLiveRecordingsConfig
     needs_recordings = True
-    points_are = "recordings"
+    keeps_projections = False
+    references: References
+    drawn: Partners
 
     def __init__(self, config: SSPSLiveRecordingsConfig, facts: SamplerFacts) -> None:
         super().__init__(config, facts)
         self._recording_N = torch.from_numpy(np.asarray(facts.recordings)).long().to(facts.device)
+        config.check_points(len(self._recording_N.unique()), "recordings")
+        self.filling = Filling("references", config.filling, config.refresh)
+        self.references = References(config, facts)
+        self.drawn = Partners(facts)
 
-    def _count_points(self) -> int:
-        return len(np.unique(np.asarray(self.facts.recordings)))
-
-    def _draw(self, rows: Tensor, points: SharedRows) -> tuple[Tensor, Tensor] | None:
+    def draw(self, epoch: int) -> dict[str, float]:
+        """Find the candidates of every recording seen, and draw one of them and one of its utterances."""
+        rows, points = self.references.collect()
+        numbers = {"seen_share": len(rows) / self.facts.utterances}
+        self.drawn.forget()
         codes_G, recording_N = self._recording_N[rows].unique(return_inverse=True)  # of those seen, without gaps
         if len(codes_G) <= self.config.nearest:
-            return None
-        points_OD = points.own_OD.float()
-        sums_GD = torch.zeros(len(codes_G), points_OD.shape[1], device=points_OD.device)
-        sums_GD = points.summed(sums_GD.index_add_(0, recording_N[points.row_O], points_OD))
-        nearest_GK, accepted_GK = self._candidates(SharedRows.dealt(normalize(sums_GD, dim=1)))
-        recording_uniform_N, member_uniform_N = self._uniform(rows, 2)
-        nearest_NK, accepted_NK = nearest_GK[recording_N], accepted_GK[recording_N]
-        drawn_N = draw_accepted(nearest_NK, accepted_NK, recording_uniform_N, self.config.weights, self.config.decay)
+            return numbers
+        means_GD = directions(points, recording_N, len(codes_G))
+        found = find_candidates(SharedRows.dealt(means_GD), self.config).at(recording_N)
+        recording_uniform_N, member_uniform_N = self.facts.uniform(2, self.name, epoch)[:, rows]
+        drawn_N = found.draw(recording_uniform_N, self.config.weights, self.config.decay)
+        members = ClusterMembers(recording_N, len(codes_G))
         everyone = torch.arange(len(rows), device=rows.device)
-        member_N = ClusterMembers(recording_N, len(codes_G)).draw(drawn_N.clamp(min=0), member_uniform_N, everyone)
-        return torch.where(drawn_N >= 0, member_N, -1), accepted_NK.sum(1)
+        member_N = members.draw(drawn_N.clamp(min=0), member_uniform_N, everyone)
+        self.drawn.take_among(rows, torch.where(drawn_N >= 0, member_N, -1))
+        return {**numbers, "candidates": found.mean_count}
+
+
+def directions(points: SharedRows, recording_N: Tensor, recordings: int) -> Tensor:
+    """(G, D) unit rows, the same on all processes: the mean of each recording's points; all together."""
+    points_OD = points.own_OD.float()
+    sums_GD = torch.zeros(recordings, points_OD.shape[1], device=points_OD.device)
+    sums_GD.index_add_(0, recording_N[points.row_O], points_OD)
+    return normalize(points.summed(sums_GD), dim=1)

@@ -71,7 +71,7 @@ def make_sampler(config: SystemConfig, archive: Archive, method: Method, device:
         **codes,
     )
     sampler = cls(config.positives.build(cls.Config), facts)
-    if config.positives.name != "same_utterance" and cls.cluster_of is PositiveSampler.cluster_of:
+    if config.positives.name != "same_utterance" and not sampler.has_clusters:
         settings = config.method.build(type(method).Config)
         for name in (name for name in method.needs_clusters if getattr(settings, name)):
             _log.warning("method.%s does nothing: the positives %s have no clusters", name, config.positives.name)

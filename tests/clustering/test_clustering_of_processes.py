@@ -10,12 +10,11 @@ from torch.nn.functional import normalize
 from sslsv_tk.clustering import shared_rows
 from sslsv_tk.clustering.kmeans import Clustering, random_rows, spherical_kmeans
 from sslsv_tk.clustering.neighbours import cohort_of, nearest_clusters, nearest_others
-from sslsv_tk.clustering.reference_clusters import ClusterConfig, ReferenceClusters
-from sslsv_tk.clustering.references import ReferenceConfig, References
 from sslsv_tk.clustering.shared_rows import SharedRows
 from sslsv_tk.distributed import collectives
-
-CPU = torch.device("cpu")
+from sslsv_tk.sampling.clusters import ClusterConfig, Clusters
+from sslsv_tk.sampling.facts import SamplerFacts
+from sslsv_tk.sampling.references import ReferenceConfig, References
 
 
 def unit_points(count: int, width: int = 8, seed: int = 0) -> torch.Tensor:
@@ -97,14 +96,14 @@ def reference_state(batch: torch.Tensor) -> dict[str, Any]:
     """Whitened references of some utterances, clustered twice."""
     settings = {"reference_segments": 2, "whitening": "within_utterance"}
     segments = normalize(unit_points(50)[None] + 0.3 * torch.stack([unit_points(50, seed=s) for s in (1, 2)]), dim=2)
-    references = References(ReferenceConfig(**settings), 50, 8, CPU)
-    references.observe(batch, segments[:, batch])
-    clusters = ReferenceClusters(ClusterConfig(clusters=6, neighbours=2, **settings), 50, 8, 0, CPU)
-    nobody = clusters.cluster(0)
+    facts = SamplerFacts(50, projection_dimension=1, embedding_dimension=8)
+    references = References(ReferenceConfig(**settings), facts)
+    clusters = Clusters(ClusterConfig(clusters=6, neighbours=2, **settings), facts)
+    nobody = clusters.renew(*references.collect(), 0)
     for part in batch.split(9):
-        clusters.observe(part, segments[:, part])
-    numbers = [clusters.cluster(0), clusters.cluster(1)]
+        references.observe(part, segments[:, part])
     rows, points = references.shared_points()
+    numbers = [clusters.renew(rows, points, 0), clusters.renew(rows, points, 1)]
     return {
         "rows": rows,
         "points": points.gathered(points.own_OD),
@@ -247,7 +246,7 @@ def test_references_are_shared_out_and_clustered_as_those_of_one_process(one, se
 
 def test_a_process_that_holds_all_rows_hands_out_its_own_tensors():
     """No copy of a million embeddings is made for the sake of other processes."""
-    references = References(ReferenceConfig(), 6, 8, CPU)
+    references = References(ReferenceConfig(), SamplerFacts(6, projection_dimension=1, embedding_dimension=8))
     references.observe(torch.arange(6), unit_points(6)[None])
     rows, points = references.shared_points()
     assert rows.tolist() == points.row_O.tolist() == list(range(6)) and len(points) == 6

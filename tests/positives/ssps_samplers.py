@@ -1,12 +1,11 @@
 """Small SSPS samplers, and projections that tell whose they are."""
 
 import copy
-import io
 
 import torch
 from torch.nn.functional import normalize
 
-from sslsv_tk.positives.base import LiveSampler, PositiveSampler, SamplerFacts
+from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
 from sslsv_tk.positives.ssps_kmeans import SSPSKMeans
 
 WIDTH, EMBEDDING = 3, 4
@@ -43,26 +42,6 @@ def filled(
     return sampler
 
 
-def read_back(sampler: PositiveSampler) -> PositiveSampler:
-    """A new sampler with the state of another, through a file as a checkpoint is."""
-    file = io.BytesIO()
-    torch.save(sampler.state_dict(), file)
-    file.seek(0)
-    other = type(sampler)(sampler.config, sampler.facts)
-    other.load_state_dict(torch.load(file, weights_only=True))
-    return other
-
-
 def restart(sampler: PositiveSampler) -> None:
     """Let a sampler prepare its epoch again from tensors set by hand, as after reading a checkpoint."""
     sampler.load_state_dict(copy.deepcopy(sampler.state_dict()))
-
-
-def check_that_positives_stay(live: LiveSampler) -> None:
-    """Of 40 utterances: what the loader cut from partners goes through `replace` as it is, and is named."""
-    live.start_epoch(0)
-    batch = torch.tensor([3, 31, 8])
-    positives = projections(batch).requires_grad_()
-    replaced, chosen = live.replace(positives, batch)
-    assert replaced is positives
-    assert chosen.tolist() == live.partners()[[3, 31, 8]].tolist()

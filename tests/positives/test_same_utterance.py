@@ -1,22 +1,11 @@
-"""The control, and what every positive sampler promises."""
+"""The control: what every utterance keeps, and facts that do not fit."""
 
 import numpy as np
 import pytest
 import torch
 
-from sslsv_tk import config, registry
-from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
+from sslsv_tk.positives.base import SamplerFacts
 from sslsv_tk.positives.same_utterance import SameUtterance, SameUtteranceConfig
-
-SAMPLERS = (
-    "same_utterance",
-    "same_speaker",
-    "ssps_kmeans",
-    "ssps_live",
-    "ssps_knn",
-    "ssps_live_knn",
-    "ssps_live_recordings",
-)
 
 
 def test_every_utterance_keeps_its_own_positive_with_its_gradient():
@@ -29,33 +18,8 @@ def test_every_utterance_keeps_its_own_positive_with_its_gradient():
     assert sampler.cluster_of(utterances) is None
     assert sampler.start_epoch(0) == {}
     assert {sampler.pass_before(epoch) for epoch in range(3)} == {"nothing"}
-    assert sampler.reference_segments == 0 and not sampler.needs_labels
+    assert sampler.reference_segments == 0 and not sampler.needs_labels and not sampler.observes
     assert sampler.measures() == {}
-
-
-def test_it_refuses_a_state_of_other_positives():
-    sampler = SameUtterance(SameUtteranceConfig(), SamplerFacts(10))
-    sampler.load_state_dict(sampler.state_dict())
-    with pytest.raises(ValueError, match=r"positives same_utterance keep no state.*epoch, queue"):
-        sampler.load_state_dict({"queue": torch.zeros(3), "epoch": 2})
-
-
-def test_every_file_of_the_folder_is_a_sampler_with_settings_of_its_own():
-    names = registry.names("sslsv_tk.positives")
-    assert set(SAMPLERS) == set(names)
-    for name in names:
-        sampler = registry.find("sslsv_tk.positives", name, PositiveSampler)
-        assert config.build(sampler.Config, {}) == sampler.Config()
-
-
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_the_recipe_names_each_sampler_with_settings_it_knows(name, request):
-    file = request.config.rootpath / "egs" / "voxceleb" / "conf" / "positives" / f"{name}.yaml"
-    settings = dict(config.read(file)["positives"])
-    assert settings.pop("name") == name
-    found = config.build(registry.find("sslsv_tk.positives", name, PositiveSampler).Config, settings)
-    if name in ("ssps_kmeans", "ssps_live"):
-        assert (found.clusters_of(1_092_009), found.neighbours) == (25_000, 1)
 
 
 def test_facts_that_do_not_fit_the_training_set_are_refused():
@@ -65,3 +29,13 @@ def test_facts_that_do_not_fit_the_training_set_are_refused():
         SamplerFacts(4, speakers=np.zeros(3, dtype=np.int32))
     with pytest.raises(ValueError, match="Expected 4 codes of recordings"):
         SamplerFacts(4, speakers=np.zeros(4, dtype=np.int32), recordings=np.zeros(5, dtype=np.int32))
+
+
+def test_draws_are_those_of_seed_word_epoch_and_utterance():
+    def drawn(utterances: int = 6, seed: int = 0, word: str = "a", epoch: int = 0) -> tuple:
+        return tuple(map(tuple, SamplerFacts(utterances, seed).uniform(2, word, epoch).tolist()))
+
+    assert drawn() == drawn() and len(drawn()) == 2 and len(drawn()[0]) == 6
+    assert len({drawn(), drawn(seed=1), drawn(word="b"), drawn(epoch=1)}) == 4
+    assert [row[:6] for row in drawn(9)] == list(drawn())
+    assert all(0 <= number < 1 for row in drawn(500) for number in row)

@@ -17,7 +17,7 @@ from sslsv_tk.positives.ssps_kmeans import SSPSKMeans, SSPSKMeansConfig
 def slow_candidates(sampler: SSPSKMeans, anchor: int, queued: set[int]) -> list[list[int]]:
     """For each cluster that eq. (3) to (5) may draw, the queued members besides the anchor."""
     cluster_N = sampler.cluster_of(torch.arange(sampler.facts.utterances)).tolist()
-    own, centroids = cluster_N[anchor], sampler.references.centroids_KD
+    own, centroids = cluster_N[anchor], sampler.clusters.centroids_KD
     others = sorted((j for j in range(len(centroids)) if j != own), key=lambda j: -float(centroids[own] @ centroids[j]))
     clusters = others[: sampler.config.neighbours] if sampler.config.neighbours else [own]
     return [[u for u, k in enumerate(cluster_N) if k == c and u in queued and u != anchor] for c in clusters]
@@ -72,7 +72,7 @@ def test_clusters_and_members_are_drawn_uniformly(neighbours, queue_size):
 def test_a_drawn_cluster_with_nobody_queued_leaves_the_own_positive():
     sampler = filled(6, clusters=2, neighbours=1, queue_size=3)
     sampler.start_epoch(0)
-    sampler.references.assignments_N[:] = torch.tensor([0, 0, 0, 1, 1, 1])  # queued are 3, 4 and 5
+    sampler.clusters.assignments_N[:] = torch.tensor([0, 0, 0, 1, 1, 1])  # queued are 3, 4 and 5
     restart(sampler)
     utterances = torch.arange(6)
     replaced, chosen = sampler.replace(projections(utterances), utterances)
@@ -123,23 +123,6 @@ def test_an_utterance_whose_projection_is_renewed_gives_the_newest_one():
     assert replaced[0, :, 0].tolist() == expected
 
 
-@pytest.mark.parametrize("slots", [1, 2])
-def test_all_slots_take_the_same_choice_and_replaced_rows_are_constants(slots):
-    sampler = filled(clusters=4, neighbours=1, queue_size=12, slots=slots)
-    sampler.start_epoch(0)
-    utterances = torch.arange(40)
-    positives = (projections(utterances, slots) + 0.25).requires_grad_()
-    replaced, chosen = sampler.replace(positives, utterances)
-    assert replaced.shape == positives.shape
-    is_replaced = chosen != utterances
-    assert is_replaced.sum() > 0
-    assert torch.equal(replaced[:, is_replaced], projections(chosen[is_replaced], slots))
-    assert torch.equal(replaced[:, ~is_replaced], positives[:, ~is_replaced])
-    replaced.sum().backward()
-    expected = (~is_replaced).float()[None, :, None].expand_as(positives)
-    assert torch.equal(positives.grad, expected)
-
-
 def test_rows_that_are_kept_have_a_gradient():
     sampler = filled(6, clusters=6, neighbours=0)  # every utterance is alone in its cluster
     sampler.start_epoch(0)
@@ -162,19 +145,12 @@ def test_what_is_queued_is_constant_and_replacing_keeps_the_precision_of_the_bat
     assert not sampler.queue.rows.requires_grad
 
 
-def test_draws_depend_on_seed_epoch_and_utterance_and_not_on_the_batch():
-    sampler = filled(clusters=5, neighbours=2, queue_size=40)
-    sampler.start_epoch(3)
-    utterances = torch.arange(40)
-    _, together = sampler.replace(projections(utterances), utterances)
-    for part in torch.tensor_split(torch.randperm(40, generator=torch.Generator().manual_seed(0)), 7):
-        assert torch.equal(sampler.replace(projections(part), part)[1], together[part])
-    outcomes = set()
+def test_draws_depend_on_seed_and_epoch():
+    outcomes, utterances = set(), torch.arange(40)
     for seed, epoch in [(0, 3), (0, 4), (1, 3)]:
         other = filled(clusters=5, neighbours=2, queue_size=40, seed=seed)
         other.start_epoch(epoch)
         outcomes.add(tuple(other.replace(projections(utterances), utterances)[1].tolist()))
-    assert tuple(together.tolist()) in outcomes
     assert len(outcomes) == 3
 
 
@@ -205,7 +181,7 @@ def test_centroids_replace_positives_without_a_queue_entry():
     replaced, chosen = sampler.replace(torch.zeros(1, 30, EMBEDDING), everyone)
     cluster_of_chosen = sampler.cluster_of(chosen)
     assert (cluster_of_chosen != sampler.cluster_of(everyone)).all()
-    torch.testing.assert_close(replaced[0], sampler.references.centroids_KD[cluster_of_chosen])
+    torch.testing.assert_close(replaced[0], sampler.clusters.centroids_KD[cluster_of_chosen])
 
 
 def test_centroids_are_refused_for_a_method_with_a_projector():
@@ -239,11 +215,10 @@ def test_permuted_choices_replace_as_many_with_no_regard_to_clusters():
         tight = normalize(torch.eye(3, EMBEDDING)[groups] + 0.01 * references(60), dim=2)
         sampler.observe(projections(utterances), utterances, tight)
         sampler.start_epoch(0)
-        sampler.references.assignments_N[:] = groups.int()
+        sampler.clusters.assignments_N[:] = groups.int()
         same = []
         for epoch in range(20):
-            sampler.epoch = epoch
-            sampler._prepare()
+            sampler.prepare(epoch)
             _, chosen = sampler.replace(projections(utterances), utterances)
             same.append((groups[chosen] == groups).float())
             coverage.setdefault(permuted, []).append((chosen != utterances).float().mean().item())

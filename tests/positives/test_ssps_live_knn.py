@@ -6,11 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
-from ssps_samplers import EMBEDDING, check_that_positives_stay, facts, filled, projections, read_back, references
+from ssps_samplers import EMBEDDING, facts, filled, references
 
 from sslsv_tk.clustering.neighbours import cohort_of, nearest_others
-from sslsv_tk.clustering.references import whitened
-from sslsv_tk.positives.ssps_live_knn import SSPSLiveKNN, SSPSLiveKNNConfig, draw_accepted, is_mutual
+from sslsv_tk.positives.ssps_live_knn import SSPSLiveKNN, SSPSLiveKNNConfig
+from sslsv_tk.sampling.references import whitened
 
 WHITENED = {"reference_segments": 2, "whitening": "within_utterance"}
 everyone = torch.arange(40)
@@ -97,15 +97,6 @@ def test_candidates_come_as_often_as_their_weights_say_the_nearest_first(weights
     assert chisquare(counts, shares / shares.sum() * counts.sum()).pvalue > 1e-3
 
 
-def test_mutual_candidates_and_draws_listed_by_hand():
-    nearest_NK = torch.tensor([[1, 2], [0, 3], [0, 1], [1, 2]])  # 2 counts 0 in, and so on, as is_mutual says
-    accepted = [[True, True], [True, True], [True, False], [True, False]]
-    assert is_mutual(nearest_NK).tolist() == accepted
-    nobody = torch.tensor([[False, False], [False, True]])
-    draws = torch.tensor([0.9, 0.0], dtype=torch.float64)
-    assert draw_accepted(nearest_NK[:2], nobody, draws, "uniform", 0.7).tolist() == [-1, 3]
-
-
 def test_one_whom_nobody_counts_among_their_nearest_keeps_its_own_positive():
     pairs = torch.nn.functional.normalize(torch.tensor([[1, 0.0, 0, 0], [1, 0.1, 0, 0], [0, 0, 1, 0.0]]), dim=1)
     for mutual, expected in ((True, [1, 0, 2]), (False, [1, 0, 1])):
@@ -154,10 +145,6 @@ def test_whitened_references_decide_who_is_near():
         assert partner in (candidates or [own])
 
 
-def test_positives_stay_as_the_loader_cut_them_and_name_their_owner():
-    check_that_positives_stay(live(nearest=5))
-
-
 def test_partners_are_those_of_seed_and_epoch():
     def partners(seed: int, epoch: int) -> tuple[int, ...]:
         sampler = live(seed=seed, nearest=6)
@@ -168,79 +155,25 @@ def test_partners_are_those_of_seed_and_epoch():
     assert len({partners(1, epoch) for epoch in range(5)}) == 5 == len({partners(seed, 3) for seed in range(5)})
 
 
-@pytest.mark.parametrize("more", [{}, {"mutual": False}, WHITENED, {"reference_dtype": "float16"}])
-def test_a_sampler_read_back_in_the_middle_of_an_epoch_goes_on_identically(more):
-    sampler = live(nearest=4, **more)
-    sampler.start_epoch(2)
-    first, second = everyone[:17], everyone[17:]
-    sampler.observe(projections(first), first, references(17, 3, sampler.reference_segments))
-    other = read_back(sampler)
-    assert other.pass_before(2) == other.pass_before(3) == "nothing"
-    assert other.partners().tolist() == sampler.partners().tolist() != list(range(40))
-    for one in (sampler, other):
-        one.observe(projections(second), second, references(23, 4, sampler.reference_segments))
-    assert sampler.start_epoch(3) == other.start_epoch(3)
-    assert other.partners().tolist() == sampler.partners().tolist()
-
-
-def test_a_pass_that_was_interrupted_goes_on_where_it_stopped():
-    """Two segments, whitened: references and scatter of the first part are in the state."""
-    sampler = live(nearest=4, refresh="epochs", **WHITENED)
-    sampler.start_epoch(0)
+def test_references_of_a_pass_before_an_epoch_replace_all_of_those_before():
+    """Two segments, whitened: neither references nor scatter of the first epoch are left."""
+    sampler, other = (live(nearest=4, refresh="epochs", **WHITENED) for _ in range(2))
     again = references(40, 7, segments=2)
-    assert sampler.pass_before(1) == "references"
-    sampler.observe(None, everyone[:25], again[:, :25])
-    other = read_back(sampler)
-    for one in (sampler, other):
+    for one, steps in ((sampler, [everyone[:25], everyone[25:]]), (other, [everyone])):
+        one.start_epoch(0)
         assert one.pass_before(1) == "references"
-        one.observe(None, everyone[25:], again[:, 25:])
+        for part in steps:
+            one.observe(None, part, again[:, part])
         one.end_pass(1)
-    assert read_back(other).pass_before(1) == "nothing"
-    assert sampler.start_epoch(1) == other.start_epoch(1)
-    assert other.partners().tolist() == sampler.partners().tolist()
-    whole = live(nearest=4, refresh="epochs", **WHITENED)
-    whole.start_epoch(0)
-    whole.observe(None, everyone, again)
-    whole.start_epoch(1)
-    assert whole.partners().tolist() == other.partners().tolist()
-
-
-@pytest.mark.parametrize(
-    "named, message",
-    [
-        ({"nearest": 0}, "nearest: expected at least 1 candidate, found 0"),
-        ({"cohort": 1}, "cohort: expected 0 for none, or at least 2 others, found 1"),
-        ({"cohort": -3}, "cohort: expected 0 for none, or at least 2 others, found -3"),
-        ({"kept_share": 0.0}, "kept_share: expected a share above 0, up to 1, found 0.0"),
-        ({"kept_share": 1.5}, "kept_share: expected a share above 0, up to 1, found 1.5"),
-        ({"reference_segments": 0}, "reference_segments: expected at least 1, found 0"),
-        ({"whitening": "within_utterance"}, r"differ; found reference_segments = 1\. Set it to 2 or more"),
-        ({"shrinkage": 1.5}, "shrinkage: expected a share from 0 to 1, found 1.5"),
-        ({"weights": "exponential", "decay": -1.0}, "decay: exponential weights need a number above 0"),
-    ],
-)
-def test_settings_out_of_range_are_refused(named, message):
-    with pytest.raises(ValueError, match=message):
-        SSPSLiveKNNConfig(**named)
+        one.start_epoch(1)
+    assert sampler.partners().tolist() == other.partners().tolist()
+    fresh = SSPSLiveKNN(sampler.config, sampler.facts)
+    fresh.observe(None, everyone, again)
+    fresh.start_epoch(1)
+    assert fresh.partners().tolist() == sampler.partners().tolist() != everyone.tolist()
 
 
 def test_as_many_candidates_as_utterances_are_refused():
     with pytest.raises(ValueError, match=r"nearest: 5 utterances have 4 others, found 5\. Set fewer"):
         SSPSLiveKNN(SSPSLiveKNNConfig(nearest=5), facts(5))
     assert filled(5, kind=SSPSLiveKNN, nearest=4, mutual=False).start_epoch(0)["candidates"] == 4
-
-
-def test_steps_out_of_order_wrong_states_and_methods_without_positives_are_refused():
-    sampler = live(nearest=5)
-    with pytest.raises(ValueError, match="ssps_live_knn have drawn nothing yet"):
-        sampler.replace(projections(torch.arange(4)), torch.arange(4))
-    with pytest.raises(ValueError, match="ssps_live_knn need the embeddings of reference segments"):
-        sampler.observe(projections(torch.arange(4)), torch.arange(4))
-    with pytest.raises(ValueError, match=r"state of the positives ssps_live_knn.*found none"):
-        sampler.load_state_dict({})
-    with pytest.raises(ValueError, match="another training set or other settings"):
-        sampler.load_state_dict(filled(41, kind=SSPSLiveKNN, nearest=5).state_dict())
-    with pytest.raises(ValueError, match=r"scatter_DD.*another training set or other settings"):
-        sampler.load_state_dict(live(nearest=5, **WHITENED).state_dict())
-    with pytest.raises(ValueError, match=r"ssps_live_knn .*slots 0"):
-        SSPSLiveKNN(SSPSLiveKNNConfig(), facts(5, slots=0))

@@ -1,29 +1,33 @@
-"""A queue of the newest rows, looked up by the utterance they belong to.
+"""A queue of the newest positives, looked up by the utterance they belong to.
 
-Q rows in the queue, N utterances, B rows that enter together (any number, also more than Q).
+Q rows in the queue, N utterances, B rows that enter together (any number, also more than Q), S positive slots,
+P projection.
 
     entry    0  1  2  3  4  5  6        7 rows entered a queue of Q = 4: entry e lies in slot e % Q,
     slot     0  1  2  3  0  1  2        entries 3..6 are inside, and the next one overwrites slot 3
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from sslsv_tk.sampling.facts import SamplerFacts
+from sslsv_tk.sampling.part import Part
 
-class UtteranceQueue:
-    """The last Q rows that entered, at most one valid row per utterance: the newest."""
 
-    def __init__(self, size: int, utterances: int, shape: tuple[int, ...], device: torch.device) -> None:
+class PositiveQueue(Part):
+    """The positives (S, P) of the last Q rows that entered, at most one valid row per utterance: the newest."""
+
+    saved = ("rows", "owner", "entry", "entered")
+
+    def __init__(self, size: int, facts: SamplerFacts) -> None:
+        facts.check_positives()
         self.size = size
         self.entered = 0
         """Rows that ever entered; grows without end."""
-        self.rows = torch.zeros(size, *shape, device=device)
-        self.owner = torch.full((size,), -1, dtype=torch.int64, device=device)
+        self.rows = torch.zeros(size, facts.slots, facts.projection_dimension, device=facts.device)
+        self.owner = torch.full((size,), -1, dtype=torch.int64, device=facts.device)
         """Utterance whose row lies in each slot, -1 for none yet."""
-        self.entry = torch.full((utterances,), -1, dtype=torch.int64, device=device)
+        self.entry = torch.full_like(facts.everyone, -1)
         """Newest entry of each utterance, -1 for none ever; it is inside while it is among the last Q."""
 
     def holds(self, utterance_B: Tensor) -> Tensor:
@@ -44,18 +48,30 @@ class UtteranceQueue:
         age_B = (self.entered - self.entry[utterance_B]) * counted_B
         return age_B.sum() / (counted_B.sum().clamp(min=1) * len(self.entry))
 
-    def push(self, rows_B: Tensor, utterance_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Let rows enter in their order, the oldest leave.
+    def replace(self, positives_SBP: Tensor, utterance_B: Tensor, drawn_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Put the rows of drawn utterances, which are inside, in the place of positives; -1 keeps the own one.
+
+        Returns the positives, (B,) whose each is, and the mean age of the rows taken: passes over the training set
+        since they entered.
+        """
+        is_replaced_B = drawn_B >= 0
+        chosen_B = torch.where(is_replaced_B, drawn_B, utterance_B)
+        replaced_SBP = put_rows(positives_SBP, self.row_of(chosen_B), is_replaced_B)
+        return replaced_SBP, chosen_B, self.mean_age(chosen_B, is_replaced_B)
+
+    def push(self, positives_SBP: Tensor, utterance_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Let positives enter in their order, as constants; the oldest leave.
 
         Returns utterances and, for each, +1 where it is inside now and was not before, -1 where the opposite, else 0;
         an utterance has a number other than 0 at most once.
         """
-        rows_B, utterance_B = rows_B[-self.size :], utterance_B[-self.size :]
+        rows_BSP = positives_SBP.detach().transpose(0, 1)[-self.size :]
+        utterance_B = utterance_B[-self.size :]
         entry_B = torch.arange(self.entered, self.entered + len(utterance_B), device=self.entry.device)
         slot_B = entry_B % self.size
         leaving_B, was_inside_B = self.owner[slot_B], self.holds(utterance_B)
 
-        self.rows[slot_B] = rows_B.to(self.rows.dtype)
+        self.rows[slot_B] = rows_BSP.to(self.rows.dtype)
         self.owner[slot_B] = utterance_B
         self.entry.scatter_reduce_(0, utterance_B, entry_B, "amax")  # the newest wins where a batch repeats one
         self.entered += len(utterance_B)
@@ -64,18 +80,8 @@ class UtteranceQueue:
         left_B = (leaving_B >= 0) & (self.entry[leaving_B] == entry_B - self.size)
         return torch.cat([utterance_B, leaving_B.clamp(min=0)]), torch.cat([came_B.int(), -left_B.int()])
 
-    def state_dict(self) -> dict[str, Any]:
-        """The queue's tensors (not copies) and its counter."""
-        return {"rows": self.rows, "owner": self.owner, "entry": self.entry, "entered": self.entered}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the contents of a queue of the same size."""
-        for name in ("rows", "owner", "entry"):
-            ours, theirs = getattr(self, name), state[name]
-            if ours.shape != theirs.shape:
-                raise ValueError(
-                    f"The saved queue's {name} have shape {tuple(theirs.shape)}, this one's {tuple(ours.shape)}: it "
-                    "was written for another training set, queue size or width. Use the settings it was made with."
-                )
-            ours.copy_(theirs)
-        self.entered = int(state["entered"])
+def put_rows(positives_SBP: Tensor, rows_BSP: Tensor, is_replaced_B: Tensor) -> Tensor:
+    """Positives with rows in the place of those to replace, as constants."""
+    rows_SBP = rows_BSP.transpose(0, 1).to(positives_SBP.dtype)
+    return torch.where(is_replaced_B[None, :, None], rows_SBP, positives_SBP)

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from process_pool import ProcessPool
 from small_settings import METHODS, small_method
 from torch import Tensor, nn
-from two_processes import PROCESSES, Means, found_by_two, numbers
+from two_processes import PROCESSES, Means, numbers
 
 from sslsv_tk.distributed import collectives
 from sslsv_tk.methods.base import Method
@@ -57,9 +58,9 @@ def everything(rank: int) -> dict[str, dict[str, Tensor]]:
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Tensor]]]:
+def two(pool: ProcessPool) -> list[dict[str, dict[str, Tensor]]]:
     """What each of two processes found."""
-    return found_by_two(everything, tmp_path_factory.mktemp("processes"))
+    return pool.run(PROCESSES, everything)
 
 
 @pytest.mark.parametrize("name", METHODS)

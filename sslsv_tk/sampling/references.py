@@ -6,9 +6,8 @@ Of W processes, process r keeps the embeddings of the utterances i with i % W ==
 """
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +15,10 @@ from torch.nn.functional import normalize
 
 from sslsv_tk.clustering.shared_rows import SharedRows
 from sslsv_tk.distributed import collectives
+from sslsv_tk.distributed.shards import ShardNames
+from sslsv_tk.sampling.facts import SamplerFacts
+from sslsv_tk.sampling.filling import FilledBy, Refresh
+from sslsv_tk.sampling.part import Part
 
 _log = logging.getLogger("train")
 _ROWS_AT_ONCE = 2**15  # of embeddings whitened in fp32: 64 MiB at 512 values
@@ -25,10 +28,10 @@ _ROWS_AT_ONCE = 2**15  # of embeddings whitened in fp32: 64 MiB at 512 values
 class ReferenceConfig:
     """Settings of reference embeddings; the defaults are the paper's."""
 
-    filling: Literal["pass", "epoch"] = "pass"
+    filling: FilledBy = "pass"
     """Where the first references, and rows of a queue, come from: a pass over all utterances in evaluation mode before
     the first epoch, or that epoch itself, in which every utterance then keeps its own positive."""
-    refresh: Literal["steps", "epochs"] = "steps"
+    refresh: Refresh = "steps"
     """When references are renewed: each in the step that trains on its utterance, so that they are of encoders of a
     whole epoch, or all of them by one encoder in a pass before every epoch, for the same work."""
     reference_segments: int = 1
@@ -54,28 +57,38 @@ class ReferenceConfig:
             raise ValueError(f"shrinkage: expected a share from 0 to 1, found {self.shrinkage}.")
 
 
-class References:
+class References(Part):
     """One reference embedding per utterance, the newest; every process keeps its share of them."""
 
-    def __init__(self, config: ReferenceConfig, utterances: int, dimension: int, device: torch.device) -> None:
+    saved = ("embeddings_ND", "seen_N", "scatter_DD", "scattered")
+    shards = ShardNames(sharded=("embeddings_ND",), summed=("scatter_DD",))
+
+    def __init__(self, config: ReferenceConfig, facts: SamplerFacts) -> None:
+        facts.check_positives()
         self.config = config
+        dimension, device = facts.embedding_dimension, facts.device
         kind = torch.float16 if config.reference_dtype == "float16" else torch.float32
-        own = len(collectives.own_rows(utterances))
+        own = len(collectives.own_rows(facts.utterances))
         self.embeddings_ND = torch.zeros(own, dimension, dtype=kind, device=device)
         """(O, D) this process's share of them."""
-        self.seen_N = torch.zeros(utterances, dtype=torch.bool, device=device)
+        self.seen_N = torch.zeros(facts.utterances, dtype=torch.bool, device=device)
         width = dimension if config.whitening != "none" else 0
         self.scatter_DD = torch.zeros(width, width, device=device)
-        """Sum of outer products of segments about their utterance's mean, since `forget_scatter`: the part of the
+        """Sum of outer products of segments about their utterance's mean, since `collect`: the part of the
         utterances that are this process's."""
         self.scattered = 0
         """Degrees of freedom of the whole sum."""
 
-    def observe(self, utterance_B: Tensor, reference_RBD: Tensor) -> None:
+    def observe(self, utterance_B: Tensor, reference_RBD: Tensor | None) -> None:
         """Keep the mean embeddings of a batch, of unit length; the segments' own rows have unit length, too.
 
-        Every process is shown the whole batch and keeps its share.
+        Every process is shown the whole batch and keeps its share. None, in a step, is right where references are
+        renewed in passes alone.
         """
+        if reference_RBD is None:
+            if self.config.refresh == "epochs":
+                return
+            raise ValueError("These positives need the embeddings of reference segments with every batch, found none.")
         self.seen_N[utterance_B] = True
         if len(self.scatter_DD):
             self.scattered += (len(reference_RBD) - 1) * len(utterance_B)
@@ -86,10 +99,16 @@ class References:
             apart_D = (reference_RBD - reference_RBD.mean(0)).flatten(0, 1)
             self.scatter_DD.addmm_(apart_D.T, apart_D)
 
-    def forget_scatter(self) -> None:
-        """The next covariance within utterances is that of newer encoders."""
+    def collect(self) -> tuple[Tensor, SharedRows]:
+        """For an epoch: all utterances seen, the same on every process, and their references; all call this together.
+
+        Each reference is a unit row on the process that keeps it, in coordinates where they are to be compared. What
+        whitens the next epoch's is that of newer encoders alone.
+        """
+        rows, points = self.shared_points()
         self.scatter_DD.zero_()
         self.scattered = 0
+        return rows, points
 
     def points(self) -> tuple[Tensor, Tensor]:
         """Those of the utterances seen that are this process's, and their embeddings where they are to be compared.
@@ -116,28 +135,6 @@ class References:
             return own_rows, SharedRows(points_OD)
         rows = self.seen_N.nonzero()[:, 0]
         return rows, SharedRows(points_OD, rows % collectives.processes())
-
-    def state_dict(self) -> dict[str, Any]:
-        """Embeddings, who was seen, and the scatter (tensors are not copies)."""
-        return {"scattered": self.scattered, **{name: getattr(self, name) for name in self.tensors()}}
-
-    def tensors(self) -> tuple[str, ...]:
-        """Names of the tensors in the state."""
-        return ("embeddings_ND", "seen_N", "scatter_DD")
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the state of the same training set, settings and widths."""
-        for name in self.tensors():
-            ours, theirs = getattr(self, name), state[name]
-            if (theirs.shape, theirs.dtype) != (ours.shape, ours.dtype):
-                raise ValueError(
-                    f"The saved references' {name} is {theirs.dtype} of shape {tuple(theirs.shape)}, expected "
-                    f"{ours.dtype} of shape {tuple(ours.shape)}: it is of another training set or other settings. "
-                    "Resume with those."
-                )
-        for name in self.tensors():
-            setattr(self, name, state[name].to(self.seen_N.device, copy=True))
-        self.scattered = int(state["scattered"])
 
 
 def _own(utterance_B: Tensor, reference_RBD: Tensor) -> tuple[Tensor, Tensor]:

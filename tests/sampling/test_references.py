@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
-from sslsv_tk.clustering import references as references_module
-from sslsv_tk.clustering.references import ReferenceConfig, References, whitened
+from sslsv_tk.sampling import references as references_module
+from sslsv_tk.sampling.facts import SamplerFacts
+from sslsv_tk.sampling.references import ReferenceConfig, References, whitened
 
 WHITENED = {"reference_segments": 2, "whitening": "within_utterance"}
-CPU = torch.device("cpu")
 
 
 def segments(count: int, of_each: int = 1, seed: int = 0, width: int = 4) -> torch.Tensor:
@@ -25,7 +25,7 @@ def segments(count: int, of_each: int = 1, seed: int = 0, width: int = 4) -> tor
 
 
 def fresh(count: int = 20, width: int = 4, **more) -> References:
-    return References(ReferenceConfig(**more), count, width, CPU)
+    return References(ReferenceConfig(**more), SamplerFacts(count, projection_dimension=1, embedding_dimension=width))
 
 
 def test_an_embedding_observed_again_replaces_the_one_before():
@@ -74,7 +74,7 @@ def test_the_scatter_is_the_sum_over_segments_about_their_utterance_s_mean(seed,
             degrees += of_each - 1
     np.testing.assert_allclose(references.scatter_DD, expected_DD, atol=1e-6)
     assert references.scattered == degrees
-    references.forget_scatter()
+    references.collect()
     assert references.scatter_DD.abs().sum() == 0 and references.scattered == 0
 
 
@@ -149,15 +149,15 @@ def test_a_direction_in_which_segments_never_differ_does_not_break_it():
     torch.testing.assert_close(found.norm(dim=1), torch.ones(9))
 
 
-def test_points_are_whitened_by_the_scatter_since_it_was_forgotten():
+def test_points_are_whitened_by_the_scatter_since_they_were_collected():
     references, of_two = fresh(**WHITENED), segments(20, 2)
     references.observe(torch.arange(20), segments(20, 2, seed=5).flip(2))  # spread in other directions
-    references.forget_scatter()
+    references.collect()
     references.observe(torch.arange(20), of_two)
     points_ND = normalize(of_two.mean(0), dim=1)
     expected = whitened(points_ND, torch.from_numpy(covariance_within(of_two.numpy())), 0.3)
     torch.testing.assert_close(references.points()[1], expected, rtol=0, atol=1e-4)
-    references.forget_scatter()
+    references.collect()
     torch.testing.assert_close(references.points()[1], points_ND)
 
 
@@ -178,7 +178,7 @@ def test_a_state_goes_on_identically_and_is_a_copy():
     other.load_state_dict(references.state_dict())
     kept = references.points()[1].clone()
     references.embeddings_ND.zero_()
-    references.forget_scatter()
+    references.collect()
     torch.testing.assert_close(other.points()[1], kept, rtol=0, atol=0)
     assert other.scattered == 9 and other.points()[0].tolist() == list(range(9))
 
@@ -206,3 +206,26 @@ def test_a_state_that_does_not_fit_changes_nothing(theirs):
 def test_settings_out_of_range_are_refused(named, message):
     with pytest.raises(ValueError, match=message):
         ReferenceConfig(**named)
+
+
+def test_a_batch_without_references_is_right_only_where_they_come_in_passes():
+    everyone = torch.arange(20)
+    with pytest.raises(ValueError, match="need the embeddings of reference segments with every batch"):
+        fresh().observe(everyone, None)
+    in_passes = fresh(refresh="epochs")
+    in_passes.observe(everyone, segments(20))
+    in_passes.observe(everyone, None)
+    torch.testing.assert_close(in_passes.embeddings_ND, segments(20)[0])
+
+
+def test_what_is_collected_are_the_utterances_seen_with_their_points():
+    references = fresh()
+    references.observe(torch.tensor([7, 2, 11]), segments(3))
+    rows, points = references.collect()
+    assert rows.tolist() == [2, 7, 11]
+    torch.testing.assert_close(points.own_OD, segments(3)[0, [1, 0, 2]])
+
+
+def test_a_method_without_positives_is_refused():
+    with pytest.raises(ValueError, match=r"for a method that has positives; .* slots 0\. Choose another method"):
+        References(ReferenceConfig(), SamplerFacts(5, projection_dimension=1, embedding_dimension=4, slots=0))

@@ -1,4 +1,4 @@
-"""Clusters of the reference embeddings, and from whose cluster each utterance draws its positive.
+"""Clusters of the reference embeddings, and from which of them each utterance draws its positive.
 
 Lepage and Dehak, "SSPS: Self-Supervised Positive Sampling for Robust Self-Supervised Speaker Verification",
 Interspeech 2025, arXiv 2505.14561; equations (3) to (5) are its own.
@@ -8,7 +8,6 @@ all processes, which cluster together; of the embeddings each keeps its share.
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,8 +16,10 @@ from sslsv_tk.clustering.agreement import normalised_mutual_information
 from sslsv_tk.clustering.kmeans import Clustering, Precision, random_rows, spherical_kmeans
 from sslsv_tk.clustering.neighbours import nearest_clusters
 from sslsv_tk.clustering.ranks import Weights, check_weights, draw_ranks
-from sslsv_tk.clustering.references import ReferenceConfig, References
 from sslsv_tk.clustering.shared_rows import SharedRows
+from sslsv_tk.sampling.facts import SamplerFacts
+from sslsv_tk.sampling.part import Part
+from sslsv_tk.sampling.references import ReferenceConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,25 +69,30 @@ class ClusterConfig(ReferenceConfig):
         return clusters
 
 
-class ReferenceClusters(References):
-    """Reference embeddings, clustered anew at each epoch's start."""
+class Clusters(Part):
+    """Clusters of references, made anew at each epoch's start; with the drawn ones they make the epoch's choices."""
 
-    def __init__(self, config: ClusterConfig, utterances: int, dimension: int, seed: int, device: torch.device) -> None:
-        super().__init__(config, utterances, dimension, device)
-        self.config: ClusterConfig = config
-        self.seed = seed
-        self.clusters = config.clusters_of(utterances)
-        self.assignments_N = torch.full((utterances,), -1, dtype=torch.int32, device=device)
-        self.centroids_KD = torch.zeros(self.clusters, dimension, device=device)
-        self.neighbours_KM = torch.zeros(self.clusters, config.neighbours, dtype=torch.int32, device=device)
+    saved = ("assignments_N", "centroids_KD", "neighbours_KM")
 
-    def cluster(self, epoch: int) -> dict[str, float]:
-        """Cluster the embeddings seen so far, once there are K; numbers to log; all processes together."""
-        rows, points = self.shared_points()
-        numbers = {"seen_share": len(rows) / len(self.seen_N)}
-        if len(rows) < self.clusters:
+    def __init__(self, config: ClusterConfig, facts: SamplerFacts) -> None:
+        self.config = config
+        self.facts = facts
+        self.count = config.clusters_of(facts.utterances)
+        """K."""
+        self.assignments_N = torch.full_like(facts.everyone, -1, dtype=torch.int32)
+        """Cluster of each utterance, -1 where its reference was not seen before the epoch."""
+        self.centroids_KD = torch.zeros(self.count, facts.embedding_dimension, device=facts.device)
+        self.neighbours_KM = torch.zeros(self.count, config.neighbours, dtype=torch.int32, device=facts.device)
+
+    def renew(self, rows: Tensor, points: SharedRows, epoch: int) -> dict[str, float]:
+        """Cluster the references of the utterances `rows`, once there are K; numbers to log; all processes together.
+
+        With fewer the clusters stay as they were: none.
+        """
+        numbers = {"seen_share": len(rows) / self.facts.utterances}
+        if len(rows) < self.count:
             return numbers
-        initial_rows = random_rows(len(rows), self.clusters, self.seed, "kmeans", epoch)
+        initial_rows = random_rows(len(rows), self.count, self.facts.seed, "kmeans", epoch)
         found = spherical_kmeans(points, initial_rows, self.config.iterations, self.config.kmeans_precision)
         before_N = self.assignments_N.clone()
         self.assignments_N.fill_(-1)
@@ -101,25 +107,20 @@ class ReferenceClusters(References):
         Both are (N,). The cluster is the own one if M = 0 (eq. 3), else one of the M nearest others (eq. 4 and 5).
         """
         config, cluster_N = self.config, self.assignments_N
-        everyone = np.arange(len(cluster_N))
-        draws_N2 = torch.from_numpy(seeds.uniform(2, self.seed, "ssps", epoch, everyone)).to(cluster_N.device)
+        cluster_uniform_N, member_uniform_N = self.facts.uniform(2, "ssps", epoch)
         if config.neighbours > 0:
-            count_N = torch.full_like(draws_N2[:, 0], config.neighbours, dtype=torch.int64)
-            which_N = draw_ranks(count_N, draws_N2[:, 0], config.weights, config.decay)
+            count_N = torch.full_like(cluster_N, config.neighbours, dtype=torch.int64)
+            which_N = draw_ranks(count_N, cluster_uniform_N, config.weights, config.decay)
             drawn_N = self.neighbours_KM[cluster_N.clamp(min=0), which_N]
             cluster_N = torch.where(cluster_N >= 0, drawn_N, cluster_N)
         if config.permuted:
-            order = seeds.generator(self.seed, "permuted", epoch).permutation(len(everyone))
+            order = seeds.generator(self.facts.seed, "permuted", epoch).permutation(len(cluster_N))
             cluster_N = cluster_N[torch.from_numpy(order).to(cluster_N.device)]
-        return cluster_N, draws_N2[:, 1].clone()
+        return cluster_N, member_uniform_N.clone()
 
-    def cluster_of(self, utterance_B: Tensor) -> Tensor:
-        """(B,) cluster of each utterance in this epoch; -1 where its embedding was not seen before the epoch."""
-        return self.assignments_N[utterance_B.to(self.assignments_N.device)].long().to(utterance_B.device)
-
-    def tensors(self) -> tuple[str, ...]:
-        """Names of the tensors in the state."""
-        return (*super().tensors(), "assignments_N", "centroids_KD", "neighbours_KM")
+    def of(self, utterance_B: Tensor) -> Tensor:
+        """(B,) cluster of each utterance in this epoch; -1 where its reference was not seen before the epoch."""
+        return self.assignments_N[utterance_B].long()
 
 
 def sizes(found: Clustering) -> dict[str, float]:

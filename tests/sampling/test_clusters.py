@@ -1,6 +1,7 @@
-"""Reference clusters: what is clustered, whose cluster is drawn, what is refused."""
+"""Clusters of references: what is clustered, whose cluster is drawn, what is refused."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -10,31 +11,35 @@ from torch.nn.functional import normalize
 
 from sslsv_tk.clustering.agreement import normalised_mutual_information
 from sslsv_tk.clustering.kmeans import Clustering
-from sslsv_tk.clustering.reference_clusters import ClusterConfig, ReferenceClusters, agreement, sizes
+from sslsv_tk.clustering.shared_rows import SharedRows
+from sslsv_tk.sampling.clusters import ClusterConfig, Clusters, agreement, sizes
+from sslsv_tk.sampling.facts import SamplerFacts
 
 
 def embeddings(count: int, seed: int = 0) -> torch.Tensor:
     return normalize(torch.randn(count, 4, generator=torch.Generator().manual_seed(seed)), dim=1)
 
 
-def observed(count: int = 40, seed: int = 0, **settings) -> ReferenceClusters:
-    references = ReferenceClusters(ClusterConfig(**settings), count, 4, seed, torch.device("cpu"))
-    assert not references.seen_N.all()
-    references.observe(torch.arange(count), embeddings(count)[None])
-    assert references.seen_N.all()
-    return references
+def fresh(count: int = 40, seed: int = 0, **settings) -> Clusters:
+    return Clusters(ClusterConfig(**settings), SamplerFacts(count, seed, projection_dimension=1, embedding_dimension=4))
+
+
+def renew(clusters: Clusters, epoch: int, rows: torch.Tensor | None = None) -> dict[str, float]:
+    """Cluster random embeddings, the same in every epoch, of some utterances or of all."""
+    rows = torch.arange(len(clusters.assignments_N)) if rows is None else rows
+    return clusters.renew(rows, SharedRows(embeddings(len(rows))), epoch)
 
 
 @pytest.mark.parametrize("neighbours", [0, 1, 3])
 def test_the_drawn_cluster_is_the_own_one_or_one_of_the_nearest_others_uniformly(neighbours):
-    references = observed(clusters=6, neighbours=neighbours)
+    clusters = fresh(clusters=6, neighbours=neighbours)
     counts = np.zeros(max(neighbours, 1))
     for epoch in range(60):
-        references.cluster(epoch)
-        own_N = references.cluster_of(torch.arange(40))
-        drawn_N, uniform_N = references.draw(epoch)
+        renew(clusters, epoch)
+        own_N = clusters.of(torch.arange(40))
+        drawn_N, uniform_N = clusters.draw(epoch)
         assert ((uniform_N >= 0) & (uniform_N < 1)).all()
-        cosines_KK = references.centroids_KD @ references.centroids_KD.T
+        cosines_KK = clusters.centroids_KD @ clusters.centroids_KD.T
         for own, drawn in zip(own_N.tolist(), drawn_N.tolist(), strict=True):
             others = sorted((k for k in range(6) if k != own), key=lambda k: -float(cosines_KK[own, k]))
             allowed = others[:neighbours] if neighbours else [own]
@@ -45,12 +50,12 @@ def test_the_drawn_cluster_is_the_own_one_or_one_of_the_nearest_others_uniformly
 
 @pytest.mark.parametrize("decay", [0.2, 1.5])
 def test_exponential_weights_take_the_nearest_cluster_most_often(decay):
-    references = observed(clusters=8, neighbours=4, weights="exponential", decay=decay)
+    clusters = fresh(clusters=8, neighbours=4, weights="exponential", decay=decay)
     counts = np.zeros(4)
-    references.cluster(0)
-    own_N, nearest = references.cluster_of(torch.arange(40)).tolist(), references.neighbours_KM.tolist()
+    renew(clusters, 0)
+    own_N, nearest = clusters.of(torch.arange(40)).tolist(), clusters.neighbours_KM.tolist()
     for epoch in range(80):
-        drawn_N, _ = references.draw(epoch)
+        drawn_N, _ = clusters.draw(epoch)
         for own, drawn in zip(own_N, drawn_N.tolist(), strict=True):
             counts[nearest[own].index(drawn)] += 1
     shares = np.exp(-decay * np.arange(4))
@@ -58,23 +63,23 @@ def test_exponential_weights_take_the_nearest_cluster_most_often(decay):
 
 
 def test_draws_are_those_of_seed_and_epoch():
-    references = observed(clusters=8, neighbours=3)
-    references.cluster(0)
+    clusters = fresh(clusters=8, neighbours=3)
+    renew(clusters, 0)
     found = set()
     for seed in (0, 1):
-        references.seed = seed
+        clusters.facts = dataclasses.replace(clusters.facts, seed=seed)
         for epoch in (0, 1):
-            clusters, members = references.draw(epoch)
-            again, members_again = references.draw(epoch)
-            assert torch.equal(clusters, again) and torch.equal(members, members_again)
-            found.add((tuple(clusters.tolist()), tuple(members.tolist())))
+            drawn, members = clusters.draw(epoch)
+            again, members_again = clusters.draw(epoch)
+            assert torch.equal(drawn, again) and torch.equal(members, members_again)
+            found.add((tuple(drawn.tolist()), tuple(members.tolist())))
     assert len(found) == 4
 
 
 def test_permuted_draws_are_the_same_ones_in_another_order():
-    plain, permuted = observed(clusters=6, neighbours=2), observed(clusters=6, neighbours=2, permuted=True)
-    for references in (plain, permuted):
-        references.cluster(0)
+    plain, permuted = fresh(clusters=6, neighbours=2), fresh(clusters=6, neighbours=2, permuted=True)
+    for clusters in (plain, permuted):
+        renew(clusters, 0)
     for epoch in range(5):
         (mine, uniform), (theirs, uniform_again) = plain.draw(epoch), permuted.draw(epoch)
         assert sorted(mine.tolist()) == sorted(theirs.tolist()) and mine.tolist() != theirs.tolist()
@@ -82,21 +87,20 @@ def test_permuted_draws_are_the_same_ones_in_another_order():
 
 
 def test_while_nobody_was_seen_nothing_is_clustered_or_drawn():
-    references = ReferenceClusters(ClusterConfig(clusters=5, neighbours=2), 40, 4, 0, torch.device("cpu"))
-    assert references.cluster(0) == {"seen_share": 0.0}
-    assert references.cluster_of(torch.arange(40)).tolist() == [-1] * 40
-    drawn_N, uniform_N = references.draw(0)
+    clusters = fresh(clusters=5, neighbours=2)
+    assert renew(clusters, 0, torch.arange(0)) == {"seen_share": 0.0}
+    assert clusters.of(torch.arange(40)).tolist() == [-1] * 40
+    drawn_N, uniform_N = clusters.draw(0)
     assert drawn_N.tolist() == [-1] * 40 and len(uniform_N) == 40
 
 
 def test_those_seen_are_clustered_and_the_others_are_not():
-    references = ReferenceClusters(ClusterConfig(clusters=5, neighbours=2), 40, 4, 0, torch.device("cpu"))
-    references.observe(torch.arange(10, 30), embeddings(20)[None])
-    assert references.cluster(0)["seen_share"] == 0.5
+    clusters = fresh(clusters=5, neighbours=2)
+    assert renew(clusters, 0, torch.arange(10, 30))["seen_share"] == 0.5
     known = torch.zeros(40, dtype=torch.bool)
     known[10:30] = True
-    assert torch.equal(references.cluster_of(torch.arange(40)) >= 0, known)
-    assert torch.equal(references.draw(0)[0] >= 0, known)
+    assert torch.equal(clusters.of(torch.arange(40)) >= 0, known)
+    assert torch.equal(clusters.draw(0)[0] >= 0, known)
 
 
 def test_sizes_counted_by_hand():
@@ -121,33 +125,34 @@ def test_agreement_is_that_of_the_utterances_in_both_clusterings():
 
 
 def test_clusterings_are_compared_from_the_second_on():
-    references = observed(clusters=4)
-    assert "clusters_agreement" not in references.cluster(0)
-    before = references.assignments_N.numpy().copy()
-    numbers = references.cluster(1)
-    expected = normalised_mutual_information(before, references.assignments_N.numpy())
+    clusters = fresh(clusters=4)
+    assert "clusters_agreement" not in renew(clusters, 0)
+    before = clusters.assignments_N.numpy().copy()
+    numbers = renew(clusters, 1)
+    expected = normalised_mutual_information(before, clusters.assignments_N.numpy())
     assert numbers["clusters_agreement"] == pytest.approx(expected)
     assert 0 < expected < 1
 
 
 def test_a_state_goes_on_identically_and_is_a_copy():
-    references, other = observed(clusters=5, neighbours=2), observed(clusters=5, neighbours=2, seed=0)
-    references.cluster(3)
-    other.load_state_dict(references.state_dict())
-    references.embeddings_ND.zero_()
-    torch.testing.assert_close(other.embeddings_ND, embeddings(40))
-    for mine, theirs in zip(references.draw(3), other.draw(3), strict=True):
+    clusters, other = fresh(clusters=5, neighbours=2), fresh(clusters=5, neighbours=2)
+    renew(clusters, 3)
+    other.load_state_dict(clusters.state_dict())
+    drawn = clusters.draw(3)
+    renew(clusters, 4)
+    assert not torch.equal(clusters.assignments_N, other.assignments_N)
+    for mine, theirs in zip(drawn, other.draw(3), strict=True):
         assert torch.equal(mine, theirs)
 
 
 def test_a_state_that_does_not_fit_changes_nothing():
-    references = observed(clusters=5)
-    references.cluster(0)
-    before = copy.deepcopy(references.state_dict())
+    clusters = fresh(clusters=5)
+    renew(clusters, 0)
+    before = copy.deepcopy(clusters.state_dict())
     with pytest.raises(ValueError, match=r"neighbours_KM is .*another training set or other settings.*Resume"):
-        references.load_state_dict(observed(clusters=5, neighbours=2).state_dict())
-    for name, value in references.state_dict().items():
-        assert value == before[name] if name == "scattered" else torch.equal(value, before[name])
+        clusters.load_state_dict(fresh(clusters=5, neighbours=2).state_dict())
+    for name, value in clusters.state_dict().items():
+        assert torch.equal(value, before[name])
 
 
 @pytest.mark.parametrize(
