@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts
+from sslsv_tk import artifacts, digests
 from sslsv_tk.kaldi import tables
 from sslsv_tk.kaldi.tables import Words, read_table, text, write_table
 
@@ -272,7 +272,7 @@ def fingerprints(path: str | Path, features: bool = False) -> dict[str, str]:
     """
     taken = features or not (Path(path) / "wav.scp").is_file()
     files = [Path(path) / name for name in ((*TABLES, FEATURES, FRAMES) if taken else TABLES)]
-    return {file.name: artifacts.file_digest(file) for file in files if file.is_file()}
+    return {file.name: digests.of_file(file) for file in files if file.is_file()}
 
 
 def remove_temporaries(folder: str | Path, of: str = "*", older_than: float = 0.0) -> None:

@@ -37,7 +37,7 @@ def embedding_folder(options: ExtractionOptions) -> EmbeddingFolder:
     return EmbeddingFolder(
         layout.embeddings_folder(options.system, options.data, options.checkpoint),
         options.jobs,
-        {"checkpoint": options.checkpoint, "num_jobs": options.jobs},
+        {"checkpoint": options.checkpoint},
         {
             f"checkpoint {path.name}": artifacts.fingerprint(path),
             f"{scp} of {options.data}": artifacts.fingerprint(options.data / scp),
