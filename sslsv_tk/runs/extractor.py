@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sslsv_tk import artifacts, config, layout
 from sslsv_tk.arks import feature_archive
 from sslsv_tk.extraction.folder import EmbeddingFolder
+from sslsv_tk.kaldi import directories
 from sslsv_tk.systems import checkpoints
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def embedding_folder(options: ExtractionOptions) -> EmbeddingFolder:
     """Where the embeddings lie; those of another checkpoint than the averaged one stand beside, under its name."""
     path = checkpoints.CheckpointFolder(options.system).path_of(options.checkpoint)
     feature_archive.refuse_other_kind(_feats_type(options.system), options.data)
-    scp = "feats.scp" if feature_archive.has_features(options.data) else "wav.scp"
+    scp = directories.listing(options.data, directories.FEATURES) or directories.AUDIO
     return EmbeddingFolder(
         layout.embeddings_folder(options.system, options.data, options.checkpoint),
         options.jobs,
