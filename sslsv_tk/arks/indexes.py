@@ -95,8 +95,20 @@ class Kind:
         """What stands in for a table of lengths where there is none: sizes of the files, and when they were written."""
         if (folder / self.lengths).is_file():
             return ""
-        found = [os.stat(os.fsdecode(file)) for file in files.tolist()]
+        found = [_stat(file) for file in files.tolist()]
         return digests.of_value([[file.st_size, file.st_mtime_ns] for file in found])
+
+
+def _stat(file: bytes) -> os.stat_result:
+    try:
+        return os.stat(os.fsdecode(file))
+    except FileNotFoundError:
+        raise ValueError(f"{text(file)} does not exist, and a scp points to it. Is its disk mounted?") from None
+
+
+def sizes_of(files: Words) -> NDArray[np.int64]:
+    """Bytes of each file."""
+    return np.array([_stat(file).st_size for file in files.tolist()], dtype=np.int64)
 
 
 def read_scp(path: str | Path) -> tuple[Words, Words, NDArray[np.int64]]:

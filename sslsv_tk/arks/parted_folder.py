@@ -7,9 +7,10 @@ size, a table also by its contents, and just the part that it belongs to is made
 
 import contextlib
 import json
+import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,14 @@ CONTENTS, JOBS = "contents", "num_jobs"
 class Layout:
     """The files below a folder; J in a path stands for the number of a job.
 
-    `arks` and `tables` are those of a part (any of them may be absent), `record` is its record, and `joined` are the
-    tables of the whole.
+    `arks` and `tables` are those of a part (any of them may be absent) and `record` is its record; `scp` is the table
+    of the whole that points into the arks, and `joined` are the others.
     """
 
     arks: tuple[str, ...]
     tables: tuple[str, ...]
     record: str
+    scp: str
     joined: tuple[str, ...]
 
 
@@ -89,9 +91,17 @@ class Record:
         """What was made otherwise, in words."""
         return artifacts.differences_of(self._value(), made.options, made.inputs)
 
-    def faults(self, folder: Path) -> list[str]:
-        """What is wrong with the outputs, in words: each is looked at by size, and a table also by its contents."""
-        found = ((folder / name, _fault(folder / name, expected)) for name, expected in self.outputs.items())
+    def arks(self) -> list[str]:
+        """The arks among the outputs."""
+        return [name for name in self.outputs if name.endswith(".ark")]
+
+    def faults(self, folder: Path, names: Iterable[str] | None = None) -> list[str]:
+        """What is wrong with the outputs (or with those of some names), in words.
+
+        Each is looked at by its size, and a table also by its contents.
+        """
+        wanted = self.outputs if names is None else [name for name in names if name in self.outputs]
+        found = ((folder / name, _fault(folder / name, self.outputs[name])) for name in wanted)
         return [f"{path} {fault}" for path, fault in found if fault]
 
 
@@ -108,7 +118,11 @@ def _fault(path: Path, expected: Mapping[str, Any]) -> str | None:
 
 @dataclass
 class PartWriter:
-    """What a job is writing; it leaves the digest of each ark in `contents`, by its path in the layout."""
+    """What a job is writing.
+
+    It leaves the digest of its entries in `contents`, by the path in the layout of the ark that they are in; where they
+    are in files of others, by that of the table that lists them.
+    """
 
     folder: "PartedFolder"
     job: int
@@ -126,18 +140,24 @@ class PartWriter:
 
     def outputs(self) -> dict[str, dict[str, Any]]:
         """The files that are there, as a record describes them."""
-        arks = {
-            pattern: {CONTENTS: self.contents[pattern]} for pattern in self.folder.layout.arks if self._has(pattern)
+        layout = self.folder.layout
+        found = {
+            numbered(pattern, self.job): {"bytes": self.path(pattern).stat().st_size, CONTENTS: self.contents[pattern]}
+            for pattern in layout.arks
+            if self.path(pattern).is_file()
         }
-        names = [pattern for pattern in self.folder.layout.tables if self._has(pattern)]
-        found = arks | {pattern: {"digest": digests.of_file(self.path(pattern))} for pattern in names}
-        return {
-            numbered(pattern, self.job): {"bytes": self.path(pattern).stat().st_size, **value}
-            for pattern, value in found.items()
-        }
+        for pattern in layout.tables:
+            if self.path(pattern).is_file():
+                about = _about(self.path(pattern))
+                found[numbered(pattern, self.job)] = about | (
+                    {CONTENTS: self.contents[pattern]} if pattern in self.contents else {}
+                )
+        return found
 
-    def _has(self, pattern: str) -> bool:
-        return self.path(pattern).is_file()
+
+def _about(path: Path) -> dict[str, Any]:
+    """A table as records describe it."""
+    return {"bytes": path.stat().st_size, "digest": digests.of_file(path)}
 
 
 def numbered(pattern: str, job: int) -> str:
@@ -181,10 +201,21 @@ class PartedFolder:
                 )
             log.info("%s was made otherwise (%s)", self.folder, differences)
             return False
-        faults = found.faults(self.folder)
+        faults = found.faults(self.folder) or self._misplaced(found)
         for fault in faults:
             log.warning("%s", fault)
         return not faults
+
+    def _misplaced(self, found: Record) -> list[str]:
+        """The scp of a folder that was moved names arks that are not its own; said in words."""
+        arks, scp = found.arks(), self.folder / self.layout.scp
+        if not arks:
+            return []
+        with open(scp, "rb") as stream:
+            ark = os.fsdecode(stream.readline().partition(b" ")[2].rpartition(b":")[0])
+        if os.path.isfile(ark) and any(os.path.samefile(ark, self.folder / name) for name in arks):
+            return []
+        return [f"{scp} points to {ark}, which is none of its arks: was the folder moved? It is joined anew"]
 
     def part(self, job: int, made: Made) -> Record | None:
         """The record of a part that is whole and made so; None, and the reason in the log, where there is none."""
@@ -238,9 +269,9 @@ class PartedFolder:
         self._sweep()
         outputs = {name: value for part in parts for name, value in part.outputs.items()}
         contents = digests.joined(value[CONTENTS] for value in outputs.values() if CONTENTS in value)
-        for name in self.layout.joined:
+        for name in (self.layout.scp, *self.layout.joined):
             if (path := self.folder / name).is_file():
-                outputs[name] = {"bytes": path.stat().st_size, "digest": digests.of_file(path)}
+                outputs[name] = _about(path)
         about = {**facts, JOBS: self.jobs, CONTENTS: contents}
         Record(made.options, made.inputs, outputs, about).write(self.folder / artifacts.RECORD)
 
@@ -261,7 +292,7 @@ class PartedFolder:
         for job in range(1, self.jobs + 1):
             if not self.path(scp, job).is_file():  # an empty part
                 continue
-            rows.append(tables.read_table(self.path(scp, job)))
+            rows.append(self._read_scp(scp, job))
             for column, pattern in zip(columns, counts, strict=True):
                 path = self.path(pattern, job)
                 keys, words = tables.read_table(path)
@@ -272,6 +303,14 @@ class PartedFolder:
             raise ValueError(f"{self.folder}: no part has any utterance: nothing to join.")
         keys, values = (tables.concatenate(side) for side in zip(*rows, strict=True))
         return keys, values, [np.concatenate(column) for column in columns]
+
+    def _read_scp(self, scp: str, job: int) -> tuple[Words, Words]:
+        """Keys and values of the scp of a part; of an ark that was moved where it is now."""
+        keys, values = tables.read_table(self.path(scp, job))
+        ark = self.path(self.layout.arks[0], job)
+        if ark.is_file() and values[0].rpartition(b":")[0] != os.fsencode(ark):
+            values = tables.joined(os.fsencode(ark), b":", np.char.rpartition(values, b":")[:, 2])
+        return keys, values
 
     def require_all(self, wanted: Words, found: Words, remedy: str) -> None:
         """ValueError unless the keys `found` are those of `wanted`, which are sorted, each of them once."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sslsv_tk.extraction.embeddings import Extractor
 
 ARK, SCP = "parts/J/xvector.ark", "parts/J/xvector.scp"
-LAYOUT = Layout(arks=(ARK,), tables=(SCP,), record=f"parts/J/{artifacts.RECORD}", joined=("xvector.scp",))
+LAYOUT = Layout(arks=(ARK,), tables=(SCP,), record=f"parts/J/{artifacts.RECORD}", scp="xvector.scp", joined=())
 REMEDY = "Run stage 6 again."
 
 

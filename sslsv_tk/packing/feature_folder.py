@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, digests, logs
-from sslsv_tk.arks import indexes, matrices
-from sslsv_tk.arks.audio_archive import AUDIO, AudioArchive
+from sslsv_tk.arks import identity, indexes, matrices
+from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.arks.feature_archive import FEATURES
 from sslsv_tk.arks.parted_folder import Layout, Made, PartedFolder
 from sslsv_tk.arks.writer import ArkWriter
@@ -34,7 +34,8 @@ LAYOUT = Layout(
     arks=(ARK,),
     tables=(SCP, FRAMES),
     record=f"parts/J/{artifacts.RECORD}",
-    joined=(directories.FEATURES, directories.FRAMES, *directories.TABLES),
+    scp=directories.FEATURES,
+    joined=(directories.FRAMES, *directories.TABLES),
 )
 REMEDY = "Run stage 3 again."
 log = logs.logger("features")
@@ -79,10 +80,10 @@ class FeatureSource:
 
     def inputs(self) -> dict[str, str]:
         """What decides the features, as digests by name."""
-        found = _digests(self.audio, "the audio")
+        found = {"audio": identity.contents(self.audio)}
         if self.copy is not None and self.clip_folder is not None:
             found[copies.TABLE] = digests.of_file(self.copy / copies.TABLE)
-            found |= _digests(self.clip_folder, self.clip_folder.name)
+            found[self.clip_folder.name] = identity.contents(self.clip_folder)
         return found
 
     def tables(self) -> DataDirectory:
@@ -92,12 +93,6 @@ class FeatureSource:
         if speakers is not None and (speakers == clean.keys).all():
             speakers = self.keys  # unknown stays unknown
         return DataDirectory(self.keys, clean.values, speakers, clean.recordings, clean.durations)
-
-
-def _digests(folder: Path, called: str) -> dict[str, str]:
-    """Digests of the tables of packed audio."""
-    names = (AUDIO.scp, AUDIO.lengths)
-    return {f"{name} of {called}": digests.of_file(AUDIO.require(folder, name)) for name in names}
 
 
 @dataclass(frozen=True)

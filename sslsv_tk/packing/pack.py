@@ -61,7 +61,7 @@ def pack_part(data: Path, part: Part, wanted: Wanted = _DEFAULT, tolerance: floa
         elif wanted.copy:
             utterances, rejected, writer.contents[parts.ARK] = _pack(share, part, wanted, tolerance, tally)
         else:
-            utterances, rejected = in_place.index(share, part, tolerance)
+            utterances, rejected, writer.contents[parts.SCP] = in_place.index(share, part, tolerance)
         writer.facts |= {"utterances": utterances, "rejected": rejected}
         writer.facts |= {"rates_hz": tally.rates_hz, "mixed": tally.mixed}
 

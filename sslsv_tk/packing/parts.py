@@ -24,7 +24,8 @@ LAYOUT = Layout(
     arks=(ARK,),
     tables=(SCP, SAMPLES, PLACES, REJECTED),
     record="split/part.J.json",
-    joined=(*directories.TABLES, "utt2samples", OFFSETS, "rejected"),
+    scp=directories.AUDIO,
+    joined=(*directories.TABLES[1:], "utt2samples", OFFSETS, "rejected"),
 )
 
 _SAMPLES = "16 kHz mono 16-bit"

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sslsv_tk import artifacts, config, layout
-from sslsv_tk.arks import feature_archive
+from sslsv_tk import config, digests, layout
+from sslsv_tk.arks import feature_archive, identity
 from sslsv_tk.extraction.folder import EmbeddingFolder
-from sslsv_tk.kaldi import directories
 from sslsv_tk.systems import checkpoints
 
 if TYPE_CHECKING:
@@ -34,15 +33,11 @@ def embedding_folder(options: ExtractionOptions) -> EmbeddingFolder:
     """Where the embeddings lie; those of another checkpoint than the averaged one stand beside, under its name."""
     path = checkpoints.CheckpointFolder(options.system).path_of(options.checkpoint)
     feature_archive.refuse_other_kind(_feats_type(options.system), options.data)
-    scp = directories.listing(options.data, directories.FEATURES) or directories.AUDIO
     return EmbeddingFolder(
         layout.embeddings_folder(options.system, options.data, options.checkpoint),
         options.jobs,
         {"checkpoint": options.checkpoint},
-        {
-            f"checkpoint {path.name}": artifacts.fingerprint(path),
-            f"{scp} of {options.data}": artifacts.fingerprint(options.data / scp),
-        },
+        {"checkpoint": digests.of_file(path), "data": identity.contents(options.data)},
     )
 
 

@@ -5,7 +5,9 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -262,6 +264,33 @@ def test_parts_of_an_earlier_number_of_jobs_and_what_killed_runs_left_go(user):
     left = {str(path.relative_to(OUT)) for path in OUT.rglob("*")}
     assert not [name for name in left if name.endswith(".tmp") or "3" in name]
     assert f"{Path(user.ark).parts[0]}/notes" in left
+
+
+def test_a_folder_that_was_moved_is_joined_anew_and_nothing_is_computed_again(user, monkeypatch, caplog):
+    user.run()
+    before, made = times(), Record.read(OUT / "made.json")
+    home = Path.cwd()
+    OUT.rename("moved")
+    monkeypatch.setattr(sys.modules[__name__], "OUT", Path("moved"))
+    user.run()
+    assert f"moved/{user.scp} points to out/{user.ark.format(made_by(made))}" in caplog.text
+    _, arks, _ = indexes.read_scp(OUT / user.scp)
+    assert {ark.decode() for ark in arks} == {f"moved/{user.ark.format(job)}" for job in (1, 2)}
+    after = times()
+    for job in (1, 2):
+        assert after[f"moved/{user.ark.format(job)}"] == before[f"out/{user.ark.format(job)}"]
+    again = Record.read(OUT / "made.json")
+    assert made is not None and again is not None and made.facts == again.facts
+    (home / "link").symlink_to("moved")
+    monkeypatch.setattr(sys.modules[__name__], "OUT", home / "link")
+    user.run()
+    assert {path.replace(f"{home}/link", "moved"): time for path, time in times().items()} == after
+
+
+def made_by(record: Record | None) -> int:
+    """The first job that had anything to do."""
+    assert record is not None
+    return min(int(re.findall(r"\d+", name)[0]) for name in record.arks())
 
 
 def test_an_empty_part_leaves_nothing_of_an_earlier_one(user, caplog):

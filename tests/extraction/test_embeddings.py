@@ -210,6 +210,23 @@ def test_embeddings_of_another_list_are_made_anew(trained, system, tmp_path):
     assert len(vectors(system, "test")) == 6
 
 
+def test_the_same_data_by_another_path_is_nothing_new(trained, system, tmp_path, monkeypatch):
+    data = tmp_path / "dump" / "test"
+    shutil.copytree(trained / "inputs" / "test", data)
+    shutil.copy(trained / "inputs" / "test" / "wav.ark", data / "wav.ark")
+    (data / "wav.scp").write_text((data / "wav.scp").read_text().replace(f"{trained}/inputs/test/", f"{data}/"))
+    assert extract(system, data, 1) == 0
+    before = states(system)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("dump")
+    assert extract(system, Path("dump/test"), 1) == extract(system, Path("link/test"), 3) == 0
+    (tmp_path / "dump").rename("elsewhere")
+    data = tmp_path / "elsewhere" / "test"
+    (data / "wav.scp").write_text((data / "wav.scp").read_text().replace("/dump/", "/elsewhere/"))
+    assert extract(system, data, 2) == 0
+    assert states(system) == before
+
+
 def test_parts_of_an_earlier_number_of_jobs_go(trained, system):
     data = trained / "inputs" / "test"
     assert extract(system, data, 3) == 0
