@@ -1,16 +1,15 @@
 """Files that appear whole or not at all, and the record of what made them."""
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from sslsv_tk import digests
+
 RECORD = "made.json"
-_WHOLE_FILE_LIMIT = 64 * 2**20  # larger files are known by their size, first and last MiB
-_MEBIBYTE = 2**20
 
 
 class StaleArtifact(ValueError):
@@ -39,38 +38,18 @@ def replacing(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 def fingerprint(*paths: str | Path) -> str:
-    """A short digest of the contents of files, in the order given.
-
-    Files above 64 MiB (arks, checkpoints of large models) count with their size, first and last MiB.
-    """
-    digest = hashlib.sha256()
-    for path in paths:
-        size = os.path.getsize(path)
-        digest.update(f"{size}\n".encode())
-        with open(path, "rb") as stream:
-            if size <= _WHOLE_FILE_LIMIT:
-                digest.update(stream.read())
-            else:
-                digest.update(stream.read(_MEBIBYTE))
-                stream.seek(-_MEBIBYTE, os.SEEK_END)
-                digest.update(stream.read())
-    return digest.hexdigest()[:16]
+    """A digest of the contents of whole files, in the order given."""
+    return digests.of_files(paths)
 
 
 def file_checksum(path: str | Path) -> str:
-    """SHA-256 of a whole file, whatever its size, as 64 hexadecimal digits."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def file_digest(path: str | Path) -> str:
-    """A short digest of a whole file: a table that changes in its middle must be seen."""
-    return file_checksum(path)[:16]
+    """A digest of a whole file."""
+    return digests.of_file(path)
 
 
 def digest(value: Any) -> str:
-    """A short digest of a value that JSON can hold."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    """A digest of a value that JSON can hold."""
+    return digests.of_value(value)
 
 
 def from_json(text: str | bytes) -> Any:
@@ -105,19 +84,26 @@ def made_as(folder: str | Path, options: Mapping[str, Any], inputs: Mapping[str,
     found = read_record(folder)
     if found is None:
         return False
-    wanted = json.loads(json.dumps({"options": dict(options), "inputs": dict(inputs)}))
-    differences = [
-        f"{kind[:-1]} {name}: was {found[kind].get(name, 'absent')}, now {wanted[kind].get(name, 'absent')}"
-        for kind in ("options", "inputs")
-        for name in sorted(found[kind].keys() | wanted[kind].keys())
-        if found[kind].get(name) != wanted[kind].get(name)
-    ]
+    differences = differences_of(found, options, inputs)
     if differences:
         raise StaleArtifact(
             f"{folder} was made otherwise ({'; '.join(differences)}). "
             "Use another folder, or --force true to make it anew."
         )
     return True
+
+
+def differences_of(
+    found: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], inputs: Mapping[str, str]
+) -> list[str]:
+    """What another record has otherwise than these options and inputs, each in words."""
+    wanted = json.loads(json.dumps({"options": dict(options), "inputs": dict(inputs)}))
+    return [
+        f"{kind[:-1]} {name}: was {found[kind].get(name, 'absent')}, now {wanted[kind].get(name, 'absent')}"
+        for kind in ("options", "inputs")
+        for name in sorted(found[kind].keys() | wanted[kind].keys())
+        if found[kind].get(name) != wanted[kind].get(name)
+    ]
 
 
 def record(folder: str | Path, options: Mapping[str, Any], inputs: Mapping[str, str]) -> None:

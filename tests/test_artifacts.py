@@ -123,47 +123,6 @@ def test_a_folder_that_may_not_be_made_is_an_error_of_the_system(tmp_path: Path)
         pass
 
 
-# fingerprints
-
-
-def test_a_fingerprint_is_of_the_contents(tmp_path: Path) -> None:
-    one, same, other = tmp_path / "one", tmp_path / "same", tmp_path / "other"
-    one.write_bytes(b"abc")
-    same.write_bytes(b"abc")
-    other.write_bytes(b"abd")
-    assert artifacts.fingerprint(one) == artifacts.fingerprint(same) != artifacts.fingerprint(other)
-    assert artifacts.fingerprint(one, other) != artifacts.fingerprint(other, one)
-
-
-def test_a_fingerprint_knows_where_one_file_ends(tmp_path: Path) -> None:
-    for name, text in (("a", b"ab"), ("b", b"c"), ("c", b"a"), ("d", b"bc")):
-        (tmp_path / name).write_bytes(text)
-    assert artifacts.fingerprint(tmp_path / "a", tmp_path / "b") != artifacts.fingerprint(
-        tmp_path / "c", tmp_path / "d"
-    )
-
-
-@pytest.mark.parametrize("place", [0, 80 * MEBIBYTE - 1])
-def test_the_fingerprint_of_a_large_file_sees_its_size_and_both_ends(tmp_path: Path, place: int) -> None:
-    path = tmp_path / "large"
-    with open(path, "wb") as stream:
-        stream.truncate(80 * MEBIBYTE)  # sparse: takes no room
-    before = artifacts.fingerprint(path)
-    with open(path, "r+b") as stream:
-        stream.seek(place)
-        stream.write(b"x")
-    changed = artifacts.fingerprint(path)
-    with open(path, "r+b") as stream:
-        stream.seek(place)
-        stream.write(b"\0")
-        stream.truncate(81 * MEBIBYTE)
-    assert len({before, changed, artifacts.fingerprint(path)}) == 3
-
-
-def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
-    assert artifacts.digest({"a": 1, "b": [2]}) == artifacts.digest({"b": [2], "a": 1}) != artifacts.digest({"a": 1})
-
-
 # records
 
 

@@ -3,14 +3,13 @@
 Speakers and recordings get equal shares of the utterances; lengths are 4 to 12 s; all draws are of one seed.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts
+from sslsv_tk import artifacts, digests
 from sslsv_tk.arks import matrices
 from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.audio import wav
@@ -20,10 +19,11 @@ from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import Words
 from sslsv_tk.kaldi.trials import Trials
 from sslsv_tk.packing import parts
-from sslsv_tk.packing.parts import Part, PartRecord
+from sslsv_tk.packing.parts import Part
 
 RATE = 16_000
 HOP, BANDS = 160, 40
+NO_CONTENTS = digests.Contents().hexdigest()  # stands in for the digest of holes
 _ALPHABET = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-", dtype=np.uint8)
 
 
@@ -124,13 +124,14 @@ def write_parts(data: Path, out: Path, jobs: int) -> None:
         offsets = np.cumsum(entries) - 2 * samples - wav.HEADER_BYTES
         ark = part.file("wav.J.ark")
         ark.parent.mkdir(parents=True, exist_ok=True)
-        with open(ark, "wb") as stream:
-            stream.truncate(int(entries.sum()))
-        places = tables.joined(f"{ark}:".encode(), tables.as_words(offsets))
-        tables.write_table(part.file("wav.J.scp"), share.keys, places)
-        tables.write_table(part.file("utt2samples.J"), share.keys, samples)
-        record = PartRecord(jobs, parts.digest(share), len(samples), 0, int(entries.sum()))
-        part.file("part.J.json").write_text(json.dumps(asdict(record)))
+        with part.folder.writing(job, parts.made(share, parts.Wanted().samples)) as writer:
+            with open(ark, "wb") as stream:
+                stream.truncate(int(entries.sum()))
+            places = tables.joined(f"{ark}:".encode(), tables.as_words(offsets))
+            tables.write_table(part.file("wav.J.scp"), share.keys, places)
+            tables.write_table(part.file("utt2samples.J"), share.keys, samples)
+            writer.contents[parts.ARK] = NO_CONTENTS
+            writer.facts |= {"utterances": len(samples), "rejected": 0, "rates_hz": {}, "mixed": {}}
 
 
 def write_features(folder: Path, keys: Words, samples: NDArray[np.int64], jobs: int) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from full_size_steps import tables as synthetic
 from full_size_steps.site import Site, Step, entering
-from sslsv_tk import artifacts, seeds
+from sslsv_tk import seeds
 from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.draws.augmentation import Augmentation, AugmentationConfig
 from sslsv_tk.extraction.folder import EmbeddingFolder
@@ -150,8 +150,9 @@ def places(site: Site) -> None:
     for job in range(1, JOBS + 1):
         part, share = folder.part(job), slice(bounds[job - 1], bounds[job])
         ark = f"{part / 'xvector.ark'}:".encode()
-        tables.write_table(part / "xvector.scp", keys[share], tables.joined(ark, tables.as_words(offsets[share])))
-        artifacts.record(part, folder.options, folder.inputs)
+        with folder.parts.writing(job, folder.made) as writer:
+            tables.write_table(part / "xvector.scp", keys[share], tables.joined(ark, tables.as_words(offsets[share])))
+            writer.facts["epochs"] = [1]
 
 
 def embedding_folder(site: Site) -> EmbeddingFolder:

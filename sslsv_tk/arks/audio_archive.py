@@ -17,6 +17,7 @@ from sslsv_tk import artifacts
 from sslsv_tk.arks import indexes
 from sslsv_tk.arks.entries import Entries
 from sslsv_tk.arks.indexes import Index, Kind
+from sslsv_tk.arks.writer import ArkWriter
 from sslsv_tk.audio import wav
 from sslsv_tk.kaldi import tables
 from sslsv_tk.kaldi.directories import DataDirectory
@@ -27,31 +28,28 @@ OFFSETS = "utt2offset"  # only where audio lies in files of its own: the byte of
 
 def write_pcm_ark(
     utterances: Iterable[tuple[str, NDArray[np.int16]]], ark: str | Path, scp: str | Path, utt2samples: str | Path
-) -> int:
-    """Write waveforms (samples,) int16 at 16 kHz as one ark with its scp and lengths; returns how many.
+) -> tuple[int, str]:
+    """Write waveforms (samples,) int16 at 16 kHz as one ark with its scp and lengths; how many, and their digest.
 
     Keys come sorted. The ark streams through a temporary name, so any number of utterances fits, and appears
     before the tables that point into it.
     """
     labels = bytearray()
-    ends, offsets, samples = array("q"), array("q"), array("q")
+    ends, samples = array("q"), array("q")
     with artifacts.replacing(ark, "wb") as stream:
-        position = 0
+        writer = ArkWriter(stream)
         for key, waveform in utterances:
             if waveform.dtype != np.int16 or waveform.ndim != 1 or not 0 < len(waveform) <= wav.MOST_SAMPLES:
                 raise ValueError(f"{key}: expected (samples,) int16, found {waveform.shape} {waveform.dtype}.")
-            label = key.encode() + b" "
-            position += stream.write(label)
-            offsets.append(position)
+            word = key.encode()
+            writer.write(word, wav.header(len(waveform)), waveform.astype("<i2", copy=False).tobytes())
             samples.append(len(waveform))
-            position += stream.write(wav.header(len(waveform)))
-            position += stream.write(waveform.astype("<i2", copy=False).tobytes())
-            labels += label
+            labels += word + b" "
             ends.append(len(labels) - 1)
     keys = _words(labels, np.array(ends))
-    tables.write_table(scp, keys, tables.joined(str(ark).encode(), b":", tables.as_words(np.array(offsets))))
+    tables.write_table(scp, keys, writer.places(Path(ark)))
     tables.write_table(utt2samples, keys, np.array(samples))
-    return len(keys)
+    return len(keys), writer.contents.hexdigest()
 
 
 def _words(labels: bytearray, ends: NDArray[np.int64]) -> Words:

@@ -119,7 +119,7 @@ Archive = AudioArchive | FeatureArchive
 
 def has_features(folder: str | Path) -> bool:
     """Is it a folder of features (else: of packed audio)?"""
-    return (Path(folder) / "feats.scp").is_file()
+    return directories.listing(folder, directories.FEATURES) == directories.FEATURES
 
 
 def open_archive(folder: str | Path) -> Archive:

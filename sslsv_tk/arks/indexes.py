@@ -11,10 +11,10 @@ The tables are what counts: an index that is missing, damaged or not theirs is m
 cannot be written, the tables are read.
 """
 
-import hashlib
+import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,12 +22,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts, logs
+from sslsv_tk import artifacts, digests, logs
 from sslsv_tk.kaldi import directories, tables
 from sslsv_tk.kaldi.tables import Words, text
 
 log = logs.logger("indexes")
-_VERSION = "sslsv_tk index 2"
+_VERSION = "sslsv_tk index 3"
 _ALIGNMENT = 64
 _MOST_BYTES_OF_HEAD = 2**16
 _CHUNK_BYTES = 2**20
@@ -89,14 +89,26 @@ class Kind:
     def digests(self, folder: Path) -> dict[str, str]:
         """A digest of each table that an index is made of."""
         names = (self.scp, self.lengths, *self.others)
-        return {name: artifacts.file_digest(folder / name) for name in names if (folder / name).is_file()}
+        return {name: digests.of_file(folder / name) for name in names if (folder / name).is_file()}
 
     def sizes(self, folder: Path, files: Words) -> str:
         """What stands in for a table of lengths where there is none: sizes of the files, and when they were written."""
         if (folder / self.lengths).is_file():
             return ""
-        found = [os.stat(os.fsdecode(file)) for file in files.tolist()]
-        return artifacts.digest([[file.st_size, file.st_mtime_ns] for file in found])
+        found = [_stat(file) for file in files.tolist()]
+        return digests.of_value([[file.st_size, file.st_mtime_ns] for file in found])
+
+
+def _stat(file: bytes) -> os.stat_result:
+    try:
+        return os.stat(os.fsdecode(file))
+    except FileNotFoundError:
+        raise ValueError(f"{text(file)} does not exist, and a scp points to it. Is its disk mounted?") from None
+
+
+def sizes_of(files: Words) -> NDArray[np.int64]:
+    """Bytes of each file."""
+    return np.array([_stat(file).st_size for file in files.tolist()], dtype=np.int64)
 
 
 def read_scp(path: str | Path) -> tuple[Words, Words, NDArray[np.int64]]:
@@ -147,10 +159,8 @@ def mapped(folder: Path, kind: Kind) -> Index | None:
             if (about["version"], about["tables"]) != (_VERSION, kind.digests(folder)):
                 log.info("%s/%s is not of the tables beside it", folder, kind.name)
                 return None
-            digest = _digest_of(about)
-            while chunk := stream.read(_CHUNK_BYTES):
-                digest.update(chunk)
-            if digest.hexdigest() != about["digest"]:
+            chunks = iter(lambda: stream.read(_CHUNK_BYTES), b"")
+            if _digest_of(about, chunks) != about["digest"]:
                 raise ValueError("its contents are not those that were written")
             found = _map(stream, head)
         if about["sizes"] == kind.sizes(folder, found.files):
@@ -206,10 +216,7 @@ def _write(folder: Path, kind: Kind, index: Index) -> bytes:
         places[name] = [values.dtype.str, len(values), end]
         end += values.nbytes + -values.nbytes % _ALIGNMENT
     about = {**json.loads(index.head), "sizes": kind.sizes(folder, index.files), "columns": places}
-    digest = _digest_of(about)
-    for stretch in _stretches(index):
-        digest.update(stretch)
-    line = json.dumps({**about, "digest": digest.hexdigest()}).encode()
+    line = json.dumps({**about, "digest": _digest_of(about, _stretches(index))}).encode()
     head = line + b" " * (-(len(line) + 1) % _ALIGNMENT) + b"\n"
     with artifacts.replacing(folder / kind.name, "wb") as stream:
         stream.write(head)
@@ -217,9 +224,10 @@ def _write(folder: Path, kind: Kind, index: Index) -> bytes:
     return head
 
 
-def _digest_of(about: Mapping[str, Any]) -> "hashlib._Hash":
-    """A digest that has taken in the first line, and waits for the columns."""
-    return hashlib.sha256(json.dumps([about[name] for name in ("version", "tables", "sizes", "columns")]).encode())
+def _digest_of(about: Mapping[str, Any], columns: Iterable[memoryview | bytes]) -> str:
+    """The digest of the first line and of the columns."""
+    line = json.dumps([about[name] for name in ("version", "tables", "sizes", "columns")]).encode()
+    return digests.of_chunks(itertools.chain([line], columns))
 
 
 def _stretches(index: Index) -> Iterator[memoryview | bytes]:

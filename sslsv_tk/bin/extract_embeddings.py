@@ -31,15 +31,14 @@ def get_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compute the share unless it is there."""
     options = get_parser().parse_args(arguments)
-    if not 1 <= options.job <= options.num_jobs:
-        raise ValueError(f"--job {options.job} of --num-jobs {options.num_jobs}: expected 1 to {options.num_jobs}.")
     wanted = ExtractionOptions(options.system, options.checkpoint, options.data, options.num_jobs)
     folder = embedding_folder(wanted)
-    if options.force == "false" and folder.has_part(options.job):
-        log.info("%s: complete", folder.part(options.job))
+    part = folder.part(options.job)
+    if options.force == "false" and (folder.is_complete() or folder.has_part(options.job)):
+        log.info("%s: complete", part)
         return
     count = folder.write_part(options.job, lambda: load_extractor(wanted, options.device), open_archive(options.data))
-    log.info("%s: %d embeddings", folder.part(options.job), count)
+    log.info("%s: %d embeddings", part, count)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Check and join unless that is done."""
     options = get_parser().parse_args(arguments)
     folder = embedding_folder(ExtractionOptions(options.system, options.checkpoint, options.data, options.num_jobs))
-    if options.force == "false" and folder.has_all():
+    if options.force == "false" and folder.is_complete():
         log.info("%s: complete", folder.folder)
         return
     folder.join(open_archive(options.data))

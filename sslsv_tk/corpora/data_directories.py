@@ -27,14 +27,13 @@ Features = Literal["auto", "keep", "compute"]
 
 def takes_features(source: Path, features: Features) -> bool:
     """Are the features of a directory taken as they are? `auto`: where it has no audio."""
-    if features == "auto":
-        return (source / FEATURES).is_file() and not (source / "wav.scp").is_file()
-    if features == "compute" and not (source / "wav.scp").is_file() and (source / FEATURES).is_file():
+    alone = directories.listing(source) == FEATURES
+    if features == "compute" and alone:
         raise ValueError(
             f"{source}: expected wav.scp, found feats.scp alone: there is no audio to compute anything from. Take the"
             " features as they are: run.sh --feats-type fbank (--features auto or keep)."
         )
-    return features == "keep"
+    return features == "keep" or (features == "auto" and alone)
 
 
 def read(source: Path, features: Features = "auto") -> DataDirectory:

@@ -5,7 +5,6 @@ dump/fbank/SET; the frames stay in the arks where they are. Other makers have ot
 system reads either kept or computed frames (frontend.frames), never both.
 """
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sslsv_tk import artifacts, logs
+from sslsv_tk import artifacts, digests, logs
 from sslsv_tk.arks import feature_archive
 from sslsv_tk.arks.feature_archive import FeatureArchive, Maker
 from sslsv_tk.kaldi import directories, tables
@@ -75,13 +74,13 @@ def _first_rows(values: Words) -> dict[bytes, int]:
 
 def _digest_of_sizes(arks: Iterable[bytes]) -> str:
     """A digest of the sizes of files; ValueError for one that is not there."""
-    digest = hashlib.sha256()
+    sizes = []
     for ark in arks:
         try:
-            digest.update(f"{os.path.getsize(ark)}\n".encode())
+            sizes.append(os.path.getsize(ark))
         except OSError as error:
             raise ValueError(f"{text(ark)}: {error.strerror}; feats.scp names it. Is its disk mounted?") from None
-    return digest.hexdigest()[:16]
+    return digests.of_value(sizes)
 
 
 def _check(archive: FeatureArchive, found: DataDirectory, settings: Mapping[str, Any], rows: Iterable[int]) -> None:

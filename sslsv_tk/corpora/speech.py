@@ -95,7 +95,7 @@ def prepare(corpus: Corpus, out: str | Path, force: bool = False) -> None:
     Where features are kept, feats.scp and utt2num_frames stand in place of wav.scp.
     """
     _refuse_own_source(corpus, Path(out))
-    holding = [any((Path(source) / name).is_file() for name in ("wav.scp", "feats.scp")) for source in corpus.sources]
+    holding = [directories.listing(source) is not None for source in corpus.sources]
     if corpus.features == "keep" and not all(holding):
         source = corpus.sources[holding.index(False)]
         raise ValueError(f"{source}: no feats.scp, so no features to keep. Say --features compute for all sets.")

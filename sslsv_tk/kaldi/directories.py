@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts
+from sslsv_tk import artifacts, digests
 from sslsv_tk.kaldi import tables
 from sslsv_tk.kaldi.tables import Words, read_table, text, write_table
 
@@ -37,7 +37,10 @@ _COLUMNS = {
 }
 TABLES = ("wav.scp", "segments", *_COLUMNS.values(), "spk2utt")
 _TO_END = -1.0  # as Kaldi's extract-segments has it
-FEATURES, FRAMES = "feats.scp", "utt2num_frames"
+Listing = Literal["wav.scp", "feats.scp"]
+AUDIO: Listing = "wav.scp"
+FEATURES: Listing = "feats.scp"
+FRAMES = "utt2num_frames"
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class DataDirectory:
     vad: Words | None = None
     cuts: Cuts | None = None
     frames: NDArray[np.int64] | None = None
-    table: Literal["wav.scp", "feats.scp"] = "wav.scp"
+    table: Listing = AUDIO
 
     @classmethod
     def load(cls, path: str | Path, features: bool = False) -> "DataDirectory":
@@ -144,15 +147,24 @@ class DataDirectory:
         write_table(folder / "wav.scp", files, self.values[first])
 
 
-def table_of(folder: Path, features: bool = False) -> Literal["wav.scp", "feats.scp"]:
+def listing(folder: str | Path, first: Listing = AUDIO) -> Listing | None:
+    """The table that lists the utterances of a folder: `first` where it is there, else the other; None: neither is.
+
+    In a data directory the audio comes first, since features of unknown make lie beside it; in a dump folder feats.scp,
+    whose wav.scp only says which audio the features are of.
+    """
+    both = sorted((AUDIO, FEATURES), key=lambda name: name != first)
+    return next((name for name in both if (Path(folder) / name).is_file()), None)
+
+
+def table_of(folder: Path, features: bool = False) -> Listing:
     """The table that lists the utterances of a data directory; ValueError where there is none."""
-    if (folder / FEATURES).is_file() and (features or not (folder / "wav.scp").is_file()):
-        return "feats.scp"
-    if features:
+    found = listing(folder, FEATURES if features else AUDIO)
+    if features and found != FEATURES:
         raise ValueError(f"{folder}: no feats.scp, so no features to keep. Compute them from the audio.")
-    if not (folder / "wav.scp").is_file():
+    if found is None:
         raise ValueError(f"{folder}: no wav.scp, so not a data directory. Stages 1 and 2 make them.")
-    return "wav.scp"
+    return found
 
 
 def _decimals(numbers: NDArray[np.float64]) -> Words:
@@ -270,9 +282,9 @@ def fingerprints(path: str | Path, features: bool = False) -> dict[str, str]:
     Those of features count where they are taken: `features`, or where there is no wav.scp. The folder is no part of
     the name, so that data/train and its absolute path are the same input.
     """
-    taken = features or not (Path(path) / "wav.scp").is_file()
+    taken = features or listing(path) != AUDIO
     files = [Path(path) / name for name in ((*TABLES, FEATURES, FRAMES) if taken else TABLES)]
-    return {file.name: artifacts.file_digest(file) for file in files if file.is_file()}
+    return {file.name: digests.of_file(file) for file in files if file.is_file()}
 
 
 def remove_temporaries(folder: str | Path, of: str = "*", older_than: float = 0.0) -> None:

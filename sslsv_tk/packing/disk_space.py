@@ -108,8 +108,7 @@ def _device(path: Path) -> int:
 
 def _missing_bytes(data: Path, out: Path, bytes_per_second: int) -> float:
     """Estimated bytes of a set in `out`, less those of the arks that are there; 0 where the set is complete."""
-    listed = any((out / name).is_file() for name in ("wav.scp", "feats.scp"))
-    if artifacts.read_record(out) is not None and listed:
+    if artifacts.read_record(out) is not None and directories.listing(out) is not None:
         return 0.0
     keys, seconds = _durations(data)
     estimated = len(keys) * (_TABLES_BYTES + 3 * keys.dtype.itemsize) + bytes_per_second * seconds
@@ -128,10 +127,9 @@ def _durations(data: Path) -> tuple[Words, float]:
         if np.isinf(seconds).any():
             return keys, _seconds_by_headers(data)
         return keys, float(seconds.sum())
-    if not (data / "wav.scp").is_file():
-        raise ValueError(f"{data}: no wav.scp, so not a data directory. Stages 1 and 2 make them.")
+    keys, _ = tables.read_table(data / directories.table_of(data))
     log.warning("%s has neither utt2dur nor segments: how much its audio takes is not known, and not counted", data)
-    return tables.read_table(data / "wav.scp")[0], 0.0
+    return keys, 0.0
 
 
 def _seconds_by_headers(data: Path) -> float:

@@ -6,7 +6,6 @@ OUT/{feats.scp,utt2num_frames,wav.scp,utt2spk,...,made.json}      all of it, mad
 
 from __future__ import annotations
 
-import shutil
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,18 +16,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts, logs
-from sslsv_tk.arks import indexes, matrices
-from sslsv_tk.arks.audio_archive import AUDIO, AudioArchive
+from sslsv_tk import artifacts, digests, logs
+from sslsv_tk.arks import identity, indexes, matrices
+from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.arks.feature_archive import FEATURES
+from sslsv_tk.arks.parted_folder import Layout, Made, PartedFolder
+from sslsv_tk.arks.writer import ArkWriter
 from sslsv_tk.blocks import BLOCK, blocks_of_job
 from sslsv_tk.corpora import copies, copy_tables
 from sslsv_tk.kaldi import directories, tables
 from sslsv_tk.kaldi.directories import DataDirectory
-from sslsv_tk.kaldi.tables import Words, text
+from sslsv_tk.kaldi.tables import Words
 
 Frames = Iterator[NDArray[np.float32]]
-_ARKS = "arks (bytes)"
+ARK, SCP, FRAMES = "parts/J/feats.ark", "parts/J/feats.scp", "parts/J/utt2num_frames"
+LAYOUT = Layout(
+    arks=(ARK,),
+    tables=(SCP, FRAMES),
+    record=f"parts/J/{artifacts.RECORD}",
+    scp=directories.FEATURES,
+    joined=(directories.FRAMES, *directories.TABLES),
+)
+REMEDY = "Run stage 3 again."
 log = logs.logger("features")
 
 
@@ -71,10 +80,10 @@ class FeatureSource:
 
     def inputs(self) -> dict[str, str]:
         """What decides the features, as digests by name."""
-        found = _digests(self.audio, "the audio")
+        found = {"audio": identity.contents(self.audio)}
         if self.copy is not None and self.clip_folder is not None:
-            found[copies.TABLE] = artifacts.file_digest(self.copy / copies.TABLE)
-            found |= _digests(self.clip_folder, self.clip_folder.name)
+            found[copies.TABLE] = digests.of_file(self.copy / copies.TABLE)
+            found[self.clip_folder.name] = identity.contents(self.clip_folder)
         return found
 
     def tables(self) -> DataDirectory:
@@ -84,12 +93,6 @@ class FeatureSource:
         if speakers is not None and (speakers == clean.keys).all():
             speakers = self.keys  # unknown stays unknown
         return DataDirectory(self.keys, clean.values, speakers, clean.recordings, clean.durations)
-
-
-def _digests(folder: Path, called: str) -> dict[str, str]:
-    """Digests of the tables of packed audio."""
-    names = (AUDIO.scp, AUDIO.lengths)
-    return {f"{name} of {called}": artifacts.file_digest(AUDIO.require(folder, name)) for name in names}
 
 
 @dataclass(frozen=True)
@@ -102,49 +105,29 @@ class FeatureFolder:
     options: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        if self.jobs < 1:
-            raise ValueError(f"--num-jobs {self.jobs}: expected at least 1.")
-
-    @cached_property
-    def inputs(self) -> dict[str, str]:
-        """Digests of what decides the features."""
-        return self.source.inputs()
+        self.parts.path(LAYOUT.record, 1)
 
     @property
-    def _part_options(self) -> dict[str, Any]:
-        return {**self.options, "num_jobs": self.jobs}
+    def parts(self) -> PartedFolder:
+        """The parts of all jobs."""
+        return PartedFolder(self.out, self.jobs, LAYOUT)
+
+    @cached_property
+    def made(self) -> Made:
+        """What decides the features."""
+        return Made(self.options, self.source.inputs())
 
     def part(self, job: int) -> Path:
         """The folder of job number `job`, from 1."""
-        if not 1 <= job <= self.jobs:
-            raise ValueError(f"--job {job} of --num-jobs {self.jobs}: expected 1 to {self.jobs}.")
-        return self.out / "parts" / str(job)
+        return self.parts.path(ARK, job).parent
 
     def is_complete(self) -> bool:
-        """Is everything joined and are all arks whole? Raises StaleArtifact when it was made otherwise."""
-        found = artifacts.read_record(self.out)
-        if found is None:
-            return False
-        arks = found["inputs"].get(_ARKS, "none")
-        artifacts.made_as(self.out, self.options, {**self.inputs, _ARKS: arks})
-        names = ("feats.scp", "utt2num_frames", "wav.scp")
-        return arks == self._sizes() and all((self.out / name).is_file() for name in names)
-
-    def _sizes(self) -> str:
-        sizes = {ark.parent.name: ark.stat().st_size for ark in (self.out / "parts").glob("*/feats.ark")}
-        return " ".join(f"{name}:{sizes[name]}" for name in sorted(sizes))
+        """Is everything joined and whole? Raises StaleArtifact when it was made otherwise."""
+        return self.parts.is_complete(self.made)
 
     def has_part(self, job: int) -> bool:
-        """Did job `job` finish, with these options and inputs, and is its ark whole?"""
-        part = self.part(job)
-        try:
-            size = (part / "feats.ark").stat().st_size
-            return artifacts.made_as(part, self._part_options, {**self.inputs, _ARKS: str(size)})
-        except FileNotFoundError:
-            return False
-        except artifacts.StaleArtifact as difference:
-            log.info("%s", difference)
-            return False
+        """Did job `job` finish, with these options and inputs, and is its part whole?"""
+        return self.parts.part(job, self.made) is not None
 
     def write_part(
         self, job: int, make: Callable[[], Callable[[int], Frames]], compression: matrices.Compression
@@ -154,69 +137,32 @@ class FeatureFolder:
         `make` gives the function from the first row of a block of the list to the frames of its utterances, in order;
         it is not called for an empty share.
         """
-        part = self.part(job)
-        for folder in (self.out, part):
-            (folder / artifacts.RECORD).unlink(missing_ok=True)
-        directories.remove_temporaries(part)
-        places, lengths = array("q"), array("q")
-        starts = blocks_of_job(len(self.source.keys), job, self.jobs)
-        with artifacts.replacing(part / "feats.ark", "wb") as stream:
-            frames_of = make() if starts else None
-            for start in starts:
-                assert frames_of is not None
-                for row, frames in enumerate(frames_of(start), start):
-                    stream.write(self.source.keys[row] + b" ")
-                    places.append(stream.tell())
-                    lengths.append(len(frames))
-                    stream.write(matrices.encode(frames, compression))
-        self._write_tables(part, starts, places, lengths)
-        size = (part / "feats.ark").stat().st_size
-        artifacts.record(part, self._part_options, {**self.inputs, _ARKS: str(size)})
+        starts, lengths = blocks_of_job(len(self.source.keys), job, self.jobs), array("q")
+        with self.parts.writing(job, self.made) as part:
+            if not starts:
+                log.warning("%s is empty: fewer blocks of %d utterances than jobs", self.part(job), BLOCK)
+                part.clear()
+                return 0
+            with artifacts.replacing(part.path(ARK), "wb") as stream:
+                frames_of, ark = make(), ArkWriter(stream)
+                for start in starts:
+                    for row, frames in enumerate(frames_of(start), start):
+                        lengths.append(len(frames))
+                        ark.write(self.source.keys[row], matrices.encode(frames, compression))
+            part.contents[ARK] = ark.contents.hexdigest()
+            keys = self.source.keys[starts[0] : starts[0] + len(lengths)]
+            tables.write_table(part.path(SCP), keys, ark.places(part.path(ARK)))
+            tables.write_table(part.path(FRAMES), keys, np.array(lengths))
         return len(lengths)
-
-    def _write_tables(self, part: Path, starts: range, places: array[int], lengths: array[int]) -> None:
-        if not places:
-            log.warning("%s is empty: fewer blocks of %d utterances than jobs", part, BLOCK)
-            for name in ("feats.scp", "utt2num_frames"):
-                (part / name).unlink(missing_ok=True)
-            return
-        keys = self.source.keys[starts[0] : starts[0] + len(places)]
-        ark = str(part / "feats.ark").encode()
-        tables.write_table(part / "feats.scp", keys, tables.joined(ark, b":", tables.as_words(np.array(places))))
-        tables.write_table(part / "utt2num_frames", keys, np.array(lengths))
 
     def join(self) -> None:
         """Write the tables over all parts after checking that every utterance is there once."""
-        columns = [self._read_part(job) for job in range(1, self.jobs + 1)]
-        filled = [column for column in columns if column is not None]
-        keys, places, lengths = (np.concatenate(column) for column in zip(*filled, strict=True))
-        if len(keys) != len(self.source.keys) or (keys != self.source.keys).any():
-            missing = np.setdiff1d(self.source.keys, keys)
-            raise ValueError(
-                f"{self.out}: expected {len(self.source.keys)} utterances, found {len(keys)}; missing:"
-                f" {tables.first_words(missing) or 'none, but some are there twice'}. Run stage 3 with --force true."
-            )
-        (self.out / artifacts.RECORD).unlink(missing_ok=True)
-        directories.remove_temporaries(self.out)
-        tables.write_table(self.out / "feats.scp", keys, places)
-        tables.write_table(self.out / "utt2num_frames", keys, lengths)
-        self.source.tables().write(self.out)
-        indexes.load(self.out, FEATURES)  # makes features.index
-        for stray in (self.out / "parts").iterdir():
-            if stray.is_dir() and (not stray.name.isdigit() or int(stray.name) > self.jobs):
-                shutil.rmtree(stray)
-        artifacts.record(self.out, self.options, {**self.inputs, _ARKS: self._sizes()})
+        records = [self.parts.require(job, self.made, REMEDY) for job in range(1, self.jobs + 1)]
+        keys, places, (lengths,) = self.parts.read_tables(SCP, FRAMES)
+        self.parts.require_all(self.source.keys, keys, REMEDY)
+        with self.parts.joining(self.made, records, {}):
+            tables.write_table(self.out / "feats.scp", keys, places)
+            tables.write_table(self.out / "utt2num_frames", keys, lengths)
+            self.source.tables().write(self.out)
+            indexes.load(self.out, FEATURES)  # makes features.index
         log.info("%s: %d utterances, %d frames", self.out, len(keys), int(lengths.sum()))
-
-    def _read_part(self, job: int) -> tuple[Words, Words, NDArray[np.int64]] | None:
-        """Keys, places and lengths of a part; None for an empty one."""
-        part = self.part(job)
-        if not self.has_part(job):
-            raise ValueError(f"{part}: job {job} of {self.jobs} is missing, broken or of other inputs. Run it again.")
-        if not (part / "feats.scp").is_file():
-            return None
-        keys, places = tables.read_table(part / "feats.scp")
-        counted, words = tables.read_table(part / "utt2num_frames")
-        if len(keys) != len(counted) or (keys != counted).any():
-            raise ValueError(f"{part}: feats.scp and utt2num_frames disagree; first: {text(keys[0])}. Remove {part}.")
-        return keys, places, tables.integers(words, part / "utt2num_frames")

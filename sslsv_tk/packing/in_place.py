@@ -5,6 +5,7 @@ from array import array
 
 import numpy as np
 
+from sslsv_tk import digests
 from sslsv_tk.audio import headers, sound, wav
 from sslsv_tk.audio.sound import UnreadableAudio
 from sslsv_tk.audio.wav import Samples
@@ -16,8 +17,11 @@ from sslsv_tk.packing.parts import Part
 from sslsv_tk.segments import SAMPLE_RATE_HZ
 
 
-def index(share: DataDirectory, part: Part, tolerance: float) -> tuple[int, int]:
-    """Write wav.J.scp, utt2samples.J and utt2offset.J of a part; how many utterances it has, how many were rejected.
+def index(share: DataDirectory, part: Part, tolerance: float) -> tuple[int, int, str]:
+    """Write wav.J.scp, utt2samples.J and utt2offset.J of a part.
+
+    Returns how many utterances it has, how many were rejected, and a digest of ids, places and sizes: the samples are
+    not read, and not copied, so nothing more is known of them.
 
     ValueError where audio is of another kind, or where vad.scp leaves samples out: both need a copy.
     """
@@ -25,7 +29,7 @@ def index(share: DataDirectory, part: Part, tolerance: float) -> tuple[int, int]
         raise ValueError("vad.scp leaves samples out, which needs a copy of the audio. Use --copy true.")
     rejected: dict[str, str] = {}
     rows, offsets, samples = array("q"), array("q"), array("q")
-    path, found = "", None
+    path, found, contents = "", None, digests.Contents()
     for row in range(len(share.keys)):
         try:
             if path != (path := os.fsdecode(share.values[row])) or found is None:
@@ -38,6 +42,7 @@ def index(share: DataDirectory, part: Part, tolerance: float) -> tuple[int, int]
         rows.append(row)
         offsets.append(found.offset + 2 * begin)
         samples.append(end - begin)
+        contents.add(share.keys[row], f" {offsets[-1]} {samples[-1]} {found.announced}".encode())
     check_rejected(rejected, max(1, len(share.keys)), tolerance, part.file("rejected.J"))
     if rows:
         usable = np.array(rows)
@@ -45,7 +50,7 @@ def index(share: DataDirectory, part: Part, tolerance: float) -> tuple[int, int]
         tables.write_table(part.file("utt2offset.J"), share.keys[usable], np.array(offsets))
         tables.write_table(part.file("utt2samples.J"), share.keys[usable], np.array(samples))
     part.file("wav.J.ark").unlink(missing_ok=True)
-    return len(rows), len(rejected)
+    return len(rows), len(rejected), contents.hexdigest()
 
 
 def locate(path: str) -> Samples:

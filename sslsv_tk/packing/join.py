@@ -5,7 +5,6 @@ OUT/audio.index                          the same in binary, mapped by readers; 
 OUT/made.json                            what made the folder, written last
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,17 +14,16 @@ from numpy.typing import NDArray
 from sslsv_tk import artifacts, logs
 from sslsv_tk.arks import indexes
 from sslsv_tk.arks.audio_archive import AUDIO, OFFSETS
-from sslsv_tk.audio import wav
+from sslsv_tk.arks.parted_folder import PartedFolder, Record
 from sslsv_tk.audio.decoding import Tally
 from sslsv_tk.kaldi import directories, tables
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import Words
 from sslsv_tk.packing import parts
-from sslsv_tk.packing.parts import Part, PartRecord
+from sslsv_tk.packing.parts import LAYOUT, Part, Wanted
 from sslsv_tk.segments import SAMPLE_RATE_HZ
 
 log = logs.logger("joining")
-_OF_A_PART = re.compile(r"(?:wav|utt2samples|utt2offset|rejected|part)\.(\d+)(?:\.ark|\.scp|\.json)?")
 
 
 @dataclass(frozen=True)
@@ -39,23 +37,19 @@ class _Tables:
 
 
 def is_complete(data: Path, out: Path, samples: str | None = None) -> bool:
-    """Is `out` finished, of these tables, with every part whole? Raises StaleArtifact when made otherwise.
+    """Is `out` finished, of these tables, with every file whole? Raises StaleArtifact when made otherwise.
 
     `samples` is what the samples shall be; None takes what is there.
     """
-    if artifacts.read_record(out) is None:
+    found = Record.read(out / artifacts.RECORD)
+    if found is None:
         return False
-    first = Part(out, 1, 1).record()
-    wanted = samples or (first.samples if first else parts.Wanted().samples)
-    if not artifacts.made_as(out, parts.made_as(wanted), directories.fingerprints(data)):
-        return False
-    if first is None or not all((out / name).is_file() for name in ("wav.scp", "utt2samples")):
-        return False
-    return all(Part(out, job, first.num_jobs).record() for job in range(1, first.num_jobs + 1))
+    wanted = samples or str(found.options.get("samples"))
+    return PartedFolder(out, 1, LAYOUT).is_complete(parts.made_of_all(data, wanted))
 
 
 def finish(data: Path, out: Path, num_jobs: int, force: bool = False) -> None:
-    """Join the parts of `num_jobs` jobs: every utterance there once, every ark as long as its tables say.
+    """Join the parts of `num_jobs` jobs: every utterance there once, packed or rejected.
 
     Writes the tables of `out`, removes what earlier or killed runs left there, and made.json last.
     """
@@ -63,114 +57,52 @@ def finish(data: Path, out: Path, num_jobs: int, force: bool = False) -> None:
         indexes.load(out, AUDIO)  # makes it where it is not there
         log.info("%s is complete; nothing to do", out)
         return
-    if num_jobs < 1:
-        raise ValueError(f"expected at least 1 job, found {num_jobs}.")
+    folder = PartedFolder(out, num_jobs, LAYOUT)
     whole = DataDirectory.load(data)
-    array = [Part(out, job, num_jobs) for job in range(1, num_jobs + 1)]
-    records = [_require(part, whole, data) for part in array]
-    samples = _require_same(records, out)
-    filled = [part for part, found in zip(array, records, strict=True) if found.utterances]
-    found = _join(filled, parts.is_in_place(samples))
-    _set_aside(array, records, whole, found, out)
-    (out / artifacts.RECORD).unlink(missing_ok=True)
-    _write(out, whole, found)
-    _remove_strays(out, num_jobs)
-    artifacts.record(out, parts.made_as(samples), directories.fingerprints(data))
-    tally = Tally()
-    for record in records:
-        tally.add(record.rates_hz, record.mixed)
-    tally.say()
-    hours = found.samples.sum() / SAMPLE_RATE_HZ / 3600
-    log.info("%s: %d utterances in %d parts, %.1f h", out, len(found.keys), len(filled), hours)
+    records = _require(folder, whole, data)
+    samples = str(records[0].options["samples"])
+    found = _read(folder, parts.is_in_place(samples))
+    rejected = _rejected(folder)
+    folder.require_all(whole.keys, tables.concatenate([found.keys, rejected[0]]), "Run pack_audio with --force true.")
+    with folder.joining(parts.made_of_all(data, samples), records, {}):
+        _set_aside(*rejected, whole, out)
+        _write(out, whole, found)
+    _describe(out, records, found)
 
 
-def _require(part: Part, whole: DataDirectory, data: Path) -> PartRecord:
-    """The record of a part, or a ValueError that says which command makes it."""
-    found = part.record()
-    if found is None or (found.num_jobs, found.inputs) != (part.num_jobs, parts.digest(parts.take(whole, part))):
-        state = "missing or broken" if found is None else "of other utterances or of another number of jobs"
-        raise ValueError(
-            f"{part.file('part.J.json')}: part {part.job} of {part.num_jobs} is {state}. Run pack_audio --data {data}"
-            f" --out {part.out} --num-jobs {part.num_jobs} --job {part.job}."
-        )
-    return found
+def _require(folder: PartedFolder, whole: DataDirectory, data: Path) -> list[Record]:
+    """The records of all parts, of the same kind of samples as the first; ValueError says which command makes one."""
+    first = Record.read(folder.path(LAYOUT.record, 1))
+    samples = str(first.options.get("samples")) if first else Wanted().samples
+    records = []
+    for job in range(1, folder.jobs + 1):
+        remedy = f"Run pack_audio --data {data} --out {folder.folder} --num-jobs {folder.jobs} --job {job}."
+        share = parts.take(whole, Part(folder.folder, job, folder.jobs))
+        records.append(folder.require(job, parts.made(share, samples), remedy))
+    return records
 
 
-def _require_same(records: list[PartRecord], out: Path) -> str:
-    """What the samples of all parts are."""
-    for job, found in enumerate(records, start=1):
-        if found.samples != records[0].samples:
-            raise ValueError(
-                f"{out}: part 1 holds {records[0].samples}, part {job} {found.samples}. Run pack_audio with the same"
-                " options for all."
-            )
-    return records[0].samples
+def _read(folder: PartedFolder, in_place: bool) -> _Tables:
+    """The rows of all parts."""
+    keys, values, columns = folder.read_tables(parts.SCP, parts.SAMPLES, *([parts.PLACES] if in_place else []))
+    return _Tables(keys, values, columns[0], columns[1] if in_place else None)
 
 
-def _join(filled: list[Part], in_place: bool) -> _Tables:
-    """The rows of all parts; ValueError where tables and arks do not agree."""
-    if not filled:
-        raise ValueError("no part has any utterance: nothing to finish.")
-    each = [_indexed(part) if in_place else _packed(part) for part in filled]
-    keys = tables.concatenate([keys for keys, _, _, _ in each])
-    values = tables.concatenate([values for _, values, _, _ in each])
-    samples = np.concatenate([samples for _, _, samples, _ in each])
-    offsets = np.concatenate([offsets for _, _, _, offsets in each]) if in_place else None
-    return _Tables(keys, values, samples, offsets)
+def _rejected(folder: PartedFolder) -> tuple[Words, Words]:
+    """The utterances that the parts left out, and why."""
+    lists = [path for job in range(1, folder.jobs + 1) if (path := folder.path(parts.REJECTED, job)).is_file()]
+    columns = [tables.read_table(path) for path in lists]
+    keys, reasons = (tables.concatenate([column[side] for column in columns]) for side in (0, 1))
+    return keys, reasons
 
 
-def _numbers(part: Part, name: str, keys: Words) -> NDArray[np.int64]:
-    """The whole numbers of a table of a part, whose keys must be `keys`."""
-    counted, words = tables.read_table(part.file(name))
-    if len(keys) != len(counted) or (keys != counted).any():
-        raise ValueError(
-            f"{part.file(name)} does not list the utterances of {part.file('wav.J.scp')}. Run pack_audio with --job"
-            f" {part.job} --force true."
-        )
-    return tables.integers(words, part.file(name))
-
-
-def _packed(part: Part) -> tuple[Words, Words, NDArray[np.int64], NDArray[np.int64]]:
-    keys, values = tables.read_table(part.file("wav.J.scp"))
-    samples = _numbers(part, "utt2samples.J", keys)
-    _, _, offsets = indexes.read_scp(part.file("wav.J.scp"))
-    implied = int(offsets[-1]) + wav.HEADER_BYTES + 2 * int(samples[-1])
-    size = part.file("wav.J.ark").stat().st_size
-    if implied != size:
-        raise ValueError(
-            f"{part.file('wav.J.ark')}: {size} bytes, but its tables imply {implied}. Run pack_audio with --job"
-            f" {part.job} --force true."
-        )
-    return keys, values, samples, offsets
-
-
-def _indexed(part: Part) -> tuple[Words, Words, NDArray[np.int64], NDArray[np.int64]]:
-    keys, values = tables.read_table(part.file("wav.J.scp"))
-    return keys, values, _numbers(part, "utt2samples.J", keys), _numbers(part, "utt2offset.J", keys)
-
-
-def _set_aside(array: list[Part], records: list[PartRecord], whole: DataDirectory, found: _Tables, out: Path) -> None:
-    """Write OUT/rejected; ValueError unless every utterance of the data directory is packed or rejected, once."""
-    made = [part for part, record in zip(array, records, strict=True) if record.rejected]
-    lists = [tables.read_table(part.file("rejected.J")) for part in made]
-    rejected, reasons = (tables.concatenate([columns[column] for columns in lists]) for column in (0, 1))
-    _require_all(whole.keys, found.keys, rejected, out)
-    if not lists:
+def _set_aside(rejected: Words, reasons: Words, whole: DataDirectory, out: Path) -> None:
+    """Write OUT/rejected, where there are any."""
+    if not len(rejected):
         (out / "rejected").unlink(missing_ok=True)
         return
     tables.write_table(out / "rejected", rejected, reasons)
     log.warning("%d of %d utterances were left out; see %s", len(rejected), len(whole.keys), out / "rejected")
-
-
-def _require_all(wanted: Words, packed: Words, rejected: Words, out: Path) -> None:
-    found = np.sort(np.concatenate([packed, rejected]))
-    missing, extra = np.setdiff1d(wanted, found), np.setdiff1d(found, wanted)
-    if len(missing) or len(extra) or len(found) != len(wanted):
-        raise ValueError(
-            f"{out}: {len(missing)} utterance(s) are missing ({tables.first_words(missing)}), {len(extra)} are not of"
-            f" the data directory ({tables.first_words(extra)}), {len(found)} packed where {len(wanted)} are wanted."
-            " Run pack_audio with --force true."
-        )
 
 
 def _write(out: Path, whole: DataDirectory, found: _Tables) -> None:
@@ -193,11 +125,12 @@ def _write(out: Path, whole: DataDirectory, found: _Tables) -> None:
     indexes.load(out, AUDIO)
 
 
-def _remove_strays(out: Path, num_jobs: int) -> None:
-    """Remove temporary files of killed runs and the parts of a run with more jobs."""
-    for folder in (out, out / "split"):
-        directories.remove_temporaries(folder)
-    for file in (out / "split").iterdir():
-        match = _OF_A_PART.fullmatch(file.name)
-        if match and int(match[1]) > num_jobs:
-            file.unlink()
+def _describe(out: Path, records: list[Record], found: _Tables) -> None:
+    """Say what was resampled and mixed, and how much there is."""
+    tally = Tally()
+    for record in records:
+        tally.add(record.facts["rates_hz"], record.facts["mixed"])
+    tally.say()
+    filled = sum(1 for record in records if record.facts["utterances"])
+    hours = found.samples.sum() / SAMPLE_RATE_HZ / 3600
+    log.info("%s: %d utterances in %d parts, %.1f h", out, len(found.keys), filled, hours)

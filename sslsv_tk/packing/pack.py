@@ -3,17 +3,15 @@
 packing/parts.py says which files a part has, packing/join.py puts the parts together.
 """
 
-import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts, logs
+from sslsv_tk import logs
 from sslsv_tk.arks import audio_archive
 from sslsv_tk.audio import decoding, sound, vad
 from sslsv_tk.audio.decoding import Tally
@@ -24,7 +22,7 @@ from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import text
 from sslsv_tk.packing import in_place, parts
 from sslsv_tk.packing.join import is_complete
-from sslsv_tk.packing.parts import Part, PartRecord, Wanted
+from sslsv_tk.packing.parts import Part, Wanted
 
 log = logs.logger("packing")
 _SECONDS_BETWEEN_LINES = 60.0
@@ -45,27 +43,27 @@ def pack_part(data: Path, part: Part, wanted: Wanted = _DEFAULT, tolerance: floa
     if whole.table != "wav.scp":
         raise ValueError(f"{data}: features without audio (no wav.scp): there is nothing to pack. See keep_features.")
     share = parts.take(whole, part)
-    found, inputs = part.record(), parts.digest(share)
-    allowed, made_so = tolerance * len(share.keys), (part.num_jobs, inputs, wanted.samples)
-    if not force and found and (found.num_jobs, found.inputs, found.samples) == made_so and found.rejected <= allowed:
-        log.info("part %d of %d is there: %d utterances; nothing to do", part.job, part.num_jobs, found.utterances)
+    made = parts.made(share, wanted.samples)
+    found = None if force else part.folder.part(part.job, made)
+    if found and found.facts["rejected"] <= tolerance * len(share.keys):
+        log.info(
+            "part %d of %d is there: %d utterances; nothing to do", part.job, part.num_jobs, found.facts["utterances"]
+        )
         return
     _check(share, wanted)
-    (part.out / artifacts.RECORD).unlink(missing_ok=True)
-    part.file("part.J.json").unlink(missing_ok=True)
-    for stray in (part.out / "split").glob(f".*.{part.job}.*.tmp"):
-        stray.unlink(missing_ok=True)
     if len(share.keys) == 0:
         log.warning("part %d of %d is empty: fewer utterances than jobs", part.job, part.num_jobs)
-    tally = Tally()
-    if wanted.copy:
-        utterances, rejected = _pack(share, part, wanted, tolerance, tally)
-    else:
-        utterances, rejected = in_place.index(share, part, tolerance)
-    size = part.file("wav.J.ark").stat().st_size if utterances and wanted.copy else 0
-    with artifacts.replacing(part.file("part.J.json")) as stream:
-        made = PartRecord(part.num_jobs, inputs, utterances, rejected, size, wanted.samples)
-        json.dump({**asdict(made), "rates_hz": tally.rates_hz, "mixed": tally.mixed}, stream)
+    with part.folder.writing(part.job, made) as writer:
+        tally = Tally()
+        if len(share.keys) == 0:
+            writer.clear()
+            utterances, rejected = 0, 0
+        elif wanted.copy:
+            utterances, rejected, writer.contents[parts.ARK] = _pack(share, part, wanted, tolerance, tally)
+        else:
+            utterances, rejected, writer.contents[parts.SCP] = in_place.index(share, part, tolerance)
+        writer.facts |= {"utterances": utterances, "rejected": rejected}
+        writer.facts |= {"rates_hz": tally.rates_hz, "mixed": tally.mixed}
 
 
 def _check(share: DataDirectory, wanted: Wanted) -> None:
@@ -82,10 +80,8 @@ def _check(share: DataDirectory, wanted: Wanted) -> None:
         decoding.check_programs(share.values)
 
 
-def _pack(share: DataDirectory, part: Part, wanted: Wanted, tolerance: float, tally: Tally) -> tuple[int, int]:
-    """Write the ark of a part; how many utterances it has and how many were rejected."""
-    if len(share.keys) == 0:
-        return 0, 0
+def _pack(share: DataDirectory, part: Part, wanted: Wanted, tolerance: float, tally: Tally) -> tuple[int, int, str]:
+    """Write the ark of a part; how many utterances it has, how many were rejected, and the digest of its contents."""
     rejected: dict[str, str] = {}
 
     def usable() -> Iterator[tuple[str, NDArray[np.int16]]]:
@@ -93,10 +89,11 @@ def _pack(share: DataDirectory, part: Part, wanted: Wanted, tolerance: float, ta
         # Still inside the temporary file of the ark: raising here leaves no ark behind.
         check_rejected(rejected, len(share.keys), tolerance, part.file("rejected.J"))
 
-    count = audio_archive.write_pcm_ark(
+    part.file("utt2offset.J").unlink(missing_ok=True)  # of wav files that were indexed in place before
+    count, contents = audio_archive.write_pcm_ark(
         usable(), part.file("wav.J.ark"), part.file("wav.J.scp"), part.file("utt2samples.J")
     )
-    return count, len(rejected)
+    return count, len(rejected), contents
 
 
 def _decode(

@@ -188,7 +188,7 @@ def _extraction_options(evaluation: Evaluation) -> dict[str, Any]:
             f"{evaluation.embeddings} holds embeddings of checkpoint {found}, not {evaluation.checkpoint}. "
             "Run stage 6 with --force true."
         )
-    return made["options"]
+    return {**made["options"], **made.get("facts", {})}
 
 
 def _made_from(evaluation: Evaluation) -> dict[str, Any]:

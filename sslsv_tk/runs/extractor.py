@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sslsv_tk import artifacts, layout
-from sslsv_tk.arks import feature_archive
+from sslsv_tk import digests, layout
+from sslsv_tk.arks import feature_archive, identity
 from sslsv_tk.extraction.folder import EmbeddingFolder
 from sslsv_tk.systems import checkpoints
 from sslsv_tk.systems.on_disk import System
@@ -35,15 +35,11 @@ def embedding_folder(options: ExtractionOptions) -> EmbeddingFolder:
     system = System(options.system)
     path = system.checkpoints.path_of(options.checkpoint)
     feature_archive.refuse_other_kind(system.config().frontend.feats_type, options.data)
-    scp = "feats.scp" if feature_archive.has_features(options.data) else "wav.scp"
     return EmbeddingFolder(
         layout.embeddings_folder(options.system, options.data, options.checkpoint),
         options.jobs,
-        {"checkpoint": options.checkpoint, "num_jobs": options.jobs},
-        {
-            f"checkpoint {path.name}": artifacts.fingerprint(path),
-            f"{scp} of {options.data}": artifacts.fingerprint(options.data / scp),
-        },
+        {"checkpoint": options.checkpoint},
+        {"checkpoint": digests.of_file(path), "data": identity.contents(options.data)},
     )
 
 

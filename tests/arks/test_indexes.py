@@ -327,7 +327,7 @@ def test_a_spawned_worker_is_sent_a_path_and_maps_the_same_file(folder, kind):
 
 def test_a_worker_does_not_hash_what_is_mapped_already(folder, kind, monkeypatch):
     sent = pickle.dumps(ARCHIVES[kind](folder))
-    monkeypatch.setattr("sslsv_tk.artifacts.file_digest", lambda path: pytest.fail(f"{path} is hashed"))
+    monkeypatch.setattr("sslsv_tk.digests.of_file", lambda path: pytest.fail(f"{path} is hashed"))
     read_all(pickle.loads(sent))
 
 

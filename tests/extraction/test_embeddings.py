@@ -17,7 +17,7 @@ from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.bin import average_checkpoints, extract_embeddings, finish_extraction, train
 from sslsv_tk.blocks import BLOCK, blocks_of_job
 from sslsv_tk.extraction.embeddings import batches_of_rows
-from sslsv_tk.runs.extractor import ExtractionOptions, load_extractor
+from sslsv_tk.runs.extractor import ExtractionOptions, embedding_folder, load_extractor
 from sslsv_tk.systems import assembly
 
 
@@ -139,24 +139,38 @@ def test_a_job_that_has_not_finished_is_named(trained, system, caplog):
     words = ("--system", system, "--data", trained / "inputs" / "test", "--num-jobs", 2)
     assert run(extract_embeddings, *words, "--job", 1) == 0
     assert run(finish_extraction, *words) == 1
-    assert "parts/2: job 2 of 2 has not finished. Run stage 6 again." in caplog.text
+    assert "test: part 2 of 2 has not been made. Run stage 6 again." in caplog.text
     assert not (system / "embeddings" / "test" / "xvector.scp").exists()
     assert run(extract_embeddings, *words, "--job", 2) == 0 and run(finish_extraction, *words) == 0
 
 
-def test_a_missing_embedding_is_named(trained, system, caplog):
-    """A part that says it is complete but lacks a line, as after a careless edit."""
+@pytest.mark.parametrize("damaged", ["xvector.scp", "parts/2/xvector.scp", "parts/2/xvector.ark", "made.json"])
+@pytest.mark.parametrize("cut", [True, False])
+def test_embeddings_that_were_cut_or_deleted_are_made_anew_by_the_same_command(trained, system, damaged, cut):
+    data, folder = trained / "inputs" / "long", system / "embeddings" / "long"
+    assert extract(system, data, 2) == 0
+    whole, first = states(folder), states(folder)["parts/1/xvector.ark"]
+    if cut:
+        os.truncate(folder / damaged, (folder / damaged).stat().st_size // 2)
+    else:
+        (folder / damaged).unlink()
+    assert extract(system, data, 2) == 0
+    after = states(folder)
+    assert {name: text for name, (_, text) in after.items()} == {name: text for name, (_, text) in whole.items()}
+    assert after["parts/1/xvector.ark"] == first
+
+
+def test_a_list_that_grew_while_jobs_ran_is_named(trained, system, tmp_path, caplog):
+    """Parts of the first six utterances, joined for a list of seven: as where somebody keeps the digest of a list."""
     data = trained / "inputs" / "test"
-    words = ("--system", system, "--data", data, "--num-jobs", 1)
-    assert run(extract_embeddings, *words, "--job", 1) == 0
-    scp = system / "embeddings" / "test" / "parts" / "1" / "xvector.scp"
-    lines = scp.read_text().splitlines(keepends=True)
-    scp.write_text("".join(lines[:2] + lines[3:]))
-    assert run(finish_extraction, *words) == 1
-    assert f"expected 7 embeddings, found 6; missing: {lines[2].split()[0]}" in caplog.text
-    scp.write_text("".join([*lines[:3], lines[0], *lines[3:]]))
-    assert run(finish_extraction, *words) == 1
-    assert "expected 7 embeddings, found 8; missing: none, but some are there twice" in caplog.text
+    wanted = ExtractionOptions(system, "averaged", data, 1)
+    folder, archive = embedding_folder(wanted), AudioArchive(data)
+    archive.keys = archive.keys[:6]
+    archive.lengths = archive.lengths[:6]
+    folder.write_part(1, lambda: load_extractor(wanted, "cpu"), archive)
+    missing = AudioArchive(data).keys[6].decode()
+    with pytest.raises(ValueError, match=f"expected 7 utterances, found 6; missing: {missing}; not of the list: none"):
+        folder.join(AudioArchive(data))
 
 
 def test_a_second_run_changes_nothing_and_force_makes_anew(trained, system):
@@ -167,7 +181,7 @@ def test_a_second_run_changes_nothing_and_force_makes_anew(trained, system):
     assert states(system) == before
     assert extract(system, data, 2, "--force", "true") == 0
     after = states(system)
-    ark = "embeddings/test/parts/1/xvector.ark"
+    ark = "embeddings/test/parts/2/xvector.ark"  # of one block: the first job has none
     assert after[ark][1] == before[ark][1] and after[ark][0] > before[ark][0]
 
 
@@ -196,9 +210,27 @@ def test_embeddings_of_another_list_are_made_anew(trained, system, tmp_path):
     assert len(vectors(system, "test")) == 6
 
 
+def test_the_same_data_by_another_path_is_nothing_new(trained, system, tmp_path, monkeypatch):
+    data = tmp_path / "dump" / "test"
+    shutil.copytree(trained / "inputs" / "test", data)
+    shutil.copy(trained / "inputs" / "test" / "wav.ark", data / "wav.ark")
+    (data / "wav.scp").write_text((data / "wav.scp").read_text().replace(f"{trained}/inputs/test/", f"{data}/"))
+    assert extract(system, data, 1) == 0
+    before = states(system)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("dump")
+    assert extract(system, Path("dump/test"), 1) == extract(system, Path("link/test"), 3) == 0
+    (tmp_path / "dump").rename("elsewhere")
+    data = tmp_path / "elsewhere" / "test"
+    (data / "wav.scp").write_text((data / "wav.scp").read_text().replace("/dump/", "/elsewhere/"))
+    assert extract(system, data, 2) == 0
+    assert states(system) == before
+
+
 def test_parts_of_an_earlier_number_of_jobs_go(trained, system):
     data = trained / "inputs" / "test"
     assert extract(system, data, 3) == 0
+    (system / "embeddings" / "test" / "made.json").unlink()
     assert extract(system, data, 2) == 0
     parts = system / "embeddings" / "test" / "parts"
     assert sorted(part.name for part in parts.iterdir()) == ["1", "2"]

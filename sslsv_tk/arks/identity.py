@@ -1,0 +1,54 @@
+"""What a folder of arks holds, as digests: the input of all that is made of it.
+
+No path, no name and no number of jobs decides them: a folder that was moved, linked or packed again is the same input.
+They are found without reading an ark, since whoever wrote it knew its digest.
+"""
+
+from pathlib import Path
+
+from sslsv_tk import artifacts, digests
+from sslsv_tk.arks import feature_archive, indexes
+from sslsv_tk.arks.audio_archive import AUDIO
+from sslsv_tk.arks.feature_archive import FEATURES
+from sslsv_tk.arks.indexes import Kind
+from sslsv_tk.arks.parted_folder import CONTENTS, Record
+
+_ABOUT_UTTERANCES = ("utt2spk", "utt2rec", "utt2category")
+
+
+def identity(folder: str | Path) -> dict[str, str]:
+    """Digests by name: `contents` of the entries, and of the tables that say whose they are.
+
+    ValueError where the folder is not what its record says.
+    """
+    found = {name: Path(folder) / name for name in _ABOUT_UTTERANCES}
+    return {CONTENTS: contents(folder)} | {
+        name: digests.of_file(path) for name, path in found.items() if path.is_file()
+    }
+
+
+def contents(folder: str | Path) -> str:
+    """The digest of the entries of packed audio (or features): their keys and their bytes.
+
+    It stands in the record of a folder that the jobs of stage 3 wrote; the sizes of its arks and the contents of the
+    tables that point into them are compared first. Arks that others made, and those of a folder without a record, are
+    known by keys, lengths and places, and by the sizes of the files.
+    """
+    folder = Path(folder)
+    kind = FEATURES if feature_archive.has_features(folder) else AUDIO
+    made = artifacts.read_record(folder)
+    if made is None or "facts" not in made:
+        return _of_others(folder, kind)
+    record = Record.read(folder / artifacts.RECORD)
+    if record is None:
+        raise ValueError(f"{folder}/{artifacts.RECORD} is damaged. Run {kind.stage} again.")
+    faults = record.faults(folder, [kind.scp, kind.lengths, *kind.others, *record.arks()])
+    if faults:
+        raise ValueError(f"{'; '.join(faults)}. Run {kind.stage} again.")
+    return str(record.facts[CONTENTS])
+
+
+def _of_others(folder: Path, kind: Kind) -> str:
+    found = indexes.load(folder, kind)
+    sizes = indexes.sizes_of(found.files)
+    return digests.of_columns([found.keys, found.lengths, found.offsets, sizes[found.file_of_row]])

@@ -1,0 +1,325 @@
+"""A folder of arks that the jobs of an array write in parts, and one command joins: audio, features, embeddings.
+
+A part has arks, tables and a record, written last; so has the folder, with tables over all parts. A record says what
+made the files, and describes each of them by size and digest. A file that is missing, cut or grown is noticed by its
+size, a table also by its contents, and just the part that it belongs to is made anew.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sslsv_tk import artifacts, digests, logs
+from sslsv_tk.kaldi import directories, tables
+from sslsv_tk.kaldi.tables import Words
+
+log = logs.logger("parts")
+_NOT_MADE = "has not been made"
+CONTENTS, JOBS = "contents", "num_jobs"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files below a folder; J in a path stands for the number of a job.
+
+    `arks` and `tables` are those of a part (any of them may be absent) and `record` is its record; `scp` is the table
+    of the whole that points into the arks, and `joined` are the others.
+    """
+
+    arks: tuple[str, ...]
+    tables: tuple[str, ...]
+    record: str
+    scp: str
+    joined: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What decides the contents of a folder or of a part: options, and digests of the inputs by name."""
+
+    options: Mapping[str, Any]
+    inputs: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What made a folder or a part, and what came out.
+
+    `outputs` gives bytes and digest of each file by its path below the folder; `facts` is whatever else is worth
+    keeping, of which nothing is compared.
+    """
+
+    options: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, Mapping[str, Any]]
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> "Record | None":
+        """The record in a file; None where there is none, or where it is not as it was written (which is said)."""
+        try:
+            found = artifacts.from_json(path.read_text(encoding="utf-8"))
+            if found.pop("digest") == digests.of_value(found):
+                return cls(**found)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            pass
+        log.warning("%s is damaged; its files are looked at anew", path)
+        return None
+
+    def write(self, path: Path) -> None:
+        """Write the record with its own digest."""
+        value = json.loads(json.dumps(self._value()))
+        with artifacts.replacing(path) as stream:
+            json.dump({**value, "digest": digests.of_value(value)}, stream, indent=1, sort_keys=True)
+            stream.write("\n")
+
+    def _value(self) -> dict[str, Any]:
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
+    def differences(self, made: Made) -> list[str]:
+        """What was made otherwise, in words."""
+        return artifacts.differences_of(self._value(), made.options, made.inputs)
+
+    def arks(self) -> list[str]:
+        """The arks among the outputs."""
+        return [name for name in self.outputs if name.endswith(".ark")]
+
+    def faults(self, folder: Path, names: Iterable[str] | None = None) -> list[str]:
+        """What is wrong with the outputs (or with those of some names), in words.
+
+        Each is looked at by its size, and a table also by its contents.
+        """
+        wanted = self.outputs if names is None else [name for name in names if name in self.outputs]
+        found = ((folder / name, _fault(folder / name, self.outputs[name])) for name in wanted)
+        return [f"{path} {fault}" for path, fault in found if fault]
+
+
+def _fault(path: Path, expected: Mapping[str, Any]) -> str | None:
+    try:
+        size = path.stat().st_size
+        if size != expected["bytes"]:
+            return f"has {size} bytes instead of {expected['bytes']}"
+        changed = "digest" in expected and digests.of_file(path) != expected["digest"]
+    except (FileNotFoundError, NotADirectoryError):
+        return "is missing"
+    return "has other contents than were written" if changed else None
+
+
+@dataclass
+class PartWriter:
+    """What a job is writing.
+
+    It leaves the digest of its entries in `contents`, by the path in the layout of the ark that they are in; where they
+    are in files of others, by that of the table that lists them.
+    """
+
+    folder: "PartedFolder"
+    job: int
+    contents: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def path(self, pattern: str) -> Path:
+        """Where a file of the part lies."""
+        return self.folder.path(pattern, self.job)
+
+    def clear(self) -> None:
+        """Remove the files of an earlier part, of which an empty one has none."""
+        for pattern in (*self.folder.layout.arks, *self.folder.layout.tables):
+            self.path(pattern).unlink(missing_ok=True)
+
+    def outputs(self) -> dict[str, dict[str, Any]]:
+        """The files that are there, as a record describes them."""
+        layout = self.folder.layout
+        found = {
+            numbered(pattern, self.job): {"bytes": self.path(pattern).stat().st_size, CONTENTS: self.contents[pattern]}
+            for pattern in layout.arks
+            if self.path(pattern).is_file()
+        }
+        for pattern in layout.tables:
+            if self.path(pattern).is_file():
+                about = _about(self.path(pattern))
+                found[numbered(pattern, self.job)] = about | (
+                    {CONTENTS: self.contents[pattern]} if pattern in self.contents else {}
+                )
+        return found
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """A table as records describe it."""
+    return {"bytes": path.stat().st_size, "digest": digests.of_file(path)}
+
+
+def numbered(pattern: str, job: int) -> str:
+    """A path of the layout for one job."""
+    return pattern.replace("J", str(job))
+
+
+@dataclass(frozen=True)
+class PartedFolder:
+    """The parts of `jobs` jobs in `folder`, and what joins them.
+
+    `follows` says that a folder of other options or inputs is made anew; else it is refused, so that nothing costly
+    is lost to a slip of the pen.
+    """
+
+    folder: Path
+    jobs: int
+    layout: Layout
+    follows: bool = False
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise ValueError(f"--num-jobs {self.jobs}: expected at least 1.")
+
+    def path(self, pattern: str, job: int) -> Path:
+        """The path of a file of a part."""
+        if not 1 <= job <= self.jobs:
+            raise ValueError(f"--job {job} of --num-jobs {self.jobs}: expected 1 to {self.jobs}.")
+        return self.folder / numbered(pattern, job)
+
+    def is_complete(self, made: Made) -> bool:
+        """Is everything joined and whole, by however many jobs? StaleArtifact where it was made otherwise."""
+        found = Record.read(self.folder / artifacts.RECORD)
+        if found is None:
+            return False
+        if differences := "; ".join(found.differences(made)):
+            if not self.follows:
+                raise artifacts.StaleArtifact(
+                    f"{self.folder} was made otherwise ({differences}). "
+                    "Use another folder, or --force true to make it anew."
+                )
+            log.info("%s was made otherwise (%s)", self.folder, differences)
+            return False
+        faults = found.faults(self.folder) or self._misplaced(found)
+        for fault in faults:
+            log.warning("%s", fault)
+        return not faults
+
+    def _misplaced(self, found: Record) -> list[str]:
+        """The scp of a folder that was moved names arks that are not its own; said in words."""
+        arks, scp = found.arks(), self.folder / self.layout.scp
+        if not arks:
+            return []
+        with open(scp, "rb") as stream:
+            ark = os.fsdecode(stream.readline().partition(b" ")[2].rpartition(b":")[0])
+        if os.path.isfile(ark) and any(os.path.samefile(ark, self.folder / name) for name in arks):
+            return []
+        return [f"{scp} points to {ark}, which is none of its arks: was the folder moved? It is joined anew"]
+
+    def part(self, job: int, made: Made) -> Record | None:
+        """The record of a part that is whole and made so; None, and the reason in the log, where there is none."""
+        found = self._part(job, made)
+        if isinstance(found, str):
+            if found != _NOT_MADE:
+                log.warning("part %d of %d %s", job, self.jobs, found)
+            return None
+        return found
+
+    def require(self, job: int, made: Made, remedy: str) -> Record:
+        """The record of a part; ValueError with the reason and the remedy where it is not whole or made otherwise."""
+        found = self._part(job, made)
+        if isinstance(found, str):
+            raise ValueError(f"{self.folder}: part {job} of {self.jobs} {found}. {remedy}")
+        return found
+
+    def _part(self, job: int, made: Made) -> Record | str:
+        """The record of a part, or what is wrong with the part."""
+        found = Record.read(self.path(self.layout.record, job))
+        if found is None:
+            return _NOT_MADE
+        wanted = Made({**made.options, JOBS: self.jobs}, made.inputs)
+        if differences := found.differences(wanted):
+            return f"was made otherwise ({'; '.join(differences)})"
+        if faults := found.faults(self.folder):
+            return f"is damaged ({'; '.join(faults)})"
+        return found
+
+    @contextlib.contextmanager
+    def writing(self, job: int, made: Made) -> Iterator[PartWriter]:
+        """A block that writes the files of a part; its record is written when the block ends without an error."""
+        writer = PartWriter(self, job)
+        record = self.path(self.layout.record, job)
+        for path in (self.folder / artifacts.RECORD, record):
+            path.unlink(missing_ok=True)
+        for pattern in (*self.layout.arks, *self.layout.tables, self.layout.record):
+            directories.remove_temporaries(self.path(pattern, job).parent, self.path(pattern, job).name)
+        yield writer
+        Record({**made.options, JOBS: self.jobs}, made.inputs, writer.outputs(), writer.facts).write(record)
+
+    @contextlib.contextmanager
+    def joining(self, made: Made, parts: Sequence[Record], facts: Mapping[str, Any]) -> Iterator[None]:
+        """A block that writes the joined tables of all `parts`.
+
+        What earlier or killed runs left is removed, and the record is written, when it ends without an error.
+        """
+        (self.folder / artifacts.RECORD).unlink(missing_ok=True)
+        directories.remove_temporaries(self.folder)
+        yield
+        self._sweep()
+        outputs = {name: value for part in parts for name, value in part.outputs.items()}
+        contents = digests.joined(value[CONTENTS] for value in outputs.values() if CONTENTS in value)
+        for name in (self.layout.scp, *self.layout.joined):
+            if (path := self.folder / name).is_file():
+                outputs[name] = _about(path)
+        about = {**facts, JOBS: self.jobs, CONTENTS: contents}
+        Record(made.options, made.inputs, outputs, about).write(self.folder / artifacts.RECORD)
+
+    def _sweep(self) -> None:
+        """Remove temporary files of killed runs and the parts of more jobs than there are."""
+        for pattern in (*self.layout.arks, *self.layout.tables, self.layout.record):
+            above, name = pattern[: pattern.index("J")], pattern[pattern.index("J") + 1 :].partition("/")[0]
+            directories.remove_temporaries(self.path(pattern, 1).parent)
+            for stray in self.folder.glob(f"{above}*{name}"):
+                number = re.fullmatch(rf"{re.escape(above)}(\d+){re.escape(name)}", str(stray.relative_to(self.folder)))
+                if number and int(number[1]) > self.jobs:
+                    shutil.rmtree(stray) if stray.is_dir() else stray.unlink()
+
+    def read_tables(self, scp: str, *counts: str) -> tuple[Words, Words, list[NDArray[np.int64]]]:
+        """Keys and values of the scp over all parts, and columns of whole numbers beside them."""
+        rows: list[tuple[Words, Words]] = []
+        columns: list[list[NDArray[np.int64]]] = [[] for _ in counts]
+        for job in range(1, self.jobs + 1):
+            if not self.path(scp, job).is_file():  # an empty part
+                continue
+            rows.append(self._read_scp(scp, job))
+            for column, pattern in zip(columns, counts, strict=True):
+                path = self.path(pattern, job)
+                keys, words = tables.read_table(path)
+                if len(keys) != len(rows[-1][0]) or (keys != rows[-1][0]).any():
+                    raise ValueError(f"{path} does not list the utterances of {self.path(scp, job)}. Remove both.")
+                column.append(tables.integers(words, path))
+        if not rows:
+            raise ValueError(f"{self.folder}: no part has any utterance: nothing to join.")
+        keys, values = (tables.concatenate(side) for side in zip(*rows, strict=True))
+        return keys, values, [np.concatenate(column) for column in columns]
+
+    def _read_scp(self, scp: str, job: int) -> tuple[Words, Words]:
+        """Keys and values of the scp of a part; of an ark that was moved where it is now."""
+        keys, values = tables.read_table(self.path(scp, job))
+        ark = self.path(self.layout.arks[0], job)
+        if ark.is_file() and values[0].rpartition(b":")[0] != os.fsencode(ark):
+            values = tables.joined(os.fsencode(ark), b":", np.char.rpartition(values, b":")[:, 2])
+        return keys, values
+
+    def require_all(self, wanted: Words, found: Words, remedy: str) -> None:
+        """ValueError unless the keys `found` are those of `wanted`, which are sorted, each of them once."""
+        ordered = found if tables.is_sorted(found) else np.sort(found)
+        if len(ordered) == len(wanted) and (ordered == wanted).all():
+            return
+        missing, extra = np.setdiff1d(wanted, found), np.setdiff1d(found, wanted)
+        names = [tables.first_words(words) or "none" for words in (missing, extra)]
+        raise ValueError(
+            f"{self.folder}: expected {len(wanted)} utterances, found {len(found)}; missing: {names[0]}; not of the"
+            f" list: {names[1]}. {remedy}"
+        )

@@ -1,0 +1,33 @@
+"""Entries written into an ark one after the other, with the place and the digest of each."""
+
+from array import array
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from sslsv_tk import digests
+from sslsv_tk.kaldi import tables
+from sslsv_tk.kaldi.tables import Words
+
+
+class ArkWriter:
+    """Writes `key entry` to a stream from its beginning on; `offsets` are where the entries begin, after their keys."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._end = stream, 0
+        self.offsets = array("q")
+        self.contents = digests.Contents()
+
+    def write(self, key: bytes, *pieces: bytes) -> None:
+        """Write one entry, given in pieces."""
+        label = key + b" "
+        self.offsets.append(self._end + len(label))
+        for piece in (label, *pieces):
+            self._stream.write(piece)
+            self._end += len(piece)
+        self.contents.add(label, *pieces)
+
+    def places(self, ark: Path) -> Words:
+        """`ark:offset` of each entry, the values of a scp."""
+        return tables.joined(str(ark).encode(), b":", tables.as_words(np.array(self.offsets)))

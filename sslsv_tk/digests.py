@@ -1,0 +1,86 @@
+"""Digests of contents: of bytes, files, columns and values, and of the entries of arks.
+
+All are BLAKE2b (RFC 7693) of 128 bits, written as 32 hexadecimal digits. They tell damaged and mistaken contents, and
+are no proof against somebody who forges them.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_BYTES = 16
+_MODULUS = 2 ** (8 * _BYTES)
+
+
+def new() -> hashlib.blake2b:
+    """A digest of nothing yet."""
+    return hashlib.blake2b(digest_size=_BYTES)
+
+
+def of_chunks(chunks: Iterable[bytes | memoryview]) -> str:
+    """The digest of stretches of bytes that stand one after the other."""
+    found = new()
+    for chunk in chunks:
+        found.update(chunk)
+    return found.hexdigest()
+
+
+def of_file(path: str | Path) -> str:
+    """The digest of a whole file, whatever its size."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, new).hexdigest()
+
+
+def of_files(paths: Iterable[str | Path]) -> str:
+    """The digest of whole files in this order: it knows where one ends and the next begins."""
+    return of_value([of_file(path) for path in paths])
+
+
+def of_value(value: Any) -> str:
+    """The digest of a value that JSON can hold; the order of keys does not count."""
+    return of_chunks([json.dumps(value, sort_keys=True).encode()])
+
+
+def of_columns(columns: Iterable[NDArray[Any] | None]) -> str:
+    """The digest of arrays with their types and lengths; None counts as well."""
+    found = new()
+    for column in columns:
+        if column is None:
+            found.update(b"-")
+        else:
+            found.update(f"{column.dtype.str}{len(column)}:".encode())
+            found.update(np.ascontiguousarray(column).view(np.uint8).data)
+    return found.hexdigest()
+
+
+class Contents:
+    """The digest of entries, the same whatever their order and in how many files they lie.
+
+    Each entry is hashed with its key, and the hashes are added modulo 2^128 (the additive hash of Bellare and
+    Micciancio, 1997). So the parts that jobs wrote give the digest of the whole, however many jobs there were.
+    """
+
+    def __init__(self) -> None:
+        self._sum = 0
+
+    def add(self, *pieces: bytes) -> None:
+        """Take in one entry: its key and all its bytes."""
+        found = new()
+        for piece in pieces:
+            found.update(piece)
+        self._sum = (self._sum + int.from_bytes(found.digest(), "little")) % _MODULUS
+
+    def hexdigest(self) -> str:
+        """The digest of what has been added."""
+        return self._sum.to_bytes(_BYTES, "little").hex()
+
+
+def joined(contents: Iterable[str]) -> str:
+    """The digest of the entries of several files, of the digest of Contents of each."""
+    total = sum(int.from_bytes(bytes.fromhex(each), "little") for each in contents) % _MODULUS
+    return total.to_bytes(_BYTES, "little").hex()
