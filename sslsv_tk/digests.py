@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BYTES = 16
-_MODULUS = 2 ** (8 * _BYTES)
+_MODULUS: int = 2 ** (8 * _BYTES)
 
 
 def new() -> hashlib.blake2b:
