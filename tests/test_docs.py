@@ -1,4 +1,4 @@
-"""The examples of docs/add_*.md, as they stand there: each is written to its place in a copy, and used."""
+"""The pages: their examples, written to their place in a copy and used; lengths of lines and sentences; links."""
 
 import importlib
 import json
@@ -240,3 +240,30 @@ def test_the_messages_of_troubleshooting_are_those_of_the_code():
     messages = [code for row in rows for code in re.findall(r"`([^`]+)`", row) if " " in code]
     assert len(messages) > 30
     assert not [message for message in messages if message.strip() not in sources]
+
+
+def test_the_tutorial_draws_trials_and_its_settings_are_known(tmp_path):
+    text = (ROOT / "docs" / "own_corpus.md").read_text(encoding="utf-8")
+    blocks = dict(re.findall(r"```(?:python|yaml) (\S+)\n(.*?)```", text, flags=re.DOTALL))
+    for name, block in blocks.items():
+        (tmp_path / name).write_text(block)
+    for file in ("a/1/x", "a/1/y", "a/2/x", "b/1/x"):
+        (tmp_path / "test" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "test" / f"{file}.flac").touch()
+    command = [sys.executable, str(tmp_path / "make_trials.py"), str(tmp_path / "test")]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert lines == [
+        "1 a/1/x.flac a/2/x.flac",
+        "1 a/1/y.flac a/2/x.flac",
+        *(f"0 {first}.flac b/1/x.flac" for first in ("a/1/x", "a/1/y", "a/2/x")),
+    ]
+    (system,) = (ROOT / "egs/voxceleb/conf").rglob("simclr_fast_resnet34.yaml")
+    own = config.load(SystemConfig, system, tmp_path / "own.yaml")
+    assert own.training.epochs == 8
+    (positives,) = re.findall(r"```yaml\n(positives: .*?)\n```", text)
+    (tmp_path / "positives.yaml").write_text(positives)
+    cls = registry.find("sslsv_tk.positives", "ssps_kmeans", PositiveSampler)
+    chosen = config.load(
+        SystemConfig, ROOT / "egs/voxceleb/conf/simclr_fast_resnet34.yaml", tmp_path / "positives.yaml"
+    )
+    assert chosen.positives.build(cls.Config).clusters == 300
