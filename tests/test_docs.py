@@ -14,13 +14,14 @@ import torch
 import yaml
 from small_corpus import SYSTEM, pack_all
 
-from sslsv_tk import config, registry
+from sslsv_tk import config, plugins, registry
 from sslsv_tk.bin import train
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.methods.base import Method
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
 from sslsv_tk.segments import SAMPLE_RATE_HZ
+from sslsv_tk.systems import assembly
 from sslsv_tk.systems.configuration import SystemConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,7 +71,7 @@ def run_training(
 
 
 def test_the_method(examples, tmp_path):
-    module, _, system = examples("add_a_method.md")
+    module, system = examples("add_a_method.md")
     assert registry.find("sslsv_tk.methods", "alignment_uniformity", Method).__module__.endswith(module.stem)
     losses = importlib.import_module("sslsv_tk.methods.alignment_uniformity")
     z = torch.nn.functional.normalize(torch.randn(5, 3, dtype=torch.float64), dim=1)
@@ -83,8 +84,84 @@ def test_the_method(examples, tmp_path):
     assert epoch["loss"] == pytest.approx(epoch["alignment"] + epoch["uniformity"], rel=1e-5)
 
 
+@pytest.fixture
+def outside(tmp_path, monkeypatch):
+    """outside(page, where): its file in a folder of plugins, or in a package of the user's; the system's file."""
+
+    def write(page: str, where: str) -> Path:
+        shutil.copytree(ROOT / "egs" / "voxceleb" / "conf", tmp_path / "egs" / "voxceleb" / "conf")
+        file, system = write_examples(page, tmp_path)
+        (tmp_path / "small.yaml").write_text(yaml.safe_dump(SMALL))
+        pack_all(tmp_path / "dump")
+        if where == "folder":
+            target = tmp_path / "lab" / file.parent.name / file.name
+            monkeypatch.setenv(plugins.VARIABLE, str(tmp_path / "lab"))
+        else:
+            target = tmp_path / "my_package_folder" / "my_package" / "mine.py"
+            monkeypatch.syspath_prepend(str(tmp_path / "my_package_folder"))
+            (cls,) = re.findall(r"^class (\w+)\((?:Method|Encoder)\)", file.read_text(), flags=re.MULTILINE)
+            system.write_text(system.read_text().replace(f"name: {file.stem}", f"name: my_package.mine:{cls}"))
+        target.parent.mkdir(parents=True)
+        file.rename(target)
+        forget()
+        return system
+
+    def forget() -> None:
+        for name in [name for name in sys.modules if name.startswith(("my_package", "sslsv_tk.plugins."))]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+
+    yield write
+    forget()
+
+
+@pytest.mark.parametrize("where", ["folder", "module"])
+def test_the_method_outside_of_the_toolkit(outside, tmp_path, monkeypatch, where):
+    """It is trained, extracted with and gone on with; where it is gone, one line says how to bring it back."""
+    system = outside("add_a_method.md", where)
+    assert "alignment" in run_training(tmp_path, system, *SMALL_ENCODER)[-1]
+    name = config.load(SystemConfig, tmp_path / "exp/ssl/config.yaml").method.name
+    assert name == ("alignment_uniformity" if where == "folder" else "my_package.mine:AlignmentUniformity")
+    assert name in (tmp_path / "exp/ssl/made.json").read_text()
+    _, method, _ = assembly.load_system(tmp_path / "exp" / "ssl", "latest")
+    assert type(method).__name__ == "AlignmentUniformity"
+    run_training(tmp_path, system, *SMALL_ENCODER)
+
+    monkeypatch.delenv(plugins.VARIABLE, raising=False)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if str(tmp_path) not in path])
+    for module in [module for module in sys.modules if module.startswith("my_package")]:
+        monkeypatch.delitem(sys.modules, module)
+    importlib.invalidate_caches()
+    remedy = "SSLSV_PLUGINS" if where == "folder" else "PYTHONPATH"
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/exp/ssl/config.yaml: '{name}'.*{remedy}"):
+        assembly.load_system(tmp_path / "exp" / "ssl", "latest")
+    with pytest.raises(ValueError, match=rf"'{name}'.*{remedy}"):
+        run_training(tmp_path, system, *SMALL_ENCODER)
+
+
+@pytest.mark.parametrize("where", ["folder", "module"])
+def test_the_encoder_outside_of_the_toolkit(outside, tmp_path, where):
+    system = outside("add_an_encoder.md", where)
+    sizes = ("encoder.width=16", "encoder.pooled=24", "method.segment_seconds=0.4")
+    assert np.isfinite(run_training(tmp_path, system, *sizes)[-1]["loss"])
+
+
+def test_the_examples_pass_what_every_method_and_encoder_owes(outside, tmp_path):
+    """The contracts' tests find them while SSLSV_PLUGINS is set; so does the test of runs that are killed."""
+    outside("add_a_method.md", "folder")
+    (tmp_path / "lab" / "encoders").mkdir()
+    file, _ = write_examples("add_an_encoder.md", tmp_path)
+    file.rename(tmp_path / "lab" / "encoders" / file.name)
+    tests = ["methods/test_contract.py", "methods/test_contract_of_processes.py", "encoders/test_contract.py"]
+    words = ["-q", "-k", "alignment_uniformity or xvector", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *words, *tests, "training/test_resume.py"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT / "tests")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) >= 40
+
+
 def test_the_encoder(examples, tmp_path):
-    _, _, system = examples("add_an_encoder.md")
+    _, system = examples("add_an_encoder.md")
     loaded = config.load(SystemConfig, system)
     cls = registry.find("sslsv_tk.encoders", loaded.encoder.name, Encoder)
     encoder = cls(loaded.encoder.build(cls.Config)).eval()
