@@ -42,11 +42,6 @@ def fingerprint(*paths: str | Path) -> str:
     return digests.of_files(paths)
 
 
-def file_checksum(path: str | Path) -> str:
-    """A digest of a whole file."""
-    return digests.of_file(path)
-
-
 def digest(value: Any) -> str:
     """A digest of a value that JSON can hold."""
     return digests.of_value(value)

@@ -7,7 +7,7 @@ import kaldiio
 import numpy as np
 import pytest
 
-from sslsv_tk import artifacts
+from sslsv_tk import artifacts, digests
 from sslsv_tk.report import system
 
 
@@ -113,4 +113,4 @@ def test_a_configuration_that_is_no_yaml_is_named(tmp_path):
 def test_the_seed_is_that_of_the_training(tmp_path, text, seed):
     (tmp_path / "config.yaml").write_text(text)
     found = system.configuration(tmp_path)
-    assert found == {"config_fingerprint": artifacts.fingerprint(tmp_path / "config.yaml"), "seed": seed}
+    assert found == {"config_fingerprint": digests.of_file(tmp_path / "config.yaml")[:16], "seed": seed}
