@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from sslsv_tk import digests
-
 RECORD = "made.json"
 
 
@@ -37,21 +35,6 @@ def replacing(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         raise
 
 
-def fingerprint(*paths: str | Path) -> str:
-    """A digest of the contents of whole files, in the order given."""
-    return digests.of_files(paths)
-
-
-def file_checksum(path: str | Path) -> str:
-    """A digest of a whole file."""
-    return digests.of_file(path)
-
-
-def digest(value: Any) -> str:
-    """A digest of a value that JSON can hold."""
-    return digests.of_value(value)
-
-
 def from_json(text: str | bytes) -> Any:
     """The value that a JSON text holds; ValueError where it is none, also where it is nested without end."""
     try:
@@ -78,7 +61,7 @@ def read_record(folder: str | Path) -> dict[str, dict[str, Any]] | None:
 def made_as(folder: str | Path, options: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
     """Is the artifact in `folder` complete and made with these options from these inputs?
 
-    `inputs` maps a name that the user knows ("wav.scp of data/train") to a fingerprint.
+    `inputs` maps a name that the user knows ("wav.scp of data/train") to a digest.
     Raises StaleArtifact, naming each difference, when it was made otherwise.
     """
     found = read_record(folder)

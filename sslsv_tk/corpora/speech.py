@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts, logs
+from sslsv_tk import digests, logs
 from sslsv_tk.arks.feature_archive import FEATURES
 from sslsv_tk.corpora import audio_files, data_directories, kept_features, rejected, trees
 from sslsv_tk.corpora.data_directories import Features
@@ -79,7 +79,7 @@ class Corpus:
 
     def lists(self) -> dict[str, str]:
         """The trial lists as inputs of a record."""
-        return {f"trial list {path}": artifacts.fingerprint(path) for path in self.only}
+        return {f"trial list {path}": digests.of_file(path) for path in self.only}
 
     def named(self, keys: Words) -> NDArray[np.bool_]:
         """Which of the sorted keys (N,) are taken: those that any of the lists names, all where there is no list."""

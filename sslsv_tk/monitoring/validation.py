@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts
+from sslsv_tk import digests
 from sslsv_tk.arks.feature_archive import Archive
 from sslsv_tk.distributed.collectives import processes, rank
 from sslsv_tk.distributed.processes import from_first, gather_objects
@@ -47,7 +47,7 @@ class Validation:
         self.trials = read_trials(listed.trials, archive.keys)
         self.trials.require_both_kinds(listed.trials)
         self.rows = np.unique(np.concatenate([self.trials.enrol, self.trials.test])).astype(np.int64)
-        self._fingerprint = artifacts.fingerprint(listed.trials)
+        self._fingerprint = digests.of_file(listed.trials)
 
     def is_due(self, epoch: int, last_epoch: int) -> bool:
         """Is the list scored after so many epochs? After the last one it always is."""

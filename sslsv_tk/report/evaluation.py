@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts, layout, logs, provenance
+from sslsv_tk import artifacts, digests, layout, logs, provenance
 from sslsv_tk.arks.indexes import read_scp
 from sslsv_tk.kaldi.directories import DataDirectory, find_rows, remove_temporaries
 from sslsv_tk.kaldi.tables import Words, first_words, text
@@ -93,7 +93,7 @@ def is_complete(evaluation: Evaluation) -> bool:
             f"{evaluation.row} is the row of {old}, not of {evaluation.identity()}. "
             "Give the list another name, or use --force true to replace the row."
         )
-    whole = evaluation.scores.exists() and artifacts.fingerprint(evaluation.scores) == scores_fingerprint
+    whole = evaluation.scores.exists() and digests.of_file(evaluation.scores) == scores_fingerprint
     return whole and bool(made_from == _made_from(evaluation))
 
 
@@ -116,8 +116,8 @@ def evaluate(evaluation: Evaluation) -> dict[str, Any]:
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "hardware": provenance.hardware(),
         "extraction": options,
-        "trials_fingerprint": artifacts.fingerprint(evaluation.trials),
-        "scores_fingerprint": artifacts.fingerprint(evaluation.scores),
+        "trials_fingerprint": digests.of_file(evaluation.trials),
+        "scores_fingerprint": digests.of_file(evaluation.scores),
         "made_from": made_from,
     }
     with artifacts.replacing(evaluation.row) as stream:
@@ -203,8 +203,8 @@ def _made_from(evaluation: Evaluation) -> dict[str, Any]:
         "utt2spk": evaluation.data / "utt2spk",
         "config.yaml": evaluation.system / "config.yaml",
     }
-    found = {name: artifacts.fingerprint(path) if path.exists() else "absent" for name, path in files.items()}
+    found = {name: digests.of_file(path) if path.exists() else "absent" for name, path in files.items()}
     if found["xvector.scp"] == "absent":
         raise ValueError(f"{folder}: made.json says that embeddings are there, but xvector.scp is not. Run stage 6.")
     arks = [text(ark) for ark in np.unique(read_scp(folder / "xvector.scp")[1])]
-    return {**found, "arks": artifacts.fingerprint(*arks), "replicates": REPLICATES}
+    return {**found, "arks": digests.of_files(arks), "replicates": REPLICATES}

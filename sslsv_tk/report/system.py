@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts
+from sslsv_tk import artifacts, digests
 from sslsv_tk.arks.indexes import read_scp
 from sslsv_tk.kaldi.tables import Words, text
 from sslsv_tk.systems.on_disk import System
@@ -64,4 +64,4 @@ def configuration(system: str | Path) -> dict[str, Any]:
     if not trained.config_file.exists():
         return {"config_fingerprint": None, "seed": None}
     seed = trained.config().training.seed
-    return {"config_fingerprint": artifacts.fingerprint(trained.config_file), "seed": seed}
+    return {"config_fingerprint": digests.of_file(trained.config_file)[:16], "seed": seed}

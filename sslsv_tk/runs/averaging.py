@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from sslsv_tk import artifacts
+from sslsv_tk import digests
 from sslsv_tk.kaldi import directories
 from sslsv_tk.systems import checkpoints
 from sslsv_tk.systems.on_disk import System
@@ -24,7 +24,7 @@ def write_average(system: System, epochs: int | None = None) -> None:
     if not chosen:
         raise ValueError(f"{system.folder}: no epoch file to average. Let at least one epoch of training end.")
     path = folder.folder / "averaged.pt"
-    inputs = artifacts.fingerprint(*(folder.path_of(str(epoch)) for epoch in chosen))
+    inputs = digests.of_files(folder.path_of(str(epoch)) for epoch in chosen)
     if _inputs_of(path) == inputs:
         _log.info("%s: complete", path)
         return
@@ -34,7 +34,7 @@ def write_average(system: System, epochs: int | None = None) -> None:
 
 
 def _inputs_of(average: Path) -> str | None:
-    """The fingerprint of the epoch files that an average was made of; None where there is no whole average."""
+    """The digest of the epoch files that an average was made of; None where there is no whole average."""
     try:
         inputs = checkpoints.read(average).get("inputs")
     except (FileNotFoundError, checkpoints.DamagedCheckpoint):

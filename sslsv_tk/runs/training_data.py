@@ -40,11 +40,6 @@ def folders(config: SystemConfig, train_set: Path, augmentation: Path) -> list[P
     return [train_set, *(train_set.with_name(f"{train_set.name}_{name}") for name in copies)]
 
 
-def list_of(config: SystemConfig, folder: Path) -> Path:
-    """The table that tells which audio or which features a folder holds."""
-    return folder / ("wav.scp" if config.frontend.feats_type == "raw" else "feats.scp")
-
-
 @dataclass(frozen=True)
 class Cut:
     """What is cut from the material, for whom, and where its input is computed."""

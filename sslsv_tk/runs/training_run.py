@@ -3,13 +3,15 @@
 import contextlib
 import dataclasses
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sslsv_tk import artifacts, logs
+from sslsv_tk import artifacts, digests, logs
+from sslsv_tk.arks.identity import identity
 from sslsv_tk.distributed.collectives import processes, rank
 from sslsv_tk.distributed.processes import from_first, is_first, on_every
 from sslsv_tk.encoders.base import Encoder
@@ -19,7 +21,7 @@ from sslsv_tk.loading.batches import EpochBatches
 from sslsv_tk.monitoring.diagnostics import PositiveDiagnostics
 from sslsv_tk.monitoring.validation import Validation, ValidationList
 from sslsv_tk.nn.batch_norm import synchronise
-from sslsv_tk.runs import identity, training_data
+from sslsv_tk.runs import claim, training_data
 from sslsv_tk.segments import REFERENCE
 from sslsv_tk.systems import assembly
 from sslsv_tk.systems.configuration import SystemConfig
@@ -85,7 +87,7 @@ def _prepare(config: SystemConfig, options: RunOptions, force: bool) -> int | No
         directories.remove_temporaries(folder)
     # Stage 4 is looked at before the folder is claimed: what it refuses leaves no trace.
     stage_4 = None if base is None else _last_state(config, base)
-    identity.claim(system, config, _inputs(config, options, stage_4))
+    claim.claim(system, config, _inputs(config, options, stage_4))
     last_epoch = config.training.epochs if stage_4 is None else stage_4["epoch"] + config.training.continued_epochs
     state = system.checkpoints.training_state()
     if state is not None and state["epoch"] >= last_epoch:
@@ -95,15 +97,23 @@ def _prepare(config: SystemConfig, options: RunOptions, force: bool) -> int | No
 
 
 def _inputs(config: SystemConfig, options: RunOptions, stage_4: dict[str, Any] | None) -> dict[str, str]:
-    """Fingerprints of all that a run reads, by names that the user knows."""
-    folders = training_data.folders(config, options.train_set, options.augmentation)
-    lists = [training_data.list_of(config, folder) for folder in folders]
-    inputs = {f"{path.name} of {path.parent}": artifacts.fingerprint(path) for path in lists if path.exists()}
+    """Digests of all that a run reads, by roles: where it lies and how the folders are called does not count."""
+    train_set, *others = training_data.folders(config, options.train_set, options.augmentation)
+    roles = {"training set": train_set}
+    roles |= {folder.name.removeprefix(f"{train_set.name}_"): folder for folder in others}
+    existing = {role: folder for role, folder in roles.items() if folder.is_dir()}
+    inputs = {
+        f"{what} of {role}": digest for role, folder in existing.items() for what, digest in identity(folder).items()
+    }
     if options.continue_from is not None and stage_4 is not None:
-        base = options.continue_from.folder
-        inputs[f"training of {base}"] = artifacts.digest(artifacts.read_record(base))
-        inputs[f"epochs of {base}"] = str(stage_4["epoch"])
+        inputs["record of stage 4"] = digests.of_value(artifacts.read_record(options.continue_from.folder))
+        inputs["epochs of stage 4"] = str(stage_4["epoch"])
+        inputs["weights of stage 4"] = _digest_of_weights(stage_4["model"])
     return inputs
+
+
+def _digest_of_weights(model: Mapping[str, torch.Tensor]) -> str:
+    return digests.of_columns(model[name].cpu().reshape(-1).numpy() for name in sorted(model))
 
 
 def _last_state(config: SystemConfig, base: System) -> dict[str, Any]:
@@ -111,7 +121,7 @@ def _last_state(config: SystemConfig, base: System) -> dict[str, Any]:
     state = base.checkpoints.training_state()
     if state is None:
         raise ValueError(f"{base.folder}: no checkpoint to go on from. Run stage 4 first.")
-    identity.refuse_another_model(base, config)
+    claim.refuse_another_model(base, config)
     epochs = base.config().training.epochs
     if state["epoch"] < epochs:
         raise ValueError(f"{base.folder}: stage 4 is at epoch {state['epoch']} of {epochs}. Let it end before stage 5.")

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sslsv_tk import artifacts
+from sslsv_tk import artifacts, digests
 
 if TYPE_CHECKING:
     import torch
@@ -76,7 +76,7 @@ class CheckpointFolder:
         part = "" if processes() == 1 else f"-{rank()}of{processes()}"
         sampler = self.folder / f"sampler-{state['step']}-{state['passed']}{part}.pt"
         write(sampler, sampler_state)
-        parts = gather_objects({"file": sampler.name, "sha256": artifacts.file_checksum(sampler)})
+        parts = gather_objects({"file": sampler.name, "digest": digests.of_file(sampler)})
         from_first(lambda: self._save(state, parts))
 
     def _save(self, state: Mapping[str, Any], samplers: list[dict[str, str]]) -> None:
@@ -153,7 +153,7 @@ class CheckpointFolder:
             path = self.folder / part["file"]
             if not path.exists():
                 raise DamagedCheckpoint(f"{path}: not found, although the checkpoint of step {state['step']} names it.")
-            if artifacts.file_checksum(path) != part["sha256"]:
+            if digests.of_file(path) != part["digest"]:
                 raise DamagedCheckpoint(f"{path}: not the sampler state of step {state['step']} (another checksum).")
 
     def save_epoch(self, epoch: int, model: Mapping[str, Tensor]) -> None:

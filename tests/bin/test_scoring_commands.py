@@ -11,7 +11,7 @@ import kaldiio
 import numpy as np
 import pytest
 
-from sslsv_tk import artifacts, logs
+from sslsv_tk import artifacts, digests, logs
 from sslsv_tk.bin import compare_systems, keep_results, score_trials, write_results
 from sslsv_tk.config import Component, dump
 from sslsv_tk.kaldi.tables import write_table
@@ -108,8 +108,8 @@ def test_the_row_says_all_that_made_it(experiment):
     assert (row["system"], row["checkpoint"], row["trials"], row["data"]) == ("simclr", "averaged", "all", "test")
     assert row["number_of_trials"] == len(experiment.pairs)
     assert row["number_of_targets"] == SPEAKERS * UTTERANCES * (UTTERANCES - 1) // 2
-    assert row["trials_fingerprint"] == artifacts.fingerprint(experiment.trials)
-    assert row["config_fingerprint"] == artifacts.fingerprint(experiment.root / "exp/simclr/config.yaml")
+    assert row["trials_fingerprint"] == digests.of_file(experiment.trials)
+    assert row["config_fingerprint"] == digests.of_file(experiment.root / "exp/simclr/config.yaml")[:16]
     assert row["seed"] == 7
     assert row["extraction"]["epochs"] == [3, 4, 5]
     low, high = row["eer_interval_percent"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from sslsv_tk import artifacts
+from sslsv_tk import artifacts, digests
 from sslsv_tk.report import system
 
 
@@ -113,7 +113,7 @@ def test_the_seed_is_that_of_the_training(tmp_path, training, seed):
     components = {"encoder": {"name": "fast_resnet34"}, "method": {"name": "simclr"}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({**components, "training": training}))
     found = system.configuration(tmp_path)
-    assert found == {"config_fingerprint": artifacts.fingerprint(tmp_path / "config.yaml"), "seed": seed}
+    assert found == {"config_fingerprint": digests.of_file(tmp_path / "config.yaml")[:16], "seed": seed}
 
 
 @pytest.mark.parametrize("text", ["training: {seed: 3}", "training: 5", "- 1"])

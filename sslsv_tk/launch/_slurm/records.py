@@ -14,7 +14,7 @@ import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from sslsv_tk import artifacts
+from sslsv_tk import artifacts, digests
 from sslsv_tk.launch.base import JobArray, Resources
 
 
@@ -66,7 +66,7 @@ def digest(array: JobArray, resources: Resources) -> str:
     """What makes two calls the same: command, log, range, folder and what a job needs."""
     needs = asdict(resources)
     del needs["max_jobs_run"], needs["end_with_parent"]
-    return artifacts.digest([asdict(array), needs, str(Path.cwd())])
+    return digests.of_value([asdict(array), needs, str(Path.cwd())])
 
 
 def read(folder: Path) -> Record | None:
