@@ -126,7 +126,6 @@ job() { # job LOG COMMAND OPTION ...: one job on the CPU
 prepare() { # prepare SET OPTION ...: a data directory of speech
     job "$datadir/log/prepare_$1.log" prepare_corpus \
         "${@:2}" \
-        --out "$datadir/$1" \
         --features "$features" \
         "${preferred[@]}" \
         --tolerance "$tolerance" \
@@ -167,13 +166,14 @@ if runs 1; then
     log "Stage 1: data preparation ($datadir: ${speech[*]})"
     hold "$datadir/log/lock"
     [ -z "$train_set" ] ||
-        prepare "$train_set" --source "${train_folders[@]}" --labels "$labels" --part "$train_part"
+        prepare "$train_set" --source "${train_folders[@]}" --out "$datadir/$train_set" --labels "$labels" --part "$train_part"
     for index in "${!test_sets[@]}"; do
         only=()
         for number in "${!lists[@]}"; do
             [ "${list_sets[number]}" != "${test_sets[index]}" ] || only+=("${lists[number]}")
         done
-        prepare "${test_sets[index]}" --source "${test_folders[index]}" --labels auto --only "${only[@]}"
+        name=${test_sets[index]}
+        prepare "$name" --source "${test_folders[index]}" --out "$datadir/$name" --labels auto --only "${only[@]}"
     done
     for index in "${!lists[@]}"; do
         job "$datadir/log/prepare_trials_${list_names[index]}.log" prepare_trials \
@@ -308,8 +308,8 @@ if runs 6; then
                 --system "$expdir/$name"
                 --checkpoint "$checkpoint"
                 --data "$dump/$test_set"
-                --num-jobs "$jobs"
                 --force "$force"
+                --num-jobs "$jobs"
             )
             $decode_cmd --gpu "$one_gpu" JOB=1:"$jobs" "$expdir/log/$name/extract_$test_set.JOB.log" \
                 python3 -m sslsv_tk.bin.extract_embeddings "${options[@]}" --job JOB

@@ -76,8 +76,7 @@ class TrainingTables:
 def _load(system: System, choice: Choice | None = None) -> SystemConfig:
     if choice is None:
         return config.load(SystemConfig, *system.files, overrides=system.settings)
-    settings = [*choice.settings, *system.settings]  # what the user sets wins
-    return config.load(SystemConfig, *system.files, choice.file, overrides=settings)
+    return config.load(SystemConfig, *system.files, choice.file, overrides=[*choice.settings, *system.settings])
 
 
 def _build(system: SystemConfig) -> Method:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sslsv_tk.recipes import test_sets
 from sslsv_tk.recipes.names import Places
 from sslsv_tk.recipes.options import Mistake, Options
-from sslsv_tk.recipes.test_sets import TestSet, TrialList
+from sslsv_tk.recipes.test_sets import ScoredSet, TrialList
 
 _FFMPEG_ALONE = {".m4a", ".mp4", ".aac"}
 _LOOKED_AT = 2000
@@ -21,7 +21,7 @@ class Corpora:
 
     train_set: str
     train_folders: list[str]
-    test_sets: list[TestSet]
+    test_sets: list[ScoredSet]
     lists: list[TrialList]
     musan: str
     rirs: str

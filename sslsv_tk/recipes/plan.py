@@ -12,6 +12,7 @@ from sslsv_tk.recipes.names import Places
 from sslsv_tk.recipes.options import Mistake, Options
 from sslsv_tk.recipes.positives import Choice
 from sslsv_tk.recipes.systems import System
+from sslsv_tk.recipes.test_sets import TrialList
 
 _DEFAULT_SYSTEM = "simclr_fast_resnet34"
 _COPIES = ("noise", "music", "babble", "reverb")
@@ -29,6 +30,8 @@ class Plan:
     kept: bool  # features as they came
     system: System
     choices: list[Choice]
+    evaluated: list[str]  # folders in exp, of stages 6 and 7
+    watched: TrialList | None  # what --validation names
     machine: Machine
     bands: int | None  # of the features that stage 3 computes
 
@@ -37,11 +40,6 @@ class Plan:
         """datadir, dumpdir and expdir, and below dumpdir raw (audio) and dump (what training reads)."""
         found = folders(self.options)
         return {**found, "raw": f"{found['dumpdir']}/raw", "dump": f"{found['dumpdir']}/{self.options.feats_type}"}
-
-    @property
-    def trained(self) -> list[str]:
-        """Folders of stages 4 and 5 in exp."""
-        return [self.system.name, *(f"{self.system.name}_{choice.name}" for choice in self.choices)]
 
     @property
     def training_set(self) -> Path | None:
@@ -88,18 +86,16 @@ class Plan:
             yield "bands", self.bands
 
     def _values_of_systems(self) -> Iterator[tuple[str, Any]]:
-        options, expdir = self.options, self.folders["expdir"]
         yield "system", self.system.name
         yield from _each("configs", self.system.files)
         yield from _each("settings", self.system.settings)
-        yield from _each("continued", self.trained[1:])
+        yield from _each("continued", (f"{self.system.name}_{choice.name}" for choice in self.choices))
         yield from _each("choice_files", (choice.file for choice in self.choices))
         yield from _each("choice_settings", (" ".join(choice.settings) for choice in self.choices))
-        yield from _each("evaluated", systems.evaluated(options, self.trained, expdir))
-        watched = test_sets.of_validation(options.validation, self.corpora.lists)
-        if watched is not None:
-            yield "validation_data", f"{self.folders['dump']}/{watched.set}"
-            yield "validation_trials", f"{self.folders['datadir']}/{watched.set}/trials_{watched.name}"
+        yield from _each("evaluated", self.evaluated)
+        if self.watched is not None:
+            yield "validation_data", f"{self.folders['dump']}/{self.watched.set}"
+            yield "validation_trials", f"{self.folders['datadir']}/{self.watched.set}/trials_{self.watched.name}"
 
 
 def folders(options: Options) -> dict[str, str]:
@@ -119,14 +115,20 @@ def make(options: Options, environment: Mapping[str, str]) -> Plan:
         notes.insert(0, "--train-audio none: only the test sets are treated, stages 2, 4 and 5 are left out")
     elif kept:
         notes.insert(0, features.consequence(audio))
-    stages = set(range(options.stage, options.stop_stage + 1))
-    stages -= {2, 4, 5} if not audio.train_set else {2} if kept else set()
-    stages -= set() if choices else {5}
-    bands = (
-        _setting(system, "frontend", "bands") if options.feats_type == "fbank" and not kept and 3 in stages else None
+    trained = [system.name, *(f"{system.name}_{choice.name}" for choice in choices)]
+    return Plan(
+        options,
+        _stages(options, audio, kept, choices),
+        notes,
+        audio,
+        kept,
+        system,
+        choices,
+        systems.evaluated(options, trained, folders(options)["expdir"]),
+        test_sets.of_validation(options.validation, audio.lists),
+        machine.decide(options, lambda: _setting(system, "training", "batch_size")),
+        _setting(system, "frontend", "bands") if options.feats_type == "fbank" and not kept else None,
     )
-    decided = machine.decide(options, lambda: _setting(system, "training", "batch_size"))
-    return Plan(options, stages, notes, audio, kept, system, choices, decided, bands)
 
 
 def check(plan: Plan, after_stage_1: bool = False) -> None:
@@ -155,6 +157,16 @@ def _refuse_positives_of_none(plan: Plan) -> None:
             f"--positives {' '.join(names)}: {plan.options.system} is trained on labels and has no positives. "
             "Give --positives none, or leave it out"
         )
+
+
+def _stages(options: Options, audio: Corpora, kept: bool, choices: list[Choice]) -> set[int]:
+    """Those of the range that have something to do."""
+    stages = set(range(options.stage, options.stop_stage + 1))
+    if not audio.train_set:
+        stages -= {2, 4, 5}
+    if kept:
+        stages -= {2}
+    return stages if choices else stages - {5}
 
 
 def _choices(options: Options, places: Places, system: System) -> tuple[list[Choice], list[str]]:

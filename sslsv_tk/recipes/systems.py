@@ -34,13 +34,16 @@ class System:
 def find(options: Options, places: Places, features: str) -> System:
     """From --system, --scale, --config, --set, --seed and --tag; `features` is raw, fbank or kept."""
     base, *variants = options.system.split("+")
-    files = [places.named(f"--system {options.system}:", base, CONF / "systems")]
-    files += [places.named(f"--system {options.system}:", variant, CONF / "variants") for variant in variants]
+    files = [places.named("--system", base, CONF / "systems")]
+    files += [places.named("--system", variant, CONF / "variants") for variant in variants]
     name = folder_name("--system", "+".join(file.stem for file in files))
     files += _of_scale(options, places, files)
     if features != "raw":
         files.append(CONF / "features" / f"{features}.yaml")
     files += [places.configuration("--config", path) for path in options.config if path]
+    for word in options.set:
+        if word.startswith("positives"):
+            raise Mistake(f"--set {word}: stage 4 has no such setting. Write --positives SAMPLER:NAME=VALUE,NAME=VALUE")
     settings = (f"training.seed={options.seed}", *(word for word in options.set if word))
     system = System(f"{name}-{options.tag}" if options.tag else name, tuple(files), settings)
     _ = system.table  # a mistake in a file or a setting is told now

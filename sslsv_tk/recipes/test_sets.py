@@ -13,7 +13,7 @@ _OURS = re.compile(r"(train|voxceleb2_train|musan|rirs)(_.*)?")
 
 
 @dataclass(frozen=True)
-class TestSet:
+class ScoredSet:
     """A test set by its name in data/ and in the results, and the folder that it comes from."""
 
     name: str
@@ -34,12 +34,12 @@ def split(places: Places, value: str) -> list[str]:
     return [value] if value and os.path.isdir(places.of(value)) else value.split()
 
 
-def find_sets(places: Places, test_audio: str, voxceleb1: str) -> list[TestSet]:
+def find_sets(places: Places, test_audio: str, voxceleb1: str) -> list[ScoredSet]:
     """The sets of --test-audio, DIR or SET=DIR; without any, VoxCeleb1."""
     words = split(places, test_audio)
     if not words:
-        return [TestSet("voxceleb1_test", voxceleb1)]
-    sets: list[TestSet] = []
+        return [ScoredSet("voxceleb1_test", voxceleb1)]
+    sets: list[ScoredSet] = []
     for word in words:
         name, folder = _split_name(places, word)
         if not name:
@@ -55,11 +55,11 @@ def find_sets(places: Places, test_audio: str, voxceleb1: str) -> list[TestSet]:
                     f"--test-audio: two test sets are called {name} ({other.folder} and {folder}). "
                     f"Name one: NAME={folder}"
                 )
-        sets.append(TestSet(name, folder))
+        sets.append(ScoredSet(name, folder))
     return sets
 
 
-def find_lists(places: Places, trials: str, sets: list[TestSet], voxceleb1: str) -> list[TrialList]:
+def find_lists(places: Places, trials: str, sets: list[ScoredSet], voxceleb1: str) -> list[TrialList]:
     """The lists of --trials, LIST or SET=LIST or folders of official lists, and those that lie in the sets' folders."""
     lists = [found for word in trials.split() for found in _of_word(places, word, sets)]
     for test_set in sets:
@@ -73,7 +73,7 @@ def find_lists(places: Places, trials: str, sets: list[TestSet], voxceleb1: str)
     return _named(lists)
 
 
-def check(sets: list[TestSet], lists: list[TrialList], about_to_read: bool) -> None:
+def check(sets: list[ScoredSet], lists: list[TrialList], about_to_read: bool) -> None:
     """Every set has a list, and every list that stage 1 reads is there."""
     for test_set in sets:
         if not any(found.set == test_set.name for found in lists):
@@ -121,7 +121,7 @@ def _without_slash(path: str) -> str:
     return path.removesuffix("/") or path
 
 
-def _of_word(places: Places, word: str, sets: list[TestSet]) -> list[TrialList]:
+def _of_word(places: Places, word: str, sets: list[ScoredSet]) -> list[TrialList]:
     name, path = _split_name(places, word)
     paths = [path]
     if os.path.isdir(path):
@@ -136,7 +136,7 @@ def _of_word(places: Places, word: str, sets: list[TestSet]) -> list[TrialList]:
     return [TrialList(path, name) for path in paths]
 
 
-def _set_of(path: str, sets: list[TestSet]) -> str:
+def _set_of(path: str, sets: list[ScoredSet]) -> str:
     """The one set, or the set in whose folder the list lies."""
     if len(sets) == 1:
         return sets[0].name
