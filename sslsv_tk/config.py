@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,8 @@ import yaml
 from sslsv_tk import artifacts
 
 T = TypeVar("T")
+_YAML_1_1 = re.compile(r"[-+]?(0[0-9_]+|.*[_:].*|0[bx].*)", re.IGNORECASE)
+"""Numbers that are not what they look like: 010 (octal), 1:30 (sixties), 1_0, 0b10, 0x10."""
 
 
 class ConfigError(ValueError):
@@ -58,7 +61,11 @@ def _parse(node: yaml.Node, file: str) -> Any:
         return table
     if isinstance(node, yaml.SequenceNode):
         return [_parse(item, file) for item in node.value]
-    return yaml.SafeLoader("").construct_object(node)
+    value = yaml.SafeLoader("").construct_object(node)
+    if isinstance(value, int | float) and not isinstance(value, bool) and _YAML_1_1.fullmatch(node.value):
+        place = f"{file}:{node.start_mark.line + 1}"
+        raise ConfigError(f"{place}: {node.value} is read as {value} by YAML 1.1. Write the number in plain digits.")
+    return value
 
 
 def _read(text: str, file: str) -> Any:
@@ -115,6 +122,11 @@ def read(file: str | Path, _open: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 def load(cls: type[T], *files: str | Path, overrides: Sequence[str] = ()) -> T:
     """Read files in order (later ones win), then overrides such as "optim.lr=0.1", into the dataclass `cls`."""
+    return build(cls, merged(*files, overrides=overrides))
+
+
+def merged(*files: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The same as one table, before anything is known of its keys."""
     table = _Table()
     for file in files:
         table = _merge(table, read(file))
@@ -129,7 +141,7 @@ def load(cls: type[T], *files: str | Path, overrides: Sequence[str] = ()) -> T:
             outer[key], outer.places[key] = nested, place
             nested = outer
         table = _merge(table, nested)
-    return build(cls, table)
+    return table
 
 
 def build(cls: type[T], table: Mapping[str, Any], prefix: str = "") -> T:

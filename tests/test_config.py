@@ -402,3 +402,19 @@ def test_no_override_gives_anything_but_a_configuration_or_a_refusal(override: s
         assert isinstance(config.load(Outer, overrides=[override]), Outer)
     except ConfigError as error:
         assert "--set" in str(error)
+
+
+@pytest.mark.parametrize("number", ["010", "0_1", "1_0", "1:30", "-012", "0x10", "0b11", "1:30.5", "1_0.5"])
+def test_numbers_of_yaml_1_1_that_are_not_what_they_look_like_are_refused(tmp_path: Path, number: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(f"inner:\n  steps: {number}\n")
+    assert refusal(path).startswith(f"{path}:2: {number} is read as ")
+    assert f"{number} is read as" in refusal(overrides=(f"inner.steps={number}",))
+
+
+def test_plain_numbers_and_quoted_ones_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text('title: "010"\ninner: {rate: 0.05, steps: 0}\n')
+    assert config.load(Outer, path) == Outer("010", inner=Inner(0.05, 0))
+    assert config.load(Outer, overrides=["inner.rate=1e-3", "inner.steps=-10"]).inner == Inner(1e-3, -10)
+    assert config.merged(path, overrides=["inner.steps=+7"])["inner"] == {"rate": 0.05, "steps": 7}

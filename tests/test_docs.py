@@ -186,7 +186,7 @@ def test_the_sampler(examples, tmp_path):
         for row, partner in enumerate(sampler.partners()):
             seen[row].add(int(partner))
     assert seen == {0: {2, 4}, 1: {5}, 2: {0, 4}, 3: {3}, 4: {0, 2}, 5: {1}, 6: {6}}
-    system = tmp_path / "egs/voxceleb/conf/simclr_fast_resnet34.yaml"
+    system = tmp_path / "egs/voxceleb/conf/systems/simclr_fast_resnet34.yaml"
     run_training(tmp_path, system, *SMALL_ENCODER)
     epoch = run_training(tmp_path, system, *SMALL_ENCODER, base=tmp_path / "exp" / "ssl", positives=positives)[-1]
     assert epoch["coverage"] == epoch["speaker_accuracy"] == epoch["recording_accuracy"] == 1.0

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "sslsv_tk"
-FOLDERS = ("kaldi", "audio", "arks", "draws", "corpora", "packing", "scoring")
-WITH_TORCH = {"sslsv_tk.packing.log_mel"}
+FOLDERS = ("kaldi", "audio", "arks", "draws", "corpora", "packing", "recipes", "scoring")
+WITH_TORCH = {"sslsv_tk.packing.log_mel", "sslsv_tk.recipes.configured"}
 PROGRAM = """
 import importlib, sys
 class Refuse:

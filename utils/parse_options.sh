@@ -9,8 +9,10 @@
 #
 # The block is the list of options, their defaults and the text of --help. `--stop-stage 6`, `--stop_stage 6` and
 # `--stop-stage=6` are the same; the last one given wins. An option whose default is true or false takes only these,
-# one whose default is a whole number only whole numbers. `--conf FILE` reads lines `name=value`, over which the
-# command line wins. Values are never evaluated. What follows the options stays in "$@". A mistake ends with status 2.
+# one whose default is a whole number only whole numbers; `--force` alone is `--force true`. An option whose default is
+# `()` may be given several times and is an array of what was given. `--conf FILE` reads lines `name=value`, over which
+# the command line wins (to arrays it adds). Values are never evaluated. What follows the options stays in "$@".
+# `all_options` holds every option as name=value, for a command that takes them all. A mistake ends with status 2.
 # The names here begin with __po_, so that a script may call its variables what it likes.
 
 __po_script=${BASH_SOURCE[1]}
@@ -24,6 +26,8 @@ __po_fail() {
     printf '%s: %s (--help shows the options)\n' "${__po_script##*/}" "$1" >&2
     exit 2
 }
+
+__po_is_list() { [[ $(declare -p "$1" 2>/dev/null) == "declare -a"* ]]; }
 
 __po_block() { sed -n '/^# Options/,/^# End of options/{//!p}' "$__po_script"; }
 
@@ -45,6 +49,7 @@ __po_help() {
 # __po_check NAME VALUE WHERE: is NAME an option, and VALUE of the kind of its default?
 __po_check() {
     [[ $1 =~ ^[a-z][a-z0-9_]*$ && $__po_known == *" $1 "* ]] || __po_fail "$3: unknown option --${1//_/-}"
+    ! __po_is_list "$1" || return 0
     case ${!1} in
         true | false) [[ $2 == true || $2 == false ]] || __po_fail "$3: --${1//_/-} takes true or false, found '$2'" ;;
         *[!0-9]* | "") ;;
@@ -62,9 +67,15 @@ __po_collect() {
             --help | -h) __po_help ;;
             --*=*) __po_name=${__po_word%%=*} __po_value=${__po_word#*=} ;;
             --*)
-                [[ $# -gt 1 && ($2 != --* || $2 == *[[:blank:]]*) ]] || __po_need_value "$__po_word"
-                __po_name=$__po_word __po_value=$2
-                shift
+                __po_name=$__po_word
+                if [[ $# -gt 1 && ($2 != --* || $2 == *[[:blank:]]*) ]]; then
+                    __po_value=$2
+                    shift
+                elif __po_is_switch "$__po_word"; then
+                    __po_value=true
+                else
+                    __po_need_value "$__po_word"
+                fi
                 ;;
             -*) __po_fail "unknown option $__po_word" ;;
             *) break ;;
@@ -81,6 +92,13 @@ __po_collect() {
         fi
     done
     __po_consumed=$((__po_total - $#))
+}
+
+__po_is_switch() { # is it an option that is false until it is given?
+    local __po_name=${1#--}
+    __po_name=${__po_name//-/_}
+    [[ $__po_name =~ ^[a-z][a-z0-9_]*$ && $__po_known == *" $__po_name "* ]] &&
+        ! __po_is_list "$__po_name" && [ "${!__po_name}" = false ]
 }
 
 __po_need_value() {
@@ -107,15 +125,37 @@ __po_read_conf() {
             __po_value=${__po_value%"${__po_value##*[![:space:]]}"}
         fi
         __po_check "$__po_name" "$__po_value" "$1:$__po_number"
-        printf -v "$__po_name" '%s' "$__po_value"
+        __po_set "$__po_name" "$__po_value"
     done <"$1"
+}
+
+__po_set() { # __po_set NAME VALUE: an array gets one more, if it is not empty
+    if __po_is_list "$1"; then
+        local -n __po_list=$1
+        [ -z "$2" ] || __po_list+=("$2")
+    else
+        printf -v "$1" '%s' "$2"
+    fi
 }
 
 __po_apply() {
     local __po_file __po_index
     for __po_file in "${__po_conf_files[@]}"; do __po_read_conf "$__po_file"; done
     for __po_index in "${!__po_given_names[@]}"; do
-        printf -v "${__po_given_names[__po_index]}" '%s' "${__po_given_values[__po_index]}"
+        __po_set "${__po_given_names[__po_index]}" "${__po_given_values[__po_index]}"
+    done
+}
+
+__po_gather() {
+    local __po_name __po_value
+    all_options=()
+    for __po_name in $__po_known; do
+        if __po_is_list "$__po_name"; then
+            __po_value="${__po_name}[@]"
+            for __po_value in "${!__po_value}"; do all_options+=("$__po_name=$__po_value"); done
+        else
+            all_options+=("$__po_name=${!__po_name}")
+        fi
     done
 }
 
@@ -123,5 +163,7 @@ __po_read_block
 __po_collect "$@"
 shift "$__po_consumed"
 __po_apply
+__po_gather
 unset "${!__po_@}"
-unset -f __po_fail __po_block __po_read_block __po_help __po_check __po_collect __po_need_value __po_read_conf __po_apply
+unset -f __po_fail __po_block __po_is_list __po_is_switch __po_read_block __po_help __po_check __po_collect __po_need_value \
+    __po_read_conf __po_set __po_apply __po_gather

@@ -15,9 +15,16 @@ log = logs.logger("compute_features")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that this command shares with finish_features."""
-    parser.add_argument("--config", nargs="+", required=True, metavar="FILE", help="as for training; later ones win")
     parser.add_argument(
-        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="overrides, such as frontend.bands=80"
+        "--config", nargs="+", action="extend", required=True, metavar="FILE", help="as for training; later ones win"
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="overrides, such as frontend.bands=80",
     )
     parser.add_argument("--audio", type=Path, required=True, help="packed audio of the clean set, dump/raw/SET")
     parser.add_argument(

@@ -13,9 +13,16 @@ from sslsv_tk.systems.configuration import SystemConfig
 def get_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--config", nargs="+", required=True, metavar="FILE", help="as for training; later ones win")
     parser.add_argument(
-        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="overrides, such as frontend.bands=80"
+        "--config", nargs="+", action="extend", required=True, metavar="FILE", help="as for training; later ones win"
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="overrides, such as frontend.bands=80",
     )
     parser.add_argument("--data", type=Path, required=True, help="data directory with feats.scp of stage 1, data/SET")
     parser.add_argument("--out", type=Path, required=True, help="folder of features, dump/fbank/SET")

@@ -18,9 +18,9 @@ def get_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     option = parser.add_argument
-    option("--config", nargs="+", required=True, metavar="FILE", help="YAML files; later ones win")
+    option("--config", nargs="+", action="extend", required=True, metavar="FILE", help="YAML files; later ones win")
     given = "overrides, such as optimisation.learning_rate=0.0005 or training.batch_size=128"
-    option("--set", nargs="+", default=[], metavar="NAME=VALUE", help=given)
+    option("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=given)
     kinds = "packed audio, dump/raw/SET, or features, dump/fbank/SET, as frontend.feats_type says"
     option("--train-set", type=Path, required=True, help=kinds)
     clips = "folder with musan_noise, musan_music, musan_speech and rirs, dump/raw; features are augmented already"

@@ -108,6 +108,38 @@ SCRIPT
     done
 }
 
+@test "a switch alone is true, before another option or at the end" {
+    run ./script.sh --force
+    expect 0 "1|7|true|"
+    run ./script.sh --force --stage 2
+    expect 0 "2|7|true|"
+    run ./script.sh --force stray
+    expect 2 "--force takes true or false, found 'stray'"
+}
+
+@test "an option whose default is an array takes all values that it is given, and all_options hands everything on" {
+    cat >lists.sh <<SCRIPT
+#!/usr/bin/env bash
+set -euo pipefail
+# Options
+stage=1             # first stage
+config=()           # files
+# End of options
+. "$utils/parse_options.sh"
+printf '%s|' "\${#config[@]}" "\${config[@]}" "\${all_options[@]}"
+SCRIPT
+    run bash lists.sh
+    expect 0 '0|stage=1|'
+    # shellcheck disable=SC2016
+    printf 'config=first.yaml\nconfig="with = and $(touch ran)"\n' >some.conf
+    run bash lists.sh --config "a b.yaml" --conf some.conf --config= --config=c
+    # shellcheck disable=SC2016
+    expect 0 '4|first.yaml|with = and $(touch ran)|a b.yaml|c|stage=1|config=first.yaml|config=with = and $(touch ran)|config=a b.yaml|config=c|'
+    [ ! -e ran ]
+    run bash lists.sh --config
+    expect 2 "--config needs a value"
+}
+
 @test "numbers take only whole numbers" {
     for value in x 1.5 "" "3 4" 08; do
         run ./script.sh --stage "$value"

@@ -10,14 +10,19 @@ copy_recipe() { # copy_recipe FOLDER: afterwards FOLDER/egs/voxceleb is the reci
 }
 
 # pretend_environment FOLDER: an environment whose python3 runs nothing but writes each call, one line, to FOLDER/calls;
-# a call that contains the word in FOLDER/failing ends with status 1.
+# a call that contains the word in FOLDER/failing ends with status 1. Plans are real, but for what they ask of torch.
 pretend_environment() {
+    local real
+    real=$(python3 -c 'import sys; print(sys.executable)')
     mkdir -p "$1/bin"
     cat >"$1/bin/python3" <<SCRIPT
 #!/usr/bin/env bash
 case \$* in
     *environment.py*) exit 0 ;;
-    -c*) echo 0 ;;
+    *sslsv_tk.bin.plan*)
+        [[ "\$*" != *--after-stage* ]] || echo "sslsv_tk.bin.plan --after-stage 1" >>"$1/calls"
+        exec "$real" "$BATS_TEST_DIRNAME/plan_without_torch.py" "$1" "\${@:3}"
+        ;;
     *) echo "\$*" >>"$1/calls" ;;
 esac
 [ ! -f "$1/failing" ] || [[ "\$*" != *"\$(cat "$1/failing")"* ]]
@@ -29,13 +34,14 @@ SCRIPT
 
 # sleeping_environment FOLDER: the same, but the launcher is the real one and a command sleeps, its process in FOLDER/job.
 sleeping_environment() {
+    local real
+    real=$(python3 -c 'import sys; print(sys.executable)')
     rm -f "$1/job"
     cat >"$1/bin/python3" <<SCRIPT
 #!/usr/bin/env bash
 case \$* in
     *environment.py*) exit 0 ;;
-    -c*) echo 0 ;;
-    *sslsv_tk.launch*) exec "$(python3 -c 'import sys; print(sys.executable)')" "\$@" ;;
+    *sslsv_tk.launch* | *sslsv_tk.bin.plan*) exec "$real" "\$@" ;;
     *) echo \$\$ >"$1/job.new" && mv "$1/job.new" "$1/job" && exec sleep 300 ;;
 esac
 SCRIPT

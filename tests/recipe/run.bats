@@ -43,13 +43,15 @@ called() { # called COUNT WORD: how many calls contain WORD
     block=$(sed -n '/^# Options/,/^# End of options/p' run.sh)
     while read -r name; do
         grep -q "^$name=.*# ..." <<<"$block" || { echo "$name has no comment" && return 1; }
-        grep -v "^$name=" run.sh | grep -q "\$$name\b\|\${$name\b\|\b$name\b.*; do\|stage <= stop_stage" || { echo "$name is not used" && return 1; }
+        { grep -v "^$name=" run.sh && sed -n 's/^    \([a-z_]*\): .*/$\1/p' ../../sslsv_tk/recipes/options.py; } |
+            grep -q "\$$name\b\|\${$name\b" || { echo "$name is not used" && return 1; }
     done < <(sed -n 's/^\([a-z_]*\)=.*/\1/p' <<<"$block")
 }
 
 @test "mistakes in the call end with status 2 and one line" {
     for words in "--stge 3" "--stage" "--stage x" "--mini yes" "stray" "--stage 3 stray" "--stage 0" "--stop-stage 8" "--stage 5 --stop-stage 4" \
-        "--channel left" "--train-part train" "--pack-audio no" "--ngpu -1" "--ngpu some" "--num-nodes 0" "--num-nodes 2" "--num-threads 0" "--nj 0" "--feats-type mfcc" "--features some" "--features keep" "--compress zip" "--conf nowhere"; do
+        "--channel left" "--train-part train" "--pack-audio no" "--ngpu -1" "--ngpu some" "--num-nodes 0" "--num-nodes 2" "--num-threads 0" "--nj 0" "--feats-type mfcc" "--features some" "--features keep" "--compress zip" "--conf nowhere" \
+        "--checkpoint first" "--tag a/b" "--scale large" "--systems ../../etc" "--systems .." "--mini true --tiny true" "--config nowhere.yaml"; do
         # shellcheck disable=SC2086 # several words
         run bash -c './run.sh "$@" 2>&1 >/dev/null' - $words
         [ "$status" -eq 2 ] && [ "${#lines[@]}" -eq 1 ] || { echo "$words: status $status, $output" && return 1; }
@@ -92,15 +94,15 @@ called() { # called COUNT WORD: how many calls contain WORD
     [[ ${lines[-1]} == *"Successfully finished. [elapsed="*"s]"* ]]
     order=$(grep -o 'bin\.[a-z_]*' "$calls" | uniq | paste -sd ' ')
     packing=$(printf 'bin.pack_audio bin.finish_packing %.0s' 1 2 3 4 5 6)
-    training="bin.check_positives bin.train bin.average_checkpoints bin.train bin.average_checkpoints"
+    training="bin.train bin.average_checkpoints bin.train bin.average_checkpoints"
     extraction="bin.extract_embeddings bin.finish_extraction bin.extract_embeddings bin.finish_extraction"
-    [ "$order" = "bin.prepare_corpus bin.prepare_trials bin.prepare_noises bin.prepare_responses bin.check_disk_space $packing$training $extraction bin.score_trials bin.write_results" ]
+    [ "$order" = "bin.prepare_corpus bin.prepare_trials bin.plan bin.prepare_noises bin.prepare_responses bin.check_disk_space $packing$training $extraction bin.score_trials bin.write_results" ]
 }
 
 @test "stages are inclusive, and each runs alone" {
     corpus
     prepared voxceleb2_train voxceleb1_test
-    counts=(3 2 13 2 3 4 3)
+    counts=(3 2 13 2 2 4 3)
     for stage in 1 2 3 4 5 6 7; do
         : >"$calls"
         run ./run.sh --stage "$stage" --stop-stage "$stage"
@@ -133,18 +135,18 @@ called() { # called COUNT WORD: how many calls contain WORD
 @test "fbank: offline copies in stage 2, features of every set and copy in stage 3, then training and extraction on them" {
     corpus
     prepared voxceleb2_train voxceleb1_test voxceleb2_train_{noise,music,babble,reverb}
-    mkdir -p dump/fbank/voxceleb1_test && cp dump/raw/voxceleb1_test/wav.scp dump/fbank/voxceleb1_test/feats.scp
+    mkdir -p exp/one dump/fbank/voxceleb1_test && cp dump/raw/voxceleb1_test/wav.scp dump/fbank/voxceleb1_test/feats.scp
     run ./run.sh --feats-type fbank --nj 2 --compress cm2 --copies-seed 3 --stage 2 --systems one
     expect 0 "Successfully finished."
     called 1 "prepare_copies --data data/voxceleb2_train --clips data --seed 3 --force false"
     called 6 "finish_packing --data data/.* --out dump/raw/"
-    called 1 "check_disk_space --data data/voxceleb2_train data/voxceleb1_test data/musan_noise .* --feature-data data/voxceleb2_train data/voxceleb1_test data/voxceleb2_train_noise .* --feature-out dump/fbank --bands 0 --compress cm2 --out dump/raw"
-    called 6 "JOB=1:2 dump/log/features_.*compute_features --config conf/simclr_fast_resnet34.yaml conf/fbank.yaml .*--compress cm2 --num-jobs 2 --force false --job JOB"
+    called 1 "check_disk_space --data data/voxceleb2_train data/voxceleb1_test data/musan_noise .* --feature-data data/voxceleb2_train data/voxceleb1_test data/voxceleb2_train_noise .* --feature-out dump/fbank --bands 40 --compress cm2 --out dump/raw"
+    called 6 "JOB=1:2 dump/log/features_.*compute_features --config conf/systems/simclr_fast_resnet34.yaml conf/features/fbank.yaml --set training.seed=0 .*--compress cm2 --num-jobs 2 --force false --job JOB"
     called 1 "finish_features .*--audio dump/raw/voxceleb1_test --clips dump/raw --out dump/fbank/voxceleb1_test --compress"
     for kind in noise music babble reverb; do
         called 1 "finish_features .*--audio dump/raw/voxceleb2_train --copy data/voxceleb2_train_$kind --clips dump/raw --out dump/fbank/voxceleb2_train_$kind --compress"
     done
-    called 1 "bin.train --config conf/simclr_fast_resnet34.yaml conf/fbank.yaml --set training.seed=0 --train-set dump/fbank/voxceleb2_train --augmentation dump/fbank --out exp/simclr_fast_resnet34 --force"
+    called 1 "bin.train --config conf/systems/simclr_fast_resnet34.yaml conf/features/fbank.yaml --train-set dump/fbank/voxceleb2_train --augmentation dump/fbank --out exp/simclr_fast_resnet34 --force false --set training.seed=0"
     called 1 "finish_extraction --system exp/one --checkpoint averaged --data dump/fbank/voxceleb1_test"
     called 1 "score_trials --system exp/one --checkpoint averaged --data dump/fbank/voxceleb1_test"
 }
@@ -165,9 +167,9 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
     [ "$(grep -c 'without copies with noise' <<<"$output")" -eq 1 ]
     called 1 "prepare_corpus --source k/train --out data/train .*--features keep"
     called 1 "prepare_corpus --source k/test --out data/test .*--features keep"
-    called 1 "keep_features --config conf/simclr_fast_resnet34.yaml conf/kept_features.yaml --data data/train --out dump/fbank/train --force false"
+    called 1 "keep_features --config conf/systems/simclr_fast_resnet34.yaml conf/features/kept.yaml --set training.seed=0 --data data/train --out dump/fbank/train --force false"
     called 1 "keep_features --config .* --data data/test --out dump/fbank/test --force false"
-    called 2 "bin.train --config conf/simclr_fast_resnet34.yaml conf/kept_features.yaml --set"
+    called 2 "bin.train --config conf/systems/simclr_fast_resnet34.yaml conf/features/kept.yaml --train-set"
     called 2 "JOB=1:2 .*extract_embeddings"
     for word in pack_audio prepare_noises prepare_responses prepare_copies check_disk_space compute_features; do called 0 "$word"; done
     : >"$calls"
@@ -212,18 +214,27 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
     run ./run.sh --stage 5 --stop-stage 5 --positives "same_speaker ssps_kmeans" --seed 3
     expect 0 "Stage 5"
     for name in same_speaker ssps_kmeans; do
-        called 1 "bin.train --config conf/simclr_fast_resnet34.yaml --set training.seed=3 .*--out exp/simclr_fast_resnet34_$name --force false --continue-from exp/simclr_fast_resnet34 --positives conf/positives/$name.yaml"
+        called 1 "bin.train --config conf/systems/simclr_fast_resnet34.yaml --train-set .*--out exp/simclr_fast_resnet34_$name --force false --continue-from exp/simclr_fast_resnet34 --positives conf/positives/$name.yaml --set training.seed=3"
         called 1 "bin.average_checkpoints --system exp/simclr_fast_resnet34_$name"
     done
 }
 
 @test "positives that stage 5 could not begin with are told before stage 4" {
     corpus && prepared voxceleb2_train voxceleb1_test
-    echo check_positives >"$SSLSV_VENV/failing"
+    echo check_with >"$SSLSV_VENV/failing"
     run ./run.sh --stage 4 --positives "same_utterance ssps_live ssps_6k_0"
-    [ "$status" -eq 1 ]
-    called 1 "check_positives --config conf/simclr_fast_resnet34.yaml --train-set dump/raw/voxceleb2_train --positives conf/positives/ssps_live.yaml conf/positives/ssps_6k_0.yaml"
-    called 0 "bin.train "
+    expect 1 "check_with failed"
+    called 1 "asked check_with dump/raw/voxceleb2_train simclr_fast_resnet34 same_utterance ssps_live ssps_6k_0"
+    run ./run.sh --stage 1 --positives ssps_6k_0
+    expect 1 "check_with failed"
+    called 1 "asked check_with data/voxceleb2_train simclr_fast_resnet34 ssps_6k_0"
+    called 1 "bin.prepare_trials"
+    for word in prepare_noises "bin.train "; do called 0 "$word"; done
+    echo check >"$SSLSV_VENV/failing"
+    run ./run.sh --stage 1
+    expect 1 "check failed"
+    called 1 "bin.prepare_trials"
+    rm "$SSLSV_VENV/failing"
     run ./run.sh --stage 4 --stop-stage 5 --positives same_utterance
     expect 0 "Successfully finished"
     called 2 "bin.train "
@@ -232,6 +243,7 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
 @test "--systems and --checkpoint choose what stages 6 and 7 treat" {
     corpus
     prepared voxceleb2_train voxceleb1_test
+    mkdir exp/one exp/two && touch exp/one/config.yaml
     run ./run.sh --stage 6 --systems "one two" --checkpoint latest
     expect 0 "Successfully finished."
     for name in one two; do
@@ -239,6 +251,8 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
         called 1 "score_trials --system exp/$name --checkpoint latest .*--trials data/voxceleb1_test/trials_veri_test2"
     done
     called 0 "exp/simclr"
+    run ./run.sh --stage 6 --systems ones
+    expect 2 "there is no system exp/ones. Did you mean one?"
 }
 
 @test "another corpus has folders of its own, and several lists are scored" {
@@ -254,7 +268,7 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
 }
 
 @test "--train-audio none treats the test sets alone: no training audio, no noises, no training" {
-    mkdir -p t data/test dump/raw/test dump/fbank/test exp
+    mkdir -p t data/test dump/raw/test dump/fbank/test exp/old
     echo "1 x y" >t/trials
     echo "the table" >exp/RESULTS.md
     printf 'a x\nb x\n' | tee data/test/wav.scp dump/raw/test/wav.scp >dump/fbank/test/feats.scp
@@ -290,10 +304,72 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
     called 1 "--source $PWD/one.txt"
 }
 
-@test "--config is one more file, after those of the system" {
+@test "--config, --set and --tag reach every stage: later files win, and the folder has the tag" {
+    corpus && prepared voxceleb2_train voxceleb1_test
+    echo "training: {epochs: 3}" | tee mine.yaml >yours.yaml
+    run ./run.sh --stage 4 --config mine.yaml --config yours.yaml --set training.epochs=4 --set=training.compile=true --tag lr2 --force
+    expect 0 "Successfully finished."
+    files="conf/systems/simclr_fast_resnet34.yaml mine.yaml yours.yaml"
+    called 2 "bin.train --config $files --train-set .*--force true.*--set training.seed=0 training.epochs=4 training.compile=true"
+    called 1 "bin.train .*--out exp/simclr_fast_resnet34-lr2_ssps_kmeans --force true --continue-from exp/simclr_fast_resnet34-lr2 "
+    called 1 "finish_extraction --system exp/simclr_fast_resnet34-lr2_ssps_kmeans --checkpoint"
+    prepared voxceleb2_train_{noise,music,babble,reverb}
+    run ./run.sh --stage 3 --stop-stage 3 --config mine.yaml --set frontend.bands=80 --feats-type fbank
+    called 1 "check_disk_space .*--bands 80"
+    for words in "--set training.epochs" "--set training.epochs=010" "--set training.epochs=[1"; do
+        # shellcheck disable=SC2086 # several words
+        run ./run.sh --stage 4 $words
+        expect 1 "--set training.epochs"
+    done
+}
+
+@test "--scale brings the size of a corpus and what the method needs there; a method without is an error" {
+    corpus && prepared voxceleb2_train voxceleb1_test
+    run ./run.sh --stage 4 --stop-stage 4 --system byol_fast_resnet34 --scale gpu_testbed
+    called 1 "bin.train --config conf/systems/byol_fast_resnet34.yaml conf/scale/gpu_testbed.yaml conf/small/byol.yaml --train-set"
+    run ./run.sh --stage 4 --stop-stage 4 --system dino_ecapa --scale testbed
+    called 1 "bin.train --config conf/systems/dino_ecapa.yaml conf/scale/testbed.yaml conf/small/dino_testbed.yaml --train-set"
+    rm conf/small/byol.yaml
+    run ./run.sh --stage 4 --stop-stage 4 --system byol_fast_resnet34 --scale testbed
+    expect 2 "--scale testbed: there is no conf/small/byol.yaml, which says what the method byol needs where steps are few."
+    called 2 "bin.train "
+}
+
+@test "a path goes wherever a name goes, also from elsewhere, and settings may be written out for a sampler" {
+    corpus && prepared voxceleb2_train voxceleb1_test
+    mkdir "$BATS_TEST_TMPDIR/elsewhere" && cd "$BATS_TEST_TMPDIR/elsewhere" || return
+    cp ../egs/voxceleb/conf/positives/ssps_live.yaml mine.yaml
+    echo "include: [../egs/voxceleb/conf/systems/moco_ecapa.yaml]" >own.yaml
+    run ../egs/voxceleb/run.sh --stage 4 --stop-stage 5 --system own.yaml+masked --scale conf/scale/testbed.yaml \
+        --positives "mine.yaml ssps_kmeans:clusters=240,neighbours=1"
+    expect 0 "Successfully finished"
+    here=$PWD
+    files="$here/own.yaml conf/variants/masked.yaml conf/scale/testbed.yaml conf/small/moco.yaml"
+    called 1 "bin.train --config $files --train-set .*--out exp/own+masked --force"
+    called 1 "--out exp/own+masked_mine .*--positives $here/mine.yaml --set training.seed=0"
+    called 1 "--out exp/own+masked_ssps_kmeans_240_1 .*--positives conf/positives/ssps_kmeans.yaml --set positives.clusters=240 positives.neighbours=1 --set training"
+}
+
+@test "--dry-run prints the plan and touches nothing, and values with any signs are data" {
     corpus
-    run ./run.sh --stage 4 --stop-stage 4 --config mine.yaml --force true
-    called 1 "--config conf/simclr_fast_resnet34.yaml mine.yaml --set .*--force true"
+    # shellcheck disable=SC2016 # nothing may be expanded
+    odd='a$(touch ran)b="c" d'
+    mkdir "$odd" && find . | sort >"$BATS_TEST_TMPDIR/before"
+    run ./run.sh --dry-run --train-audio "$odd" --mini false
+    expect 0 "train_folders=$odd"
+    expect 0 "stages=1 2 3 4 5 6 7"
+    expect 0 "continued=simclr_fast_resnet34_ssps_kmeans"
+    [[ ${lines[0]} =~ ^stages= && $output != *"Successfully finished"* ]]
+    find . | sort | diff - "$BATS_TEST_TMPDIR/before"
+    called 0 sslsv_tk.bin
+    run ./run.sh --stop-stage 1 --train-audio "$odd"
+    expect 0 "Successfully finished"
+    grep -qF -- "--source $odd --out data/train" "$calls"
+    [ ! -e ran ]
+    grep -qF "train_folders=$odd" exp/log/plan
+    mkdir $'two\nlines'
+    run ./run.sh --dry-run --musan $'two\nlines'
+    expect 2 "a name or a path with an end of line cannot be planned with"
 }
 
 @test "the generated corpus has folders, configuration and positives of its own" {
@@ -307,7 +383,7 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
         called 1 "prepare_corpus --source data_$setting/corpus/voxceleb2 --out data_$setting/voxceleb2_train"
         run ./run.sh "--$setting" true --stage 4 --stop-stage 5
         expect 0 "Successfully finished."
-        called 3 "--config conf/simclr_fast_resnet34.yaml conf/$setting.yaml --set"
+        called 3 "--config conf/systems/simclr_fast_resnet34.yaml conf/scale/$setting.yaml .*--train-set"
         called 1 "--out exp_$setting/simclr_fast_resnet34_ssps_$setting"
         called 1 "--out exp_$setting/simclr_fast_resnet34_same_utterance"
         [ ! -e data ] && [ ! -e exp ]
@@ -372,10 +448,10 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
     corpus && prepared voxceleb2_train voxceleb1_test
     run ./run.sh --stage 4 --stop-stage 5 --system dino_ecapa+no_augmentation+ecapa_bands_80 --positives "ssps_25k_1 same_utterance"
     expect 0 "Successfully finished"
-    files="conf/dino_ecapa.yaml conf/variants/no_augmentation.yaml conf/variants/ecapa_bands_80.yaml"
-    called 3 "bin.train --config $files --set training.seed=0"
+    files="conf/systems/dino_ecapa.yaml conf/variants/no_augmentation.yaml conf/variants/ecapa_bands_80.yaml"
+    called 3 "bin.train --config $files --train-set"
     called 1 "bin.train .*--out exp/dino_ecapa+no_augmentation+ecapa_bands_80 --force"
-    called 1 "bin.train .*--out exp/dino_ecapa+no_augmentation+ecapa_bands_80_ssps_25k_1 --force .*--positives conf/positives/ssps_25k_1.yaml"
+    called 1 "bin.train .*--out exp/dino_ecapa+no_augmentation+ecapa_bands_80_ssps_25k_1 --force .*--positives conf/positives/ssps_kmeans.yaml --set positives.clusters=25000 positives.neighbours=1 --set training.seed=0"
 }
 
 @test "--positives none leaves stage 5 out" {
@@ -389,7 +465,6 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
 
 @test "a system without positives has no stage 5, and is refused any before stage 4" {
     corpus && prepared voxceleb2_train voxceleb1_test
-    sed -i 's/-c\*) echo 0 ;;/-c*slots*supervised*) echo 1 ;; -c*) echo 0 ;;/' "$SSLSV_VENV/bin/python3"
     run ./run.sh --stage 4 --system supervised_ecapa
     expect 0 "supervised_ecapa has no positives: no stage 5"
     called 1 "bin.train "
@@ -408,14 +483,21 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
         run ./run.sh $words
         expect 2 "there is no conf/"
     done
+    run ./run.sh --system simclr_ecpa
+    expect 2 "Did you mean simclr_ecapa?"
+    run ./run.sh --positives ssps_25k_3
+    expect 2 "Did you mean ssps_25k_"
     [ ! -e "$calls" ] || called 0 "bin.train"
 }
 
 @test "a GPU that the driver offers and torch cannot use stops the run before its first stage, unless it needs none" {
     corpus && prepared voxceleb2_train voxceleb1_test
-    sed -i 's/-c\*) echo 0 ;;/-c*unusable*) echo "The driver (470) offers" >\&2; exit 1 ;; -c*) echo 0 ;;/' "$SSLSV_VENV/bin/python3"
+    mkdir driver
+    printf '#!/bin/sh\ncase $1 in --list-gpus) echo "GPU 0: NVIDIA A100 (UUID: GPU-1)" ;; *) echo 470.82.01 ;; esac\n' >driver/nvidia-smi
+    chmod +x driver/nvidia-smi
+    export PATH=$PWD/driver:$PATH
     run ./run.sh --ngpu 1
-    expect 1 "error: The driver (470) offers"
+    expect 1 "The driver (470.82.01) offers 1 GPU (NVIDIA A100)"
     called 0 .
     run ./run.sh --ngpu 1 --stop-stage 1
     expect 0 "Successfully finished"

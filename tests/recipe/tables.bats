@@ -20,12 +20,12 @@ asked() { # asked COUNT WORDS: how many runs contain WORDS
     [ "$found" -eq "$1" ] || { echo "expected $1 runs with '$2', found $found:" && cat "$runs" && return 1; }
 }
 
-@test "the table of methods trains each system with its overlay and scores three checkpoints" {
+@test "the table of methods trains each system at its scale and scores three checkpoints" {
     run local/method_table.sh "${corpus[@]}" --methods "moco vicreg" --seed 3
     expect 0 ""
     asked 6 "--train-audio $here/train --test-audio $here/test --trials $here/lists/core.txt --musan /musan --rirs $here/rirs"
-    asked 3 "--seed 3 --expdir exp --positives none --system moco_fast_resnet34 --config conf/testbed_moco.yaml"
-    asked 3 "--system vicreg_fast_resnet34 --config conf/testbed.yaml"
+    asked 3 "--seed 3 --expdir exp --positives none --system moco_fast_resnet34"
+    asked 3 "--scale testbed .*--system vicreg_fast_resnet34"
     asked 2 "--stage 6 --checkpoint latest"
     asked 2 "--stage 6 --checkpoint 0"
     grep -q -- "method_table.py --exp exp --list core --systems moco_fast_resnet34 vicreg_fast_resnet34" "$calls"
@@ -35,7 +35,7 @@ asked() { # asked COUNT WORDS: how many runs contain WORDS
     run local/positives_table.sh "${corpus[@]}" --methods "simclr dino" --positives "ssps_live_knn same_speaker" --seeds "0 2"
     expect 0 "### dino_fast_resnet34"
     asked 4 "--positives same_utterance ssps_live_knn same_speaker --checkpoint latest"
-    asked 1 "--seed 2 --expdir exp_seed2 --system dino_fast_resnet34 --config conf/testbed_dino.yaml"
+    asked 1 "--seed 2 --expdir exp_seed2 --system dino_fast_resnet34 --positives"
     grep -q -- "compare_positives --exp exp_seed0 exp_seed2 --data dump/raw/test --trials data/test/trials_core \
 --rows SSL=simclr_fast_resnet34/scores/core_latest.score same_utterance=simclr_fast_resnet34_same_utterance/scores/core_latest.score" "$calls"
     run local/positives_table.sh "${corpus[@]}" --methods simclr --checkpoint averaged
@@ -43,14 +43,15 @@ asked() { # asked COUNT WORDS: how many runs contain WORDS
     grep -q -- "--rows SSL=simclr_fast_resnet34/scores/core.score" "$calls"
 }
 
-@test "the table of generated corpora has a corpus per seed and an overlay per method" {
+@test "the table of generated corpora has a corpus per seed, and rows for every choice of positives" {
     cd ../..
-    run egs/voxceleb/local/mini_table.sh --methods "simclr moco" --seeds "1 2" --positives "same_utterance ssps_mini"
+    run egs/voxceleb/local/mini_table.sh --methods "simclr moco" --seeds "1 2" --positives "same_utterance ssps_mini ssps_kmeans:clusters=9,neighbours=0"
     expect 0 "### moco_fast_resnet34"
     asked 8 "--mini true"
-    asked 4 "--system simclr_fast_resnet34 --config  --seed"
-    asked 2 "--config conf/mini_moco.yaml --seed 2 --corpus-seed 2 .*--expdir exp_mini/2"
+    asked 4 "--system simclr_fast_resnet34 --seed"
+    asked 2 "--system moco_fast_resnet34 --seed 2 --corpus-seed 2 .*--expdir exp_mini/2"
     asked 4 "--stage 6 --systems .* --checkpoint 0"
     [ "$(grep -c mfcc_baseline "$calls")" -eq 2 ]
+    grep -q -- "ssps_kmeans_9_0=moco_fast_resnet34_ssps_kmeans_9_0/scores/veri_test2.score" "$calls"
     grep -q -- "compare_positives --exp exp_mini/1 exp_mini/2 .*SSL=moco_fast_resnet34/scores/veri_test2.score" "$calls"
 }

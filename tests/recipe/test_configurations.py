@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,17 @@ from sslsv_tk.bin import train
 from sslsv_tk.methods.base import Method
 from sslsv_tk.nn.row_queue import RowQueue
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
+from sslsv_tk.recipes import options, positives, systems
+from sslsv_tk.recipes.names import Places
 from sslsv_tk.schedules import Progress
 from sslsv_tk.systems import assembly, checkpoints
 from sslsv_tk.systems.configuration import SystemConfig
 from sslsv_tk.training.optimisation import clip_gradients, make_optimiser
 from sslsv_tk.training.step import TrainingStep
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes"))
+
+import plan_words
 
 CONF = Path(__file__).resolve().parents[2] / "egs" / "voxceleb" / "conf"
 UTTERANCES, SPEAKERS = 1_092_009, 5_994  # of VoxCeleb2
@@ -75,29 +82,22 @@ VARIANTS = {
     "supervised_sub_centers": ("supervised_ecapa", "method.sub_centers", 3),
     "supervised_inter_top_k": ("supervised_ecapa", "method.inter_top_k", 5),
 }
-OVERLAYS = {  # a system that each is for
-    "testbed_dino": "dino_fast_resnet34",
-    "fbank": "simclr_fast_resnet34",
-    "kept_features": "simclr_fast_resnet34",
-    "mini": "simclr_fast_resnet34",
-    "mini_moco": "moco_fast_resnet34",
-    "mini_swav": "swav_fast_resnet34",
-    "mini_dino": "dino_fast_resnet34",
-    "mini_byol": "byol_fast_resnet34",
-    "mini_barlow_twins": "barlow_twins_fast_resnet34",
-    "mini_simsiam": "simsiam_fast_resnet34",
-    "testbed": "vicreg_fast_resnet34",
-    "testbed_moco": "moco_fast_resnet34",
-    "testbed_swav": "swav_fast_resnet34",
-    "testbed_byol": "byol_fast_resnet34",
-    "testbed_barlow_twins": "barlow_twins_fast_resnet34",
-    "testbed_simsiam": "simsiam_fast_resnet34",
-    "tiny": "simclr_fast_resnet34",
-    "gpu_testbed": "simclr_ecapa",
-    "gpu_testbed_dino": "dino_ecapa",
-    "gpu_testbed_moco": "moco_ecapa",
-    "gpu_testbed_swav": "swav_ecapa",
+SCALES = ("tiny", "mini", "testbed", "gpu_testbed")
+SMALL = {  # Method, and method at a scale of its own: a system that each is for.
+    "simclr": "simclr_fast_resnet34",
+    "vicreg": "vicreg_fast_resnet34",
+    "supervised": "supervised_fast_resnet34",
+    "moco": "moco_fast_resnet34",
+    "swav": "swav_fast_resnet34",
+    "swav_mini": "swav_fast_resnet34",
+    "byol": "byol_fast_resnet34",
+    "barlow_twins": "barlow_twins_fast_resnet34",
+    "simsiam": "simsiam_fast_resnet34",
+    "dino": "dino_fast_resnet34",
+    "dino_testbed": "dino_fast_resnet34",
+    "dino_gpu_testbed": "dino_ecapa",
 }
+NOTHING_NEEDED = {"simclr", "vicreg", "supervised"}
 TABLE_2 = {  # K and M of the paper's second table
     "ssps_6k_0": (6_000, 0),
     "ssps_10k_0": (10_000, 0),
@@ -115,13 +115,24 @@ def names(folder: str) -> set[str]:
     return {path.stem for path in (CONF / folder).glob("*.yaml")}
 
 
-ALL_SYSTEMS = sorted(name for name in names("") if {"encoder", "method"} <= config.read(CONF / f"{name}.yaml").keys())
+ALL_SYSTEMS = sorted(names("systems"))
 """Those of the papers, and whatever else lies beside them."""
 
 
-def loaded(*files: str) -> SystemConfig:
+def path(name: str) -> Path:
+    """A file by its name below conf/; one without a folder is a system."""
+    return CONF / f"{name}.yaml" if "/" in name else CONF / "systems" / f"{name}.yaml"
+
+
+def loaded(*files: str, settings: tuple[str, ...] = ()) -> SystemConfig:
     """The configuration with every setting written out."""
-    return assembly.resolve(config.load(SystemConfig, *(CONF / f"{name}.yaml" for name in files)))
+    return assembly.resolve(config.load(SystemConfig, *map(path, files), overrides=settings))
+
+
+def chosen(words: list[str], monkeypatch: pytest.MonkeyPatch) -> list[positives.Choice]:
+    """What --positives makes of words, in the folder of the recipe."""
+    monkeypatch.chdir(CONF.parent)
+    return positives.find(words, Places(str(CONF.parent), str(CONF.parent)))
 
 
 def built(system: SystemConfig) -> Method:
@@ -139,18 +150,21 @@ def count(parameters: list[torch.nn.Parameter]) -> int:
 
 
 def test_every_file_has_its_row_here() -> None:
-    assert SYSTEMS.keys() <= set(ALL_SYSTEMS)
-    assert names("") == {*ALL_SYSTEMS, *OVERLAYS}
+    assert names("systems") >= SYSTEMS.keys()
     assert names("variants") == VARIANTS.keys()
-    assert names("positives") >= TABLE_2.keys() | {"ssps_kmeans", "same_speaker", "same_utterance"}
+    assert names("scale") == set(SCALES) and names("small") == SMALL.keys()
+    assert names("features") == {"fbank", "kept"} and names("") == {"aliases"}
+    assert names("positives") >= {"ssps_kmeans", "same_speaker", "same_utterance"}
+    assert config.read(CONF / "aliases.yaml").keys() >= TABLE_2.keys()
 
 
 def test_systems_are_put_together_from_pieces_and_use_all_of_them() -> None:
     used = set()
     for name in ALL_SYSTEMS:
-        contents = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+        contents = yaml.safe_load(path(name).read_text())
         assert name not in SYSTEMS or list(contents) == ["include"], name
-        used.update(contents.get("include", []))
+        assert all(file.startswith("../") for file in contents.get("include", [])), name
+        used.update(file.removeprefix("../") for file in contents.get("include", []))
     for piece in list(used):
         contents = yaml.safe_load((CONF / piece).read_text())
         used.update(f"{Path(piece).parent}/{file}" for file in contents.get("include", []))
@@ -159,10 +173,10 @@ def test_systems_are_put_together_from_pieces_and_use_all_of_them() -> None:
 
 
 def test_every_file_says_in_its_first_line_what_it_is() -> None:
-    for path in CONF.rglob("*.yaml"):
-        assert path.read_text().startswith("# "), path
+    for file in CONF.rglob("*.yaml"):
+        assert file.read_text().startswith("# "), file
     for name in SYSTEMS:
-        assert re.search(r"\d % EER|No figure is published", (CONF / f"{name}.yaml").read_text()), name
+        assert re.search(r"\d % EER|No figure is published", path(name).read_text()), name
 
 
 def test_the_readme_has_every_system_variant_and_row_of_the_second_table() -> None:
@@ -235,17 +249,47 @@ def test_fewer_continued_epochs_leave_the_span_of_dino() -> None:
     assert loaded("dino_fast_resnet34", "variants/continued_10_epochs").training.span == 100
 
 
-@pytest.mark.parametrize("overlay", ["mini", "testbed", "testbed_dino", "gpu_testbed_dino"])
-def test_schedules_end_with_both_stages_of_an_overlay(overlay: str) -> None:
-    training = loaded("dino_ecapa" if overlay.startswith("gpu") else "dino_fast_resnet34", overlay).training
+@pytest.mark.parametrize("scale", ["mini", "testbed", "gpu_testbed"])
+@pytest.mark.parametrize("name", ["simclr_fast_resnet34", "dino_fast_resnet34"])
+def test_schedules_end_with_both_stages_of_a_scale(name: str, scale: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = at_scale(name, scale, monkeypatch).training
     assert training.span == training.epochs + training.continued_epochs
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_an_overlay_fits_its_system(name: str) -> None:
-    system = loaded(OVERLAYS[name], name)
-    assert system != loaded(OVERLAYS[name])
+def at_scale(name: str, scale: str, monkeypatch: pytest.MonkeyPatch) -> SystemConfig:
+    """As `run.sh --system NAME --scale SCALE` trains it."""
+    monkeypatch.chdir(CONF.parent)
+    words = plan_words.words(system=name, scale=scale)
+    system = systems.find(options.parse(words), Places(str(CONF.parent), str(CONF.parent)), "raw")
+    return assembly.resolve(config.load(SystemConfig, *system.files, overrides=system.settings))
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_scale_fits_every_system_whose_encoder_it_shrinks(
+    name: str, scale: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name.endswith("ecapa") and scale in ("tiny", "mini"):
+        with pytest.raises(ValueError, match="widths"):
+            at_scale(name, scale, monkeypatch)
+        return
+    system = at_scale(name, scale, monkeypatch)
+    assert system.training.batch_size == (8 if scale == "tiny" else 64)
     built(system)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_what_a_method_needs_on_a_small_corpus_fits_it(name: str) -> None:
+    changed = loaded(SMALL[name], f"small/{name}") != loaded(SMALL[name])
+    assert changed == (name not in NOTHING_NEEDED)
+    built(loaded(SMALL[name], f"small/{name}"))
+
+
+def test_features_are_read_as_they_were_made() -> None:
+    for name, frames, copies in (("fbank", "computed", 4), ("kept", "kept", 1)):
+        system = loaded("simclr_ecapa", f"features/{name}")
+        assert (system.frontend.feats_type, system.frontend.frames) == ("fbank", frames)
+        assert len(system.augmentation.copies) == copies
 
 
 @pytest.mark.parametrize("name", ALL_SYSTEMS)
@@ -277,9 +321,10 @@ def test_a_step_at_full_size_does_not_wait_for_the_device(name: str, monkeypatch
 # -- positives -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(names("positives")))
-def test_positives_resolve(name: str) -> None:
-    system = loaded("simclr_fast_resnet34", f"positives/{name}")
+@pytest.mark.parametrize("name", sorted(names("positives") | config.read(CONF / "aliases.yaml").keys()))
+def test_positives_resolve(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (choice,) = chosen([name], monkeypatch)
+    system = loaded("simclr_fast_resnet34", f"positives/{choice.file.stem}", settings=choice.settings)
     sampler = assembly.sampler_class(system)
     settings = system.positives.build(sampler.Config)
     if name in TABLE_2:
@@ -289,9 +334,11 @@ def test_positives_resolve(name: str) -> None:
         assert settings.clusters_of(UTTERANCES) == settings.clusters
 
 
-def test_the_default_positives_are_the_choice_of_the_paper() -> None:
-    default, chosen = (loaded("simclr_ecapa", f"positives/{name}") for name in ("ssps_kmeans", "ssps_25k_1"))
-    assert default.positives == chosen.positives
+def test_the_default_positives_are_the_choice_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    default, paper = chosen(["ssps_kmeans", "ssps_25k_1"], monkeypatch)
+    assert loaded("simclr_ecapa", "positives/ssps_kmeans", settings=default.settings) == loaded(
+        "simclr_ecapa", "positives/ssps_kmeans", settings=paper.settings
+    )
 
 
 # -- two steps -----------------------------------------------------------------------------------------------------
@@ -323,7 +370,7 @@ def test_two_steps(inputs: Path, tmp_path: Path, name: str, variant: str | None)
     files = [name] if variant is None else [name, f"variants/{variant}"]
     overlay = tmp_path / "small.yaml"
     overlay.write_text(yaml.safe_dump(small(loaded(*files), variant)))
-    words = ["--config", *(str(CONF / f"{file}.yaml") for file in files), str(overlay)]
+    words = ["--config", *map(str, map(path, files)), str(overlay)]
     words += ["--train-set", str(inputs / "train"), "--augmentation", str(inputs), "--device", "cpu"]
     train.main([*words, "--out", str(tmp_path / "system")])
     folder = tmp_path / "system" / "checkpoints"

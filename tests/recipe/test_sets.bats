@@ -25,7 +25,7 @@ called() { # called COUNT WORD: how many calls contain WORD
         mkdir -p "data/$set" "dump/raw/$set"
         printf 'a x\nb x\n' | tee "data/$set/wav.scp" >"dump/raw/$set/wav.scp"
     done
-    mkdir -p exp && echo "the table" >exp/RESULTS.md
+    mkdir -p exp/one && echo "the table" >exp/RESULTS.md
     run ./run.sh --test-audio "$VOXCELEB1 cn eval=sitw" --trials "eval=free.txt sitw/core.lst" --systems one
     expect 0 "Successfully finished."
     called 1 "prepare_corpus --source $VOXCELEB1 --out data/voxceleb1_test --labels auto --only $VOXCELEB1/veri_test2.txt --features compute --tol"

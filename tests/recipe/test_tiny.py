@@ -18,7 +18,7 @@ BASE = "simclr_fast_resnet34"
 SYSTEMS = (BASE, *(f"{BASE}_{name}" for name in POSITIVES))
 SETS = ("voxceleb2_train", "voxceleb1_test", "musan_noise", "musan_music", "musan_speech", "rirs")
 # What says when, where or how long it was made, or belongs to a moment of a run that a kill moves.
-VARYING = ("environment.txt", "metrics.jsonl", "RESULTS.md", "lock", "latest.pt", "previous.pt")
+VARYING = ("plan", "environment.txt", "metrics.jsonl", "RESULTS.md", "lock", "latest.pt", "previous.pt")
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# The table of methods on a small corpus: stage 4 of each system with the overlay for small corpora, and its error rates.
+# The table of methods on a small corpus: stage 4 of each system with its settings for small corpora, and its error rates.
 #
 #     local/method_table.sh --train-audio DIR --test-audio DIR --trials FILE --musan DIR --rirs DIR
 set -euo pipefail
 
 # Options
 methods="simclr moco swav vicreg dino supervised byol barlow_twins simsiam simclr_margin"  # names of conf/method/*.yaml
-encoder=fast_resnet34  # systems are conf/<method>_<encoder>.yaml
-overlay=testbed        # conf/<overlay>_<method>.yaml where it is there, else conf/<overlay>.yaml
+encoder=fast_resnet34  # systems are conf/systems/<method>_<encoder>.yaml
+scale=testbed          # as of run.sh
 train_audio=           # as of run.sh
 test_audio=            # one test set
 trials=                # one list
@@ -31,11 +31,10 @@ recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 options=("${corpus[@]}" --seed "$seed" --expdir "$expdir" --positives none)
 systems=()
 for method in $methods; do
-    config=$(overlay_of "$method")
     system=${method}_$encoder
-    ./run.sh "${options[@]}" --system "$system" --config "$config"
+    ./run.sh "${options[@]}" --system "$system"
     for checkpoint in latest 0; do
-        ./run.sh "${options[@]}" --system "$system" --config "$config" --stage 6 --checkpoint "$checkpoint"
+        ./run.sh "${options[@]}" --system "$system" --stage 6 --checkpoint "$checkpoint"
     done
     systems+=("$system")
 done

@@ -2,8 +2,7 @@
 # What the tables of a small corpus share; sourced after the options by method_table.sh and positives_table.sh.
 #
 #     list             name of the trial list, as run.sh names it
-#     corpus           options of run.sh that say what to read and where to work
-#     overlay_of NAME  prints conf/<overlay>_NAME.yaml where it is there, else conf/<overlay>.yaml
+#     corpus           options of run.sh that say what to read, where to work, and of what size the corpus is
 
 for name in train_audio test_audio trials musan rirs; do
     [[ -z ${!name} || ${!name} == /* ]] || printf -v "$name" '%s' "$caller/${!name}"
@@ -12,13 +11,7 @@ cd "$recipe" || exit
 # shellcheck source=../path.sh
 . ./path.sh
 corpus=(--train-audio "$train_audio" --test-audio "$test_audio" --trials "$trials" --musan "$musan" --rirs "$rirs"
-    --ngpu "$ngpu" --num-threads "$num_threads" --datadir "$datadir" --dumpdir "$dumpdir")
+    --ngpu "$ngpu" --num-threads "$num_threads" --datadir "$datadir" --dumpdir "$dumpdir" --scale "$scale")
 list=$(basename "$trials")
 list=${list%.*}
 [ "$list" != trials ] || list="test"
-
-overlay_of() {
-    local config=conf/${overlay}_$1.yaml
-    [ -f "$config" ] || config=conf/$overlay.yaml
-    echo "$config"
-}

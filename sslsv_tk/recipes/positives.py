@@ -1,0 +1,49 @@
+"""Which positives stage 5 goes on with: names, paths, or samplers with settings written out."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from sslsv_tk import config
+from sslsv_tk.recipes.names import CONF, Places, did_you_mean, folder_name
+from sslsv_tk.recipes.options import Mistake
+
+ALIASES = CONF / "aliases.yaml"
+_SETTING = re.compile(r"[a-z_]+=[A-Za-z0-9_.+-]+")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One run of stage 5: what its folder is called after the system, a file, and settings over it."""
+
+    name: str
+    file: Path
+    settings: tuple[str, ...] = ()
+
+
+def find(words: list[str], places: Places) -> list[Choice]:
+    """Each word is a name of conf/positives or of conf/aliases.yaml, a path, or `sampler:clusters=240,neighbours=1`."""
+    aliases = config.read(ALIASES) if ALIASES.is_file() else {}
+    choices = [_choice(word, aliases, places) for word in words]
+    names = [choice.name for choice in choices]
+    for name in names:
+        if names.count(name) > 1:
+            raise Mistake(f"--positives: two of {' '.join(words)} would be trained into the folder SYSTEM_{name}")
+    return choices
+
+
+def _choice(word: str, aliases: dict[str, str], places: Places) -> Choice:
+    sampler, colon, written = aliases.get(word, word).partition(":")
+    settings = written.split(",") if colon else []
+    for setting in settings:
+        if not _SETTING.fullmatch(setting):
+            raise Mistake(f"--positives {word}: expected SAMPLER:NAME=VALUE,NAME=VALUE; found '{setting}'")
+    folder = CONF / "positives"
+    if "/" not in sampler and not sampler.endswith(".yaml") and not (folder / f"{sampler}.yaml").is_file():
+        near = did_you_mean(sampler, [*aliases, *(path.stem for path in folder.glob("*.yaml"))])
+        raise Mistake(
+            f"--positives {word}: there is no {folder / sampler}.yaml here, nor such a name in {ALIASES}.{near}"
+        )
+    file = places.named("--positives", sampler, folder)
+    name = word if word in aliases else "_".join([file.stem, *(setting.partition("=")[2] for setting in settings)])
+    return Choice(folder_name("--positives", name), file, tuple(f"positives.{setting}" for setting in settings))

@@ -1,0 +1,57 @@
+"""bin/plan as run.sh calls it: what it prints, its exit status, and that stages 1 to 3 need no torch."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "recipes"))
+
+from plan_words import words  # noqa: E402
+
+WITHOUT_TORCH = """
+import runpy, sys
+sys.modules["torch"] = None
+sys.argv[0] = "plan"
+runpy.run_module("sslsv_tk.bin.plan", run_name="__main__")
+"""
+
+
+@pytest.fixture
+def plan(monkeypatch):
+    """plan(WORD ..., NAME=VALUE ...): in the folder of the recipe, where importing torch fails."""
+    monkeypatch.chdir(ROOT / "egs" / "voxceleb")
+
+    def run(*before: str, **given: object) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if name not in ("VOXCELEB1", "VOXCELEB2")}
+        environment |= {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+        command = [sys.executable, "-c", WITHOUT_TORCH, *before, *words(**given)]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+    return run
+
+
+def test_stages_1_to_3_6_and_7_are_planned_without_torch(plan):
+    for stage, stop_stage in ((1, 3), (6, 7)):
+        done = plan(mini="true", stage=stage, stop_stage=stop_stage)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.splitlines()[0] == f"stages={' '.join(map(str, range(stage, stop_stage + 1)))}"
+    done = plan(mini="true", feats_type="fbank", stop_stage=3)
+    assert "bands=40\n" in done.stdout, "the bands stand in the files of every system"
+
+
+def test_a_mistake_is_status_2_and_what_cannot_be_used_is_1_with_one_line_each(plan):
+    done = plan(stop_stage=1, system="simclr_ecpa")
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert "(plan) error: --system simclr_ecpa: there is no conf/systems/simclr_ecpa.yaml here. Did you" in done.stderr
+    done = plan(stop_stage=1)
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert "(plan) error: the folder of VOXCELEB2 is not known." in done.stderr
+
+
+def test_after_stage_1_nothing_is_printed(plan):
+    done = plan("--after-stage", "1", mini="true", stop_stage=3)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
