@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "kaldi", "arks", "draws", "loading", "corpora", "frontend", "distributed", "nn", "extraction", "systems",
         "monitoring", "training", *BASES,
     },
-    "recipes": {"launch", "kaldi", "arks", "loading", "systems", "methods.base"},
+    "recipes": {"kaldi", "arks", "loading", "systems", "methods.base"},
 }  # fmt: skip
 FOLDERS = {*MAY_IMPORT, "bin"}
 LONGEST_FILE, LONGEST_CLASS, LONGEST_FUNCTION, LONGEST_COMMAND = 300, 150, 60, 80

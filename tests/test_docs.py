@@ -341,6 +341,6 @@ def test_the_tutorial_draws_trials_and_its_settings_are_known(tmp_path):
     (tmp_path / "positives.yaml").write_text(positives)
     cls = registry.find("sslsv_tk.positives", "ssps_kmeans", PositiveSampler)
     chosen = config.load(
-        SystemConfig, ROOT / "egs/voxceleb/conf/simclr_fast_resnet34.yaml", tmp_path / "positives.yaml"
+        SystemConfig, ROOT / "egs/voxceleb/conf/systems/simclr_fast_resnet34.yaml", tmp_path / "positives.yaml"
     )
     assert chosen.positives.build(cls.Config).clusters == 300
