@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -152,7 +153,11 @@ def test_the_examples_pass_what_every_method_and_encoder_owes(outside, tmp_path)
     (tmp_path / "lab" / "encoders").mkdir()
     file, _ = write_examples("add_an_encoder.md", tmp_path)
     file.rename(tmp_path / "lab" / "encoders" / file.name)
-    tests = ["methods/test_contract.py", "methods/test_contract_of_processes.py", "encoders/test_contract.py"]
+    tests = [
+        "methods/test_every_method.py",
+        "methods/test_every_method_in_processes.py",
+        "encoders/test_every_encoder.py",
+    ]
     words = ["-q", "-k", "alignment_uniformity or xvector", "-p", "no:cacheprovider"]
     command = [sys.executable, "-m", "pytest", *words, *tests, "training/test_resume.py"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT / "tests")
@@ -176,20 +181,46 @@ def test_the_encoder(examples, tmp_path):
 
 
 def test_the_sampler(examples, tmp_path):
+    """Partners against a loop over the members of each cluster, and both stages."""
     _, positives = examples("add_a_sampler.md")
-    cls = registry.find("sslsv_tk.positives", "same_recording", PositiveSampler)
-    recordings = np.array([2, 0, 2, 1, 2, 0, 3], dtype=np.int32)
-    sampler = cls(cls.Config(), SamplerFacts(7, speakers=recordings, recordings=recordings))
-    seen = {row: set() for row in range(7)}
-    for epoch in range(40):
-        assert sampler.start_epoch(epoch) == {"without_partner": 2.0}
-        for row, partner in enumerate(sampler.partners()):
-            seen[row].add(int(partner))
-    assert seen == {0: {2, 4}, 1: {5}, 2: {0, 4}, 3: {3}, 4: {0, 2}, 5: {1}, 6: {6}}
+    cls = registry.find("sslsv_tk.positives", "central_members", PositiveSampler)
+    facts = SamplerFacts(60, projection_dimension=3, embedding_dimension=4)
+    sampler = cls(cls.Config(clusters=4, neighbours=0, central_share=0.4), facts)
+    generator = torch.Generator().manual_seed(0)
+    reference_ND = torch.nn.functional.normalize(torch.randn(60, 4, generator=generator), dim=1)
+    sampler.observe(None, torch.arange(60), reference_ND[None])
+    for epoch in range(5):
+        assert sampler.start_epoch(epoch)["seen_share"] == 1.0
+        cluster_N = sampler.cluster_of(torch.arange(60)).tolist()
+        cosines = [
+            float(row @ sampler.clusters.centroids_KD[k]) for row, k in zip(reference_ND, cluster_N, strict=True)
+        ]
+        central = sorted(range(60), key=lambda u: -cosines[u])[:24]
+        for own, partner in enumerate(sampler.partners().tolist()):
+            members = {u for u in central if cluster_N[u] == cluster_N[own] and u != own}
+            assert partner in (members or {own})
+    with pytest.raises(ValueError, match="central_share: expected a share, found 0"):
+        cls.Config(central_share=0.0)
     system = tmp_path / "egs/voxceleb/conf/systems/simclr_fast_resnet34.yaml"
     run_training(tmp_path, system, *SMALL_ENCODER)
-    epoch = run_training(tmp_path, system, *SMALL_ENCODER, base=tmp_path / "exp" / "ssl", positives=positives)[-1]
-    assert epoch["coverage"] == epoch["speaker_accuracy"] == epoch["recording_accuracy"] == 1.0
+    words = (*SMALL_ENCODER, "positives.clusters=4")
+    epoch = run_training(tmp_path, system, *words, base=tmp_path / "exp" / "ssl", positives=positives)[-1]
+    assert 0.3 < epoch["coverage"] <= 1.0
+
+
+def test_the_sampler_keeps_the_contract_in_a_copy_of_the_toolkit(tmp_path):
+    """Nothing but the page's two files is added: on one process and on two, saved and resumed in mid-epoch."""
+    for name in ("sslsv_tk", "egs/voxceleb/conf", "tests/positives"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in [*(ROOT / "tests").glob("*.py"), ROOT / "pyproject.toml"]:
+        shutil.copy(path, tmp_path / path.relative_to(ROOT))
+    write_examples("add_a_sampler.md", tmp_path)
+    words = ["-q", "-p", "no:cacheprovider", "tests/positives", "-k", "central_members"]
+    command = [sys.executable, "-m", "pytest", *words]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 50 and "skipped" not in done.stdout
 
 
 def test_the_corpus(examples, tmp_path):

@@ -38,17 +38,24 @@ def rest_of_run(kind: str, states: list[dict[str, Any]]) -> dict[str, Any]:
     return {"partners": found, "begun": [begun], "steps": steps}
 
 
-def whole_runs(rank: int) -> dict[str, Any]:
-    return {kind: whole_run(kind) for kind in KINDS}
+def whole_runs(kinds: list[str], rank: int) -> dict[str, Any]:
+    return {kind: whole_run(kind) for kind in kinds}
 
 
-def rests(folders: list[Path], rank: int) -> list[dict[str, Any]]:
+def rests(kinds: list[str], folders: list[Path], rank: int) -> list[dict[str, Any]]:
     """What follows from the files of runs with other numbers of processes."""
     found = []
     for folder in folders:
         files = [torch.load(file, weights_only=True, mmap=True) for file in sorted(folder.glob("*.pt"))]
-        found.append({kind: rest_of_run(kind, [file[kind]["saved"] for file in files]) for kind in KINDS})
+        found.append({kind: rest_of_run(kind, [file[kind]["saved"] for file in files]) for kind in kinds})
     return found
+
+
+@pytest.fixture(scope="module")
+def kinds(request) -> list[str]:
+    """Those that the tests to be run ask for: with -k one sampler alone is tried."""
+    asked = {item.callspec.params["kind"] for item in request.session.items if item.path == request.path}
+    return [kind for kind in KINDS if kind in asked]
 
 
 @pytest.fixture(scope="module")
@@ -58,30 +65,30 @@ def folders(tmp_path_factory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def one(folders) -> dict[str, Any]:
-    found = whole_runs(0)
+def one(kinds, folders) -> dict[str, Any]:
+    found = whole_runs(kinds, 0)
     torch.save(found, folders[0] / "0.pt")
     return found
 
 
 @pytest.fixture(scope="module")
-def two(folders, pool) -> list[dict[str, Any]]:
-    found = pool.run(2, whole_runs)
+def two(kinds, folders, pool) -> list[dict[str, Any]]:
+    found = pool.run(2, functools.partial(whole_runs, kinds))
     for rank, runs in enumerate(found):
         torch.save(runs, folders[1] / f"{rank}.pt")
     return found
 
 
 @pytest.fixture(scope="module", params=[1, 2, 3])
-def going_on(request, one, two, folders, pool) -> list[list[dict[str, Any]]]:
+def going_on(request, kinds, one, two, folders, pool) -> list[list[dict[str, Any]]]:
     """By process, by run that is gone on with: what one, two and three processes find from the saved states on.
 
     One and three go on with what two have saved, two with that of one and with their own.
     """
     if request.param == 1:
-        return [rests(folders[1:], 0)]
+        return [rests(kinds, folders[1:], 0)]
     begun = folders if request.param == 2 else folders[1:]
-    return pool.run(request.param, functools.partial(rests, begun))
+    return pool.run(request.param, functools.partial(rests, kinds, begun))
 
 
 def check_same(expected: dict[str, Any], found: list[dict[str, Any]], first_step: int = 0) -> None:
