@@ -202,7 +202,7 @@ def test_simclr_has_the_negatives_and_the_gradient_of_all_processes(one, two) ->
 
 @pytest.mark.parametrize("method", METHODS)
 def test_steps_of_two_processes_lead_to_the_state_of_one(one, two, method: str) -> None:
-    """Targets are whitened over the rows of both; tests/methods/test_every_method_in_processes.py has every method."""
+    """Targets are whitened over the rows of both; test_method_contract_of_processes.py has every method."""
     for found in two:
         assert found[method].keys() == one[method].keys()
         for name, tensor in one[method].items():

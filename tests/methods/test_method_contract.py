@@ -1,6 +1,6 @@
 """What every method of the registry owes, plugins too, as docs/add_a_method.md explains it.
 
-pytest tests/methods/test_every_method.py -k my_method
+pytest tests/methods/test_method_contract.py -k my_method
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """What every encoder of the registry owes, plugins too, as docs/add_an_encoder.md explains it.
 
-pytest tests/encoders/test_every_encoder.py -k my_encoder
+pytest tests/encoders/test_encoder_contract.py -k my_encoder
 """
 
 import copy
