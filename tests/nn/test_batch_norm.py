@@ -114,7 +114,7 @@ def test_rows_are_normalised_over_all_processes(two, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SYNCHRONISED)
-def test_method_contract_has_the_loss_and_the_gradients_of_one_process(two, name: str) -> None:
+def test_every_method_has_the_loss_and_the_gradients_of_one_process(two, name: str) -> None:
     """With the real encoder, so through all its batch norms."""
     one = gradients(name, None)
     for part in two:

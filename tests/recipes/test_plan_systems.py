@@ -53,7 +53,7 @@ def test_a_scale_brings_what_the_method_needs_there(places, make_options, system
     assert found == [f"systems/{system}.yaml", f"scale/{scale}.yaml", f"small/{small}.yaml"]
 
 
-def test_method_contract_of_a_system_has_its_file_for_small_corpora(places, make_options):
+def test_every_method_of_a_system_has_its_file_for_small_corpora(places, make_options):
     for path in Path("conf/systems").glob("*.yaml"):
         for scale in ("mini", "testbed", "gpu_testbed"):
             assert len(systems.find(make_options(system=path.stem, scale=scale), places, "raw").files) == 3

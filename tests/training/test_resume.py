@@ -48,7 +48,7 @@ def test_stage_5_killed_at_random(workspace, stage4, outcome, assert_same, posit
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != small_corpus.SYSTEM["method"]["name"]])
-def test_method_contract_killed_at_random(workspace, outcome, assert_same, method):
+def test_every_method_killed_at_random(workspace, outcome, assert_same, method):
     """Queues, centres, prototypes, teachers and schedules go on as if nothing had happened, also in stage 5."""
     settings, chance = method_words(method), random.Random(method)
     assert gated_run.train(workspace.options("ssl", *settings)) == 0
