@@ -267,7 +267,7 @@ def test_every_page_is_tested_and_named_in_the_readme():
     assert all(page in (ROOT / "README.md").read_text() for page in pages)
 
 
-PAGES = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "egs/voxceleb/RESULTS.md"]
+PAGES = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "egs/voxceleb/README.md", "egs/voxceleb/RESULTS.md"]
 PAGES += sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md") if path.name != "layout.md")
 COLUMNS, WORDS, MEAN_WORDS = 100, 35, 20
 
@@ -350,7 +350,8 @@ def test_the_readme_has_a_row_for_each_method():
 
 def test_the_messages_of_troubleshooting_are_those_of_the_code():
     """In the first column of its tables, whatever is in backquotes and has a space, is in the sources."""
-    files = [*(ROOT / "sslsv_tk").rglob("*.py"), *(ROOT / "egs/voxceleb").rglob("*.sh"), *(ROOT / "tools").glob("*.*")]
+    files = [*(ROOT / "sslsv_tk").rglob("*.py"), *(ROOT / "tools").glob("*.*")]
+    files += [*(ROOT / "egs/voxceleb").rglob("*.sh"), *(ROOT / "utils").glob("*.sh")]
     sources = "\n".join(path.read_text(encoding="utf-8") for path in files if path.suffix in (".py", ".sh"))
     sources = re.sub(r"\"\n\s*f?\"", "", sources)  # literals of several lines
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")

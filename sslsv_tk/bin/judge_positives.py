@@ -5,12 +5,15 @@ Accuracies need labels: the shares of replaced positives of the right speaker, a
 
 import argparse
 import itertools
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import logs
 from sslsv_tk.distributed import devices
+from sslsv_tk.recipes.names import Places
+from sslsv_tk.recipes.positives import Choice, find
 from sslsv_tk.runs import training_run
 from sslsv_tk.runs.judgement import judge
 from sslsv_tk.systems import assembly
@@ -26,30 +29,31 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", default="latest", help="latest, averaged, best or an epoch")
     parser.add_argument("--train-set", type=Path, required=True, help="as of training: dump/raw/SET or dump/fbank/SET")
     parser.add_argument("--augmentation", type=Path, required=True, help="as of training: dump/raw")
-    parser.add_argument(
-        "--positives", type=Path, nargs="+", required=True, metavar="FILE", help="conf/positives/*.yaml to compare"
-    )
+    words = "as of run.sh: names of conf/positives or conf/aliases.yaml, SAMPLER:NAME=VALUE,..., or paths"
+    parser.add_argument("--positives", nargs="+", required=True, metavar="NAME", help=words)
     parser.add_argument("--device", choices=devices.CHOICES, default="auto", help="auto: the GPU if there is one")
     return parser
 
 
-def row(options: argparse.Namespace, positives: Path) -> list[str]:
+def row(options: argparse.Namespace, positives: Choice) -> list[str]:
     """One line of the table."""
     system = System(options.system)
-    config = system.config(positives)
+    config = system.config(positives.file, settings=positives.settings)
     run = training_run.RunOptions(options.train_set, options.augmentation, system)
     parts = training_run.make_parts(config, run, devices.choose(options.device))
     assembly.load_weights(parts.step.method, system, options.checkpoint)
     numbers = judge(parts, config.training.loader_workers)
     rest = " ".join(f"{name} {value:.3g}" for name, value in numbers.items() if name not in _COLUMNS)
-    return [positives.stem, *(f"{numbers[name]:.3f}" if name in numbers else "-" for name in _COLUMNS), rest]
+    return [positives.name, *(f"{numbers[name]:.3f}" if name in numbers else "-" for name in _COLUMNS), rest]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table in Markdown."""
     options = get_parser().parse_args(arguments)
+    here = Places(os.getcwd(), os.getcwd())
+    choices = [choice for word in options.positives for choice in find([word], here)]
     titles = ["positives", *(name.replace("_", " ") for name in _COLUMNS), "other numbers"]
-    for line in itertools.chain([titles, ["---"] * len(titles)], (row(options, path) for path in options.positives)):
+    for line in itertools.chain([titles, ["---"] * len(titles)], (row(options, choice) for choice in choices)):
         print(f"| {' | '.join(line)} |", flush=True)
 
 

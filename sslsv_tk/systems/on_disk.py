@@ -10,6 +10,7 @@ Torch, seconds to load, is not loaded here.
 """
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,11 +35,11 @@ class System:
         """Its checkpoints."""
         return CheckpointFolder(self.folder)
 
-    def config(self, *above: Path) -> SystemConfig:
-        """Its configuration, in which the files `above` (conf/positives/X.yaml) win; ValueError where it has none."""
+    def config(self, *above: Path, settings: Sequence[str] = ()) -> SystemConfig:
+        """Its configuration; files `above` it (conf/positives/X.yaml) win, then settings. ValueError where it has none."""
         if not self.config_file.is_file():
             raise ValueError(f"{self.folder}: no config.yaml, so not a trained system. Run stage 4 (or 5) first.")
-        return config.load(SystemConfig, self.config_file, *above)
+        return config.load(SystemConfig, self.config_file, *above, overrides=settings)
 
     def remove_training(self) -> None:
         """Take away all that training has left; embeddings and scores notice by themselves that they are old."""

@@ -1,5 +1,7 @@
 """The accuracy of positives is told without training with them."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -10,10 +12,10 @@ from sslsv_tk.positives.ssps_live import SSPSLive
 TITLES = ["positives", "coverage", "speaker accuracy", "recording accuracy", "nmi speaker", "nmi recording"]
 
 
-def judged(inputs, system, capsys, *positives: str) -> dict[str, dict[str, str]]:
+def judged(inputs, system, capsys, *positives: str, named: bool = False) -> dict[str, dict[str, str]]:
     """The printed table, by positives and title."""
     words = ["--system", str(system), "--train-set", str(inputs / "train"), "--augmentation", str(inputs)]
-    files = [str(inputs / f"{name}.yaml") for name in positives]
+    files = positives if named else [str(inputs / f"{name}.yaml") for name in positives]
     judge_positives.main([*words, "--positives", *files, "--device", "cpu"])
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()]
     assert lines[0][:6] == TITLES
@@ -59,6 +61,28 @@ def test_what_the_first_epoch_would_fill_is_judged_after_a_pass(inputs, stage4, 
     first, other = (judged(inputs, stage4, capsys, name) for name in (positives, str(tmp_path / positives)))
     assert float(first[positives]["coverage"]) >= 0.5
     assert first == other
+
+
+def test_positives_are_named_as_in_the_recipe(inputs, stage4, capsys, tmp_path, monkeypatch):
+    """A name of conf/positives, an alias and written settings give the row of a file with the same settings."""
+    (tmp_path / "conf" / "positives").mkdir(parents=True)
+    text = (inputs / "ssps_live.yaml").read_text()
+    (tmp_path / "conf" / "positives" / "ssps_live.yaml").write_text(text)
+    (tmp_path / "conf" / "aliases.yaml").write_text('few: "ssps_live:clusters=2"\n')
+    (tmp_path / "file.yaml").write_text(re.sub(r"clusters: \d+", "clusters: 2", text))
+    monkeypatch.chdir(tmp_path)
+    words = ["ssps_live", "few", "ssps_live:clusters=2", "file.yaml"]
+    table = judged(inputs, stage4, capsys, *words, named=True)
+    rows = [{**row, "positives": ""} for row in table.values()]
+    assert list(table) == ["ssps_live", "few", "ssps_live_2", "file"]
+    assert rows[1] == rows[2] == rows[3] != rows[0]
+
+
+def test_an_unknown_name_ends_before_anything_is_judged(inputs, stage4, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"--positives ssps_new: there is no conf/positives/ssps_new\.yaml here"):
+        judged(inputs, stage4, capsys, str(inputs / "ssps_live.yaml"), "ssps_new", named=True)
+    assert capsys.readouterr().out == ""
 
 
 def test_nothing_is_written_into_the_system(inputs, stage4, capsys):
