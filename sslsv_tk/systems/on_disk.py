@@ -36,7 +36,7 @@ class System:
         return CheckpointFolder(self.folder)
 
     def config(self, *above: Path, settings: Sequence[str] = ()) -> SystemConfig:
-        """Its configuration, in which files `above` it win (conf/positives/X.yaml), then settings; ValueError without."""
+        """Its configuration, in which files `above` it win (conf/positives/X.yaml), then settings."""
         if not self.config_file.is_file():
             raise ValueError(f"{self.folder}: no config.yaml, so not a trained system. Run stage 4 (or 5) first.")
         return config.load(SystemConfig, self.config_file, *above, overrides=settings)
