@@ -11,7 +11,7 @@ from sslsv_tk.arks import feature_archive, indexes
 from sslsv_tk.arks.audio_archive import AUDIO
 from sslsv_tk.arks.feature_archive import FEATURES
 from sslsv_tk.arks.indexes import Kind
-from sslsv_tk.arks.parted_folder import CONTENTS, Record
+from sslsv_tk.arks.records import CONTENTS, Record
 
 _ABOUT_UTTERANCES = ("utt2spk", "utt2rec", "utt2category")
 

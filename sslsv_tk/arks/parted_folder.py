@@ -6,12 +6,11 @@ size, a table also by its contents, and just the part that it belongs to is made
 """
 
 import contextlib
-import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, digests, logs
+from sslsv_tk.arks import records
+from sslsv_tk.arks.records import CONTENTS, Made, Record
 from sslsv_tk.kaldi import directories, tables
 from sslsv_tk.kaldi.tables import Words
 
 log = logs.logger("parts")
 _NOT_MADE = "has not been made"
-CONTENTS, JOBS = "contents", "num_jobs"
+JOBS = "num_jobs"
 
 
 @dataclass(frozen=True)
@@ -40,80 +41,6 @@ class Layout:
     record: str
     scp: str
     joined: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Made:
-    """What decides the contents of a folder or of a part: options, and digests of the inputs by name."""
-
-    options: Mapping[str, Any]
-    inputs: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Record:
-    """What made a folder or a part, and what came out.
-
-    `outputs` gives bytes and digest of each file by its path below the folder; `facts` is whatever else is worth
-    keeping, of which nothing is compared.
-    """
-
-    options: Mapping[str, Any]
-    inputs: Mapping[str, str]
-    outputs: Mapping[str, Mapping[str, Any]]
-    facts: Mapping[str, Any]
-
-    @classmethod
-    def read(cls, path: Path) -> "Record | None":
-        """The record in a file; None where there is none, or where it is not as it was written (which is said)."""
-        try:
-            found = artifacts.from_json(path.read_text(encoding="utf-8"))
-            if found.pop("digest") == digests.of_value(found):
-                return cls(**found)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (ValueError, KeyError, TypeError, AttributeError):
-            pass
-        log.warning("%s is damaged; its files are looked at anew", path)
-        return None
-
-    def write(self, path: Path) -> None:
-        """Write the record with its own digest."""
-        value = json.loads(json.dumps(self._value()))
-        with artifacts.replacing(path) as stream:
-            json.dump({**value, "digest": digests.of_value(value)}, stream, indent=1, sort_keys=True)
-            stream.write("\n")
-
-    def _value(self) -> dict[str, Any]:
-        return {one.name: getattr(self, one.name) for one in fields(self)}
-
-    def differences(self, made: Made) -> list[str]:
-        """What was made otherwise, in words."""
-        return artifacts.differences_of(self._value(), made.options, made.inputs)
-
-    def arks(self) -> list[str]:
-        """The arks among the outputs."""
-        return [name for name in self.outputs if name.endswith(".ark")]
-
-    def faults(self, folder: Path, names: Iterable[str] | None = None) -> list[str]:
-        """What is wrong with the outputs (or with those of some names), in words.
-
-        Each is looked at by its size, and a table also by its contents.
-        """
-        wanted = self.outputs if names is None else [name for name in names if name in self.outputs]
-        found = ((folder / name, _fault(folder / name, self.outputs[name])) for name in wanted)
-        return [f"{path} {fault}" for path, fault in found if fault]
-
-
-def _fault(path: Path, expected: Mapping[str, Any]) -> str | None:
-    try:
-        size = path.stat().st_size
-        if size != expected["bytes"]:
-            return f"has {size} bytes instead of {expected['bytes']}"
-        changed = "digest" in expected and digests.of_file(path) != expected["digest"]
-    except (FileNotFoundError, NotADirectoryError):
-        return "is missing"
-    return "has other contents than were written" if changed else None
 
 
 @dataclass
@@ -148,16 +75,11 @@ class PartWriter:
         }
         for pattern in layout.tables:
             if self.path(pattern).is_file():
-                about = _about(self.path(pattern))
+                about = records.about(self.path(pattern))
                 found[numbered(pattern, self.job)] = about | (
                     {CONTENTS: self.contents[pattern]} if pattern in self.contents else {}
                 )
         return found
-
-
-def _about(path: Path) -> dict[str, Any]:
-    """A table as records describe it."""
-    return {"bytes": path.stat().st_size, "digest": digests.of_file(path)}
 
 
 def numbered(pattern: str, job: int) -> str:
@@ -271,7 +193,7 @@ class PartedFolder:
         contents = digests.joined(value[CONTENTS] for value in outputs.values() if CONTENTS in value)
         for name in (self.layout.scp, *self.layout.joined):
             if (path := self.folder / name).is_file():
-                outputs[name] = _about(path)
+                outputs[name] = records.about(path)
         about = {**facts, JOBS: self.jobs, CONTENTS: contents}
         Record(made.options, made.inputs, outputs, about).write(self.folder / artifacts.RECORD)
 
@@ -312,14 +234,15 @@ class PartedFolder:
             values = tables.joined(os.fsencode(ark), b":", np.char.rpartition(values, b":")[:, 2])
         return keys, values
 
-    def require_all(self, wanted: Words, found: Words, remedy: str) -> None:
-        """ValueError unless the keys `found` are those of `wanted`, which are sorted, each of them once."""
-        ordered = found if tables.is_sorted(found) else np.sort(found)
-        if len(ordered) == len(wanted) and (ordered == wanted).all():
-            return
-        missing, extra = np.setdiff1d(wanted, found), np.setdiff1d(found, wanted)
-        names = [tables.first_words(words) or "none" for words in (missing, extra)]
-        raise ValueError(
-            f"{self.folder}: expected {len(wanted)} utterances, found {len(found)}; missing: {names[0]}; not of the"
-            f" list: {names[1]}. {remedy}"
-        )
+
+def require_all(folder: Path, wanted: Words, found: Words, remedy: str) -> None:
+    """ValueError unless the keys `found` are those of `wanted`, which are sorted, each of them once."""
+    ordered = found if tables.is_sorted(found) else np.sort(found)
+    if len(ordered) == len(wanted) and (ordered == wanted).all():
+        return
+    missing, extra = np.setdiff1d(wanted, found), np.setdiff1d(found, wanted)
+    names = [tables.first_words(words) or "none" for words in (missing, extra)]
+    raise ValueError(
+        f"{folder}: expected {len(wanted)} utterances, found {len(found)}; missing: {names[0]}; not of the"
+        f" list: {names[1]}. {remedy}"
+    )

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from sslsv_tk import artifacts
 from sslsv_tk.arks.feature_archive import Archive
-from sslsv_tk.arks.parted_folder import Layout, Made, PartedFolder
+from sslsv_tk.arks.parted_folder import Layout, PartedFolder, require_all
+from sslsv_tk.arks.records import Made
 from sslsv_tk.arks.writer import ArkWriter
 from sslsv_tk.blocks import blocks_of_job
 from sslsv_tk.kaldi import tables
@@ -90,7 +91,7 @@ class EmbeddingFolder:
         """Write xvector.scp over all parts after checking that every utterance is there once."""
         records = [self.parts.require(job, self.made, REMEDY) for job in range(1, self.jobs + 1)]
         keys, places, _ = self.parts.read_tables(SCP)
-        self.parts.require_all(archive.keys, keys, f"{REMEDY[:-1]} with --force true.")
+        require_all(self.folder, archive.keys, keys, f"{REMEDY[:-1]} with --force true.")
         facts = next((record.facts for record in records if "epochs" in record.facts), {})
         with self.parts.joining(self.made, records, facts):
             tables.write_table(self.folder / "xvector.scp", keys, places)

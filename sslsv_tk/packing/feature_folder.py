@@ -20,7 +20,8 @@ from sslsv_tk import artifacts, digests, logs
 from sslsv_tk.arks import identity, indexes, matrices
 from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.arks.feature_archive import FEATURES
-from sslsv_tk.arks.parted_folder import Layout, Made, PartedFolder
+from sslsv_tk.arks.parted_folder import Layout, PartedFolder, require_all
+from sslsv_tk.arks.records import Made
 from sslsv_tk.arks.writer import ArkWriter
 from sslsv_tk.blocks import BLOCK, blocks_of_job
 from sslsv_tk.corpora import copies, copy_tables
@@ -159,7 +160,7 @@ class FeatureFolder:
         """Write the tables over all parts after checking that every utterance is there once."""
         records = [self.parts.require(job, self.made, REMEDY) for job in range(1, self.jobs + 1)]
         keys, places, (lengths,) = self.parts.read_tables(SCP, FRAMES)
-        self.parts.require_all(self.source.keys, keys, REMEDY)
+        require_all(self.out, self.source.keys, keys, REMEDY)
         with self.parts.joining(self.made, records, {}):
             tables.write_table(self.out / "feats.scp", keys, places)
             tables.write_table(self.out / "utt2num_frames", keys, lengths)

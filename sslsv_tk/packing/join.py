@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from sslsv_tk import artifacts, logs
 from sslsv_tk.arks import indexes
 from sslsv_tk.arks.audio_archive import AUDIO, OFFSETS
-from sslsv_tk.arks.parted_folder import PartedFolder, Record
+from sslsv_tk.arks.parted_folder import PartedFolder, require_all
+from sslsv_tk.arks.records import Record
 from sslsv_tk.audio.decoding import Tally
 from sslsv_tk.kaldi import directories, tables
 from sslsv_tk.kaldi.directories import DataDirectory
@@ -63,7 +64,7 @@ def finish(data: Path, out: Path, num_jobs: int, force: bool = False) -> None:
     samples = str(records[0].options["samples"])
     found = _read(folder, parts.is_in_place(samples))
     rejected = _rejected(folder)
-    folder.require_all(whole.keys, tables.concatenate([found.keys, rejected[0]]), "Run pack_audio with --force true.")
+    require_all(out, whole.keys, tables.concatenate([found.keys, rejected[0]]), "Run pack_audio with --force true.")
     with folder.joining(parts.made_of_all(data, samples), records, {}):
         _set_aside(*rejected, whole, out)
         _write(out, whole, found)

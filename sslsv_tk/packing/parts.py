@@ -12,7 +12,8 @@ import numpy as np
 
 from sslsv_tk import digests
 from sslsv_tk.arks.audio_archive import OFFSETS
-from sslsv_tk.arks.parted_folder import Layout, Made, PartedFolder
+from sslsv_tk.arks.parted_folder import Layout, PartedFolder
+from sslsv_tk.arks.records import Made
 from sslsv_tk.audio import resampling
 from sslsv_tk.audio.resampling import Channel
 from sslsv_tk.kaldi import directories

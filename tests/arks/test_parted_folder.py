@@ -17,7 +17,7 @@ from small_corpus import pack as pack_small
 
 from sslsv_tk import artifacts, digests, seeds
 from sslsv_tk.arks import indexes
-from sslsv_tk.arks.parted_folder import Record
+from sslsv_tk.arks.records import Record
 from sslsv_tk.blocks import BLOCK
 from sslsv_tk.extraction.folder import EmbeddingFolder
 from sslsv_tk.kaldi.directories import DataDirectory
