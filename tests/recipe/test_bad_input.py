@@ -119,7 +119,7 @@ def test_audio_that_stage_3_refuses(tmp_path, corpus, run, spoil, message):
     error = run(pack_audio, *packing(tmp_path), "--job", 1, expect=1)
     assert message in error and "u1.wav" in error
     assert not list((tmp_path / "dump").rglob("*.ark")) and not list((tmp_path / "dump").rglob("*.tmp"))
-    assert "part 1 of 1 is missing" in run(finish_packing, *packing(tmp_path), expect=1)
+    assert "part 1 of 1 has not been made" in run(finish_packing, *packing(tmp_path), expect=1)
     run(pack_audio, *packing(tmp_path), "--job", 1, "--tolerance", 0.2)
 
 
