@@ -91,24 +91,25 @@ class Kind:
         names = (self.scp, self.lengths, *self.others)
         return {name: digests.of_file(folder / name) for name in names if (folder / name).is_file()}
 
+    def stat(self, folder: Path, files: Words) -> list[os.stat_result]:
+        """Size and times of the files that the scp names; ValueError for one that is not there."""
+        found = []
+        for file in files.tolist():
+            try:
+                found.append(os.stat(os.fsdecode(file)))
+            except FileNotFoundError:
+                raise ValueError(
+                    f"{folder}/{self.scp} points to {text(file)}, which does not exist. Relative paths start at the"
+                    f" folder where {self.stage} ran. Is its disk mounted?"
+                ) from None
+        return found
+
     def sizes(self, folder: Path, files: Words) -> str:
         """What stands in for a table of lengths where there is none: sizes of the files, and when they were written."""
         if (folder / self.lengths).is_file():
             return ""
-        found = [_stat(file) for file in files.tolist()]
+        found = self.stat(folder, files)
         return digests.of_value([[file.st_size, file.st_mtime_ns] for file in found])
-
-
-def _stat(file: bytes) -> os.stat_result:
-    try:
-        return os.stat(os.fsdecode(file))
-    except FileNotFoundError:
-        raise ValueError(f"{text(file)} does not exist, and a scp points to it. Is its disk mounted?") from None
-
-
-def sizes_of(files: Words) -> NDArray[np.int64]:
-    """Bytes of each file."""
-    return np.array([_stat(file).st_size for file in files.tolist()], dtype=np.int64)
 
 
 def read_scp(path: str | Path) -> tuple[Words, Words, NDArray[np.int64]]:

@@ -119,7 +119,7 @@ def test_audio_that_stage_3_refuses(tmp_path, corpus, run, spoil, message):
     error = run(pack_audio, *packing(tmp_path), "--job", 1, expect=1)
     assert message in error and "u1.wav" in error
     assert not list((tmp_path / "dump").rglob("*.ark")) and not list((tmp_path / "dump").rglob("*.tmp"))
-    assert "part 1 of 1 is missing" in run(finish_packing, *packing(tmp_path), expect=1)
+    assert "part 1 of 1 has not been made" in run(finish_packing, *packing(tmp_path), expect=1)
     run(pack_audio, *packing(tmp_path), "--job", 1, "--tolerance", 0.2)
 
 
@@ -261,7 +261,7 @@ def test_checkpoints_cut_short(inputs, run):
         os.truncate(folder / name, 1000)
     words = extraction(inputs)
     assert "averaged.pt: not a checkpoint that can be read" in run(extract_embeddings, *words, "--job", 1, expect=1)
-    assert "job 1 of 1 has not finished" in run(finish_extraction, *words, expect=1)
+    assert "part 1 of 1 has not been made" in run(finish_extraction, *words, expect=1)
     assert "1epoch.pt: not a checkpoint" in run(average_checkpoints, "--system", inputs / "exp", expect=1)
     resumed = run(*training(inputs, "training.epochs=2"), expect=1)
     assert "latest.pt" in resumed and "previous.pt" in resumed and "no checkpoint can be read" in resumed
