@@ -20,13 +20,13 @@ _DEPTHS = ("blocks", "layers", "depth")
 def small_settings(settings: type) -> dict[str, Any]:
     """Settings of a configuration dataclass for utterances of 0.6 to 1.5 s in batches of 5, as YAML has them.
 
-    Widths and queues are multiples of 8, each another one, so that two that are mixed up do not fit; the longest
+    Widths and queues are 16, 24 and so on, each another one, so that two that are mixed up do not fit; the longest
     segment has 0.4 s; nothing waits for more than an epoch; `bands` stays the front end's. A value that the
     configuration refuses stays what it is.
     """
     defaults = {f.name: f.default for f in dataclasses.fields(settings)}
     seconds = [value for name, value in defaults.items() if name.endswith("seconds")]
-    widths = itertools.chain((16, 8), itertools.count(24, 8))
+    widths = itertools.count(16, 8)
 
     def small(name: str, value: Any) -> Any:
         numbers = list(value) if isinstance(value, tuple) else [value]

@@ -42,7 +42,7 @@ def test_base_is_not_on_the_list() -> None:
 
 
 def test_a_wrong_name_gets_the_nearest_and_the_list() -> None:
-    with pytest.raises(ValueError, match=r"^'simclar' is not one of the methods: .*simclr.*Did you mean 'simclr'\?$"):
+    with pytest.raises(ValueError, match=r"^'simclar' is not one of the methods: .*simclr.*Did you mean 'simclr'\? "):
         registry.find("sslsv_tk.methods", "simclar", Method)
 
 

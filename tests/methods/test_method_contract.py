@@ -262,7 +262,7 @@ def test_weights_make_the_same_embeddings(method: Method, request: pytest.Fixtur
         other.load_weights({name: weights[name] for name in list(weights)[1:]})
 
 
-@pytest.mark.parametrize("steps", [0, 1, 4])
+@pytest.mark.parametrize("steps", [0, 1, 9])
 def test_a_run_goes_on_from_its_state_to_the_same_bits(
     method: Method, request: pytest.FixtureRequest, steps: int
 ) -> None:

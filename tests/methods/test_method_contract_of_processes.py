@@ -14,7 +14,7 @@ from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
 from sslsv_tk.schedules import Progress
 from sslsv_tk.training.step import TrainingStep, over_processes
 
-ROWS, STEPS = 6, 5
+ROWS, STEPS = 6, 7
 SHARE = ROWS // PROCESSES
 
 
@@ -36,7 +36,7 @@ def trained(name: str, rank: int | None) -> dict[str, Tensor]:
     """Mean losses of a few steps as training makes them, and the state that they lead to."""
     method = made(name)
     step = over_processes(TrainingStep(method, PositiveSampler(None, SamplerFacts(ROWS))), torch.device("cpu"))
-    optimiser = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], 0.1)
+    optimiser = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], 0.01)
     own_B = torch.arange(ROWS) if rank is None else torch.arange(ROWS)[rank * SHARE : (rank + 1) * SHARE]
     losses = []
     for number in range(STEPS):
@@ -71,5 +71,9 @@ def test_two_processes_lead_to_the_losses_and_the_state_of_one(two, name: str) -
         assert found[name].keys() == one.keys()
         for entry, tensor in one.items():
             torch.testing.assert_close(
-                found[name][entry].double(), tensor.double(), rtol=1e-3, atol=1e-4, msg=f"{name}: {entry}"
+                found[name][entry].double(),
+                tensor.double(),
+                rtol=1e-3,
+                atol=1e-4,
+                msg=lambda text, entry=entry: f"{entry}: {text}",
             )

