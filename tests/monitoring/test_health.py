@@ -129,9 +129,9 @@ def test_simclr_on_noise_is_healthy(workspace) -> None:
     assert not warnings and [line["collapsed"] for line in epochs] == [0] * 6
 
 
-def attract(self, anchors_ABP, positives_SBP, labels_B=None, clusters_2B=None):
+def attract(self, pairs):
     """SimCLR without negatives: all embeddings become equal."""
-    return (1 - functional.cosine_similarity(anchors_ABP, positives_SBP, dim=-1)).mean()
+    return (1 - functional.cosine_similarity(pairs.anchors_ABP, pairs.positives_SBP, dim=-1)).mean()
 
 
 def test_a_run_warns_once_per_epoch_and_marks_the_epoch(workspace, monkeypatch) -> None:

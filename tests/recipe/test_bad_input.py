@@ -344,7 +344,7 @@ def test_run_sh_shows_the_line_and_ends_with_status_1(recipe, tmp_path, corpus):
     write_speech(tmp_path / "rirs" / "room.wav")
     (tmp_path / "list").write_text("1 anna/r1/u2.wav anna/r2/u1.wav\n0 anna/r1/u2.wav bert/r1/u1.wav\n")
     words = ["--train-audio", corpus, "--test-audio", corpus, "--trials", tmp_path / "list"]
-    words += ["--musan", tmp_path / "musan", "--rirs", tmp_path / "rirs", "--nj", 1, "--ngpu", 0]
+    words += ["--musan", tmp_path / "musan", "--rirs", tmp_path / "rirs", "--nj", 1, "--ngpu", 0, "--stop-stage", 3]
     printed = recipe.run(*map(str, words), expect=1)
     assert "launch: 1 of 1 failed, see dump/log/pack_train.1.log" in printed
     assert "u1.wav" in printed and "NaN" in printed and "Traceback" not in printed

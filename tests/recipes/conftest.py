@@ -21,7 +21,8 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(folder)
     for name in ("VOXCELEB1", "VOXCELEB2", "MUSAN", "RIRS", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("sslsv_tk.launch.local.visible_gpus", list)
+    monkeypatch.setattr("sslsv_tk.gpus.visible_gpus", list)
+    monkeypatch.setattr("sslsv_tk.gpus.unusable", lambda: None)
     return folder
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sslsv_tk.launch import local
+from sslsv_tk import gpus as gpus_there
 from sslsv_tk.recipes import machine, plan
 from sslsv_tk.recipes.machine import Machine
 from sslsv_tk.recipes.options import Mistake
@@ -118,9 +118,18 @@ def nobody() -> int:
     ],
 )
 def test_what_the_launcher_is_asked_for(make_options, monkeypatch, given, gpus, expected):
-    monkeypatch.setattr(local, "visible_gpus", lambda: [str(number) for number in range(gpus)])
+    monkeypatch.setattr(gpus_there, "visible_gpus", lambda: [str(number) for number in range(gpus)])
     found = machine.decide(make_options(**given), (lambda: 256) if gpus > 1 else nobody)
     assert found == expected and found.trainer_threads == expected.num_threads * expected.processes
+
+
+@pytest.mark.parametrize("given", [{"ngpu": "0"}, {"stop_stage": 2}, {"stage": 7}, {"cmd_backend": "slurm"}])
+def test_a_gpu_that_torch_cannot_use_stops_those_alone_who_would_use_it(make_options, monkeypatch, given):
+    monkeypatch.setattr(gpus_there, "visible_gpus", lambda: ["0"])
+    monkeypatch.setattr(gpus_there, "unusable", lambda: "The driver is too old. The CPU: --ngpu 0.")
+    with pytest.raises(ValueError, match="The driver is too old"):
+        machine.decide(make_options(), nobody)
+    machine.decide(make_options(**given), nobody)
 
 
 def test_one_machine_is_not_several(make_options):
@@ -130,6 +139,6 @@ def test_one_machine_is_not_several(make_options):
 
 def test_a_batch_that_no_file_gives_is_that_of_the_classes(make, monkeypatch):
     Path("bare.yaml").write_text("encoder: {name: fast_resnet34}\nmethod: {name: simclr}\n")
-    monkeypatch.setattr(local, "visible_gpus", lambda: ["0", "1", "2"])
+    monkeypatch.setattr(gpus_there, "visible_gpus", lambda: ["0", "1", "2"])
     assert make(system="bare.yaml", positives="none").machine.ngpu == 2
     assert make(system="bare.yaml", positives="none", set=("training.batch_size=9",)).machine.ngpu == 3

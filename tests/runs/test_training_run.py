@@ -72,6 +72,37 @@ def test_another_training_set_is_stale(workspace, ssl):
         train.main(words)
 
 
+def test_a_training_set_that_was_moved_is_the_same(workspace, ssl, tmp_path):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(workspace.inputs / "train", moved)
+    (moved / "wav.scp").write_text((moved / "wav.scp").read_text().replace(f"{workspace.inputs}/train", f"{moved}"))
+    words = workspace.options("ssl", "training.epochs=4")
+    words[words.index("--train-set") + 1] = str(moved)
+    train.main(words)
+    assert last(ssl)["epoch"] == 4
+
+
+def test_other_speakers_of_the_same_audio_are_stale(workspace, ssl, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(workspace.inputs / "train", other)
+    lines = [line.split() for line in (other / "utt2spk").read_text().splitlines()]
+    (other / "utt2spk").write_text("".join(f"{key} {'x' if key == lines[0][0] else name}\n" for key, name in lines))
+    words = workspace.options("ssl")
+    words[words.index("--train-set") + 1] = str(other)
+    with pytest.raises(StaleArtifact, match=r"utt2spk of training set: was"):
+        train.main(words)
+
+
+def test_stage_5_is_stale_when_stage_4_has_other_weights(workspace, ssl):
+    train.main(workspace.options("five", base=ssl))
+    state = last(ssl)
+    name = next(iter(state["model"]))
+    state["model"][name] = state["model"][name] + 1e-3
+    checkpoints.write(ssl / "checkpoints" / "latest.pt", state)
+    with pytest.raises(StaleArtifact, match=r"weights of stage 4: was"):
+        train.main(workspace.options("five", base=ssl))
+
+
 def test_options_that_change_no_number_may_change_and_more_epochs_go_on(workspace, ssl, stage4, assert_same):
     free = ("log_steps=1", "checkpoint_minutes=5", "keep_epochs=9", "keep_every=7", "average_epochs=3")
     settings = [f"training.{setting}" for setting in (*free, "continued_epochs=9", "loader_workers=1", "epochs=4")]
