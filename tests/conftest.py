@@ -21,7 +21,7 @@ TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 
 
-FAST = ("clustering", "encoders", "methods", "nn", "positives", "report", "scoring", "test_config.py")
+FAST = ("clustering", "encoders", "methods", "nn", "positives", "report", "sampling", "scoring", "test_config.py")
 """Folders and files of tests whose cases have the marker `fast`: they take seconds together."""
 
 

@@ -220,10 +220,9 @@ def test_the_sampler(examples, tmp_path):
 
 def test_the_sampler_keeps_the_contract_in_a_copy_of_the_toolkit(tmp_path):
     """Nothing but the page's two files is added: on one process and on two, saved and resumed in mid-epoch."""
-    for name in ("sslsv_tk", "egs/voxceleb/conf", "tests/positives"):
+    for name in ("sslsv_tk", "egs/voxceleb/conf", "tests"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for path in [*(ROOT / "tests").glob("*.py"), ROOT / "pyproject.toml"]:
-        shutil.copy(path, tmp_path / path.relative_to(ROOT))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
     write_examples("add_a_sampler.md", tmp_path)
     words = ["-q", "-p", "no:cacheprovider", "tests/positives", "-k", "central_members"]
     command = [sys.executable, "-m", "pytest", *words]
@@ -342,10 +341,12 @@ def test_the_python_of_the_readme_runs(capsys):
     assert 0 < names["loss"] < np.log(200) and right.mean() > 0.3 and names["eer"] < 5
 
 
-def test_the_readme_has_a_row_for_each_method():
-    rows = re.findall(r"^\| ([\w ()-]+) \|", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    named = {row.split(" (")[0].lower().replace(" ", "_") for row in rows}
-    assert set(registry.names("sslsv_tk.methods")) <= named
+def test_each_method_of_the_readme_is_there():
+    """The other way round is not asked: who adds a method for himself has nothing to write here."""
+    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("| method |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| ([\w ()-]+) \|", table, flags=re.MULTILINE)
+    named = {re.split(r" \(| with ", row)[0].lower().replace(" ", "_") for row in rows}
+    assert len(rows) >= 10 and named <= set(registry.names("sslsv_tk.methods"))
 
 
 def test_the_messages_of_troubleshooting_are_those_of_the_code():
