@@ -104,7 +104,6 @@ def measure(trials: int) -> list[str]:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, nargs="+", default=list(UTTERANCES), help="lengths of the lists")
     parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sslsv_tk import artifacts
 from sslsv_tk.arks import indexes
 from sslsv_tk.arks.entries import Entries
-from sslsv_tk.arks.indexes import Index, Kind
+from sslsv_tk.arks.indexes import ArchiveKind, Index
 from sslsv_tk.arks.writer import ArkWriter
 from sslsv_tk.audio import wav
 from sslsv_tk.kaldi import tables
@@ -85,7 +85,7 @@ def of_tables(folder: Path) -> Index:
     return indexes.of_columns(keys, paths, offsets, samples)
 
 
-AUDIO = Kind(
+AUDIO = ArchiveKind(
     "audio.index", "wav.scp", "utt2samples", ("segments", OFFSETS), "packed audio", "samples", "stage 3", of_tables
 )
 

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk.arks.indexes import Index, Kind
+from sslsv_tk.arks.indexes import ArchiveKind, Index
 from sslsv_tk.kaldi.tables import text
 
 _MOST_OPEN_FILES = 256
@@ -52,7 +52,7 @@ class Entries(Generic[T]):
     the first line of its index: they map the same one.
     """
 
-    def __init__(self, folder: Path, kind: Kind, index: Index) -> None:
+    def __init__(self, folder: Path, kind: ArchiveKind, index: Index) -> None:
         self.folder, self.kind, self._head = folder, kind, index.head
         self.keys, self.lengths, self.offsets = index.keys, index.lengths, index.offsets
         self.files, self.file_of_row = index.files, index.file_of_row

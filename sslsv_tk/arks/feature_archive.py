@@ -16,7 +16,7 @@ from sslsv_tk import artifacts, logs, seeds
 from sslsv_tk.arks import indexes, matrices
 from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.arks.entries import Entries
-from sslsv_tk.arks.indexes import Index, Kind
+from sslsv_tk.arks.indexes import ArchiveKind, Index
 from sslsv_tk.arks.matrices import MatrixHeader
 from sslsv_tk.kaldi import directories, tables
 from sslsv_tk.kaldi.tables import text
@@ -61,7 +61,7 @@ def maker(folder: Path) -> Maker | None:
     return "kept" if record["options"].get("features") == "kept" else "computed"
 
 
-FEATURES = Kind(
+FEATURES = ArchiveKind(
     *("features.index", "feats.scp", "utt2num_frames", (), "features", "frames", STAGE, of_tables),
     is_of_others=lambda folder: maker(folder) != "computed",
 )

@@ -12,7 +12,7 @@ from sslsv_tk import artifacts, digests
 from sslsv_tk.arks import feature_archive, indexes
 from sslsv_tk.arks.audio_archive import AUDIO
 from sslsv_tk.arks.feature_archive import FEATURES
-from sslsv_tk.arks.indexes import Kind
+from sslsv_tk.arks.indexes import ArchiveKind
 from sslsv_tk.arks.records import CONTENTS, Record
 
 _ABOUT_UTTERANCES = ("utt2spk", "utt2rec", "utt2category")
@@ -50,7 +50,7 @@ def contents(folder: str | Path) -> str:
     return str(record.facts[CONTENTS])
 
 
-def _of_others(folder: Path, kind: Kind) -> str:
+def _of_others(folder: Path, kind: ArchiveKind) -> str:
     found = indexes.load(folder, kind)
     sizes = np.array([file.st_size for file in kind.stat(folder, found.files)], dtype=np.int64)
     return digests.of_columns([found.keys, found.lengths, found.offsets, sizes[found.file_of_row]])

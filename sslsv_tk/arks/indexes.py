@@ -54,7 +54,7 @@ _COLUMNS = [field.name for field in fields(Index) if field.name != "head"]
 
 
 @dataclass(frozen=True)
-class Kind:
+class ArchiveKind:
     """What a folder holds, and the tables that say where: `read` makes the index of a folder out of them.
 
     `is_of_others` says whether the arks of a folder were made elsewhere (or nobody knows where).
@@ -139,7 +139,7 @@ def of_columns(keys: Words, paths: Words, offsets: NDArray[np.int64], lengths: N
     return Index(keys, files, file_of_row, offsets, lengths)
 
 
-def load(folder: Path, kind: Kind, opened: bytes = b"") -> Index:
+def load(folder: Path, kind: ArchiveKind, opened: bytes = b"") -> Index:
     """The index of a folder: mapped, and made first unless it is there; in memory where it cannot be written.
 
     `opened` is the head of what another process has: the same rows, or a ValueError. A file of it is known by its
@@ -151,7 +151,7 @@ def load(folder: Path, kind: Kind, opened: bytes = b"") -> Index:
     return found
 
 
-def mapped(folder: Path, kind: Kind) -> Index | None:
+def mapped(folder: Path, kind: ArchiveKind) -> Index | None:
     """The columns of the index on disk; None where it is missing, damaged, or not of the tables that are there."""
     try:
         with open(folder / kind.name, "rb") as stream:
@@ -174,7 +174,7 @@ def mapped(folder: Path, kind: Kind) -> Index | None:
     return None
 
 
-def _open(folder: Path, kind: Kind) -> Index:
+def _open(folder: Path, kind: ArchiveKind) -> Index:
     found = mapped(folder, kind)
     if found is not None:
         return found
@@ -188,7 +188,7 @@ def _open(folder: Path, kind: Kind) -> Index:
     return _mapped_as(folder, kind, head) or found
 
 
-def _mapped_as(folder: Path, kind: Kind, head: bytes) -> Index | None:
+def _mapped_as(folder: Path, kind: ArchiveKind, head: bytes) -> Index | None:
     """The index on disk if its first line is `head`."""
     try:
         with open(folder / kind.name, "rb") as stream:
@@ -202,14 +202,14 @@ def _tables_of(head: bytes) -> Any:
     return artifacts.from_json(head)["tables"]
 
 
-def _of_tables(folder: Path, kind: Kind) -> Index:
+def _of_tables(folder: Path, kind: ArchiveKind) -> Index:
     """The rows by the tables, which are hashed before they are read: of what changes between, no index comes to fit."""
     kind.require(folder, kind.scp)
     head = json.dumps({"version": _VERSION, "tables": kind.digests(folder)}).encode()
     return replace(kind.read(folder), head=head)
 
 
-def _write(folder: Path, kind: Kind, index: Index) -> bytes:
+def _write(folder: Path, kind: ArchiveKind, index: Index) -> bytes:
     """Write the columns below a first line, which is returned."""
     end, places = 0, {}
     for name in _COLUMNS:

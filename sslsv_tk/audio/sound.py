@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sslsv_tk.kaldi.tables import Words
 
-Kind = Literal["mp4", "adts", "other"]
+FileFormat = Literal["mp4", "adts", "other"]
 _TOP_ATOMS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")
 _PIPE = "|"
 _ARK_ENTRY = re.compile(r"(.+\.ark):(\d+)")
@@ -83,7 +83,7 @@ def open_file(path: str) -> BinaryIO:
     return io.BufferedReader(_FromByte(*entry))
 
 
-def kind_of_file(stream: BinaryIO) -> Kind:
+def kind_of_file(stream: BinaryIO) -> FileFormat:
     """What an open file is by its first bytes; ID3 tags before the audio are passed over."""
     place = 0
     while (start := bytes_at(stream, place, 10))[:3] == b"ID3" and len(start) == 10:

@@ -11,7 +11,6 @@ from sslsv_tk.systems.on_disk import System
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--system", type=Path, required=True, help="folder of the system, exp/SYSTEM")
     parser.add_argument(

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from sslsv_tk import logs
 from sslsv_tk.packing import disk_space
-from sslsv_tk.packing.disk_space import Kind, Writing
+from sslsv_tk.packing.disk_space import Encoding, Writing
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument(
         "--data",
@@ -37,14 +36,13 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, compare."""
     parser = get_parser()
     options = parser.parse_args(arguments)
-    writings = [Writing(options.data, options.out, Kind(), options.in_place)]
+    writings = [Writing(options.data, options.out, Encoding(), options.in_place)]
     if (options.feature_out is None) != (not options.feature_data):
         parser.error("--feature-data and --feature-out come together")
     if options.feature_out is not None:
-        kind = Kind("fbank", options.bands, 2 if options.compress == "cm2" else 4)
+        kind = Encoding("fbank", options.bands, 2 if options.compress == "cm2" else 4)
         writings.append(Writing(options.feature_data, options.feature_out, kind))
     disk_space.check(*writings)
 

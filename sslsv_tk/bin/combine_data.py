@@ -13,7 +13,6 @@ log = logs.logger("combine_data")
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("dest", type=Path, help="data directory to write")
     parser.add_argument("data", type=Path, nargs="+", help="data directories; they stay as they are")
@@ -24,7 +23,6 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, read all, write one."""
     options = get_parser().parse_args(arguments)
     if options.dest.resolve() in [folder.resolve() for folder in options.data]:
         raise ValueError(f"{options.dest} is one of the directories to combine. Write to another folder.")

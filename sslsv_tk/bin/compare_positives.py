@@ -11,7 +11,6 @@ from sslsv_tk.report.evaluation import read_list
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(prog="compare_positives", description=__doc__)
     parser.add_argument("--exp", type=Path, nargs="+", required=True, help="one folder of systems per repetition")
     parser.add_argument(

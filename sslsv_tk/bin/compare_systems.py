@@ -12,7 +12,6 @@ from sslsv_tk.scoring.bootstrap import compare_eer
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options of the command."""
     parser = argparse.ArgumentParser(prog="compare_systems", description=__doc__)
     parser.add_argument("--scores", type=Path, required=True, help="score file of the system in question")
     parser.add_argument("--against", type=Path, required=True, help="score file of the system it is compared with")

@@ -47,7 +47,6 @@ def feature_folder(options: argparse.Namespace) -> tuple[FeatureFolder, SystemCo
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add_options(parser)
     parser.add_argument("--job", type=int, required=True, metavar="J", help="which of them, from 1")

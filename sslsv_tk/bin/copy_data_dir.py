@@ -12,7 +12,6 @@ log = logs.logger("copy_data_dir")
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("data", type=Path, help="data directory; it stays as it is")
     parser.add_argument("dest", type=Path, help="data directory to write")
@@ -31,7 +30,6 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, read, rename, write."""
     options = get_parser().parse_args(arguments)
     if options.dest.resolve() == options.data.resolve():
         raise ValueError(f"{options.dest} is the directory to copy. Write to another folder.")

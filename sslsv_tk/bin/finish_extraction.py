@@ -13,7 +13,6 @@ log = logs.logger("finish_extraction")
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--system", type=Path, required=True, help="folder of the system, exp/SYSTEM")
     parser.add_argument("--checkpoint", default="averaged", help="averaged, latest, best, or the number of an epoch")

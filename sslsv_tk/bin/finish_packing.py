@@ -10,7 +10,6 @@ from sslsv_tk.packing import join
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="data directory, data/SET")
     parser.add_argument("--out", type=Path, required=True, help="folder of packed audio, dump/raw/SET")
@@ -22,7 +21,6 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, join, check."""
     options = get_parser().parse_args(arguments)
     join.finish(options.data, options.out, options.num_jobs, force=options.force == "true")
 

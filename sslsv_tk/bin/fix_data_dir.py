@@ -12,14 +12,12 @@ log = logs.logger("fix_data_dir")
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+", help="data directories, data/SET")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, repair each."""
     options = get_parser().parse_args(arguments)
     for folder in options.data:
         kept, total = repair.fix(folder)

@@ -23,7 +23,6 @@ _COLUMNS = ("coverage", "speaker_accuracy", "recording_accuracy", "nmi_speaker",
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(prog="judge_positives", description=__doc__)
     parser.add_argument("--system", type=Path, required=True, help="exp/SYSTEM, of stage 4")
     parser.add_argument("--checkpoint", default="latest", help="latest, averaged, best or an epoch")

@@ -11,7 +11,6 @@ from sslsv_tk.systems.configuration import SystemConfig
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument(
         "--config", nargs="+", action="extend", required=True, metavar="FILE", help="as for training; later ones win"
@@ -31,7 +30,6 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, check, write the tables."""
     options = get_parser().parse_args(arguments)
     front_end = config.load(SystemConfig, *options.config, overrides=options.set).frontend
     kept_features.take(options.data, options.out, front_end.of_frames(), force=options.force == "true")

@@ -12,7 +12,6 @@ log = logs.logger("keep_results")
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options of the command."""
     parser = argparse.ArgumentParser(prog="keep_results", description=__doc__)
     parser.add_argument("--exp", type=Path, required=True, help="folder of the systems")
     parser.add_argument("--systems", nargs="+", required=True, help="names of the systems whose rows are copied")

@@ -18,7 +18,6 @@ def channel(word: str) -> Channel:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="data directory, data/SET")
     parser.add_argument("--out", type=Path, required=True, help="folder of packed audio, dump/raw/SET")
@@ -58,7 +57,6 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, pack."""
     options = get_parser().parse_args(arguments)
     part = parts.Part(options.out, options.job, options.num_jobs)
     wanted = parts.Wanted(options.channel, options.copy == "true", options.allow_pipes == "true")

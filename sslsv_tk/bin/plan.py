@@ -15,7 +15,6 @@ log = logs.logger("plan")
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(prog="plan", description=__doc__)
     again = "check what needs the training set, which stage 1 has made; print nothing"
     parser.add_argument("--after-stage", type=int, choices=[1], help=again)

@@ -10,7 +10,6 @@ from sslsv_tk.corpora import copies
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     defaults = copies.CopyConfig()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument(
@@ -35,7 +34,6 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, draw, write."""
     options = get_parser().parse_args(arguments)
     ranges = {f"{kind}_db": tuple(getattr(options, f"{kind}_db")) for kind in ("noise", "music", "babble")}
     config = copies.CopyConfig(options.seed, **ranges)

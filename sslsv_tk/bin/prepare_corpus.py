@@ -10,7 +10,6 @@ from sslsv_tk.corpora import speech
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     option = parser.add_argument
     option(
@@ -61,7 +60,6 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, prepare."""
     options = get_parser().parse_args(arguments)
     corpus = speech.Corpus(
         options.source,

@@ -10,7 +10,6 @@ from sslsv_tk.corpora import noises
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument(
         "--source", required=True, metavar="DIR", help="tree with the folders noise, music and speech on top"
@@ -33,7 +32,6 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, prepare."""
     options = get_parser().parse_args(arguments)
     noises.prepare_noises(
         options.source, options.out, options.cut_seconds, options.tolerance, force=options.force == "true"

@@ -10,7 +10,6 @@ from sslsv_tk.corpora import noises
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument(
         "--source",
@@ -31,7 +30,6 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, prepare."""
     options = get_parser().parse_args(arguments)
     noises.prepare_responses(options.source, options.out, options.tolerance, force=options.force == "true")
 

@@ -13,7 +13,6 @@ log = logs.logger("prepare_trials")
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument(
         "--source", type=Path, required=True, help="lines `1|0 a b` (VoxCeleb), `a b 1|0` or `a b target|nontarget`"
@@ -28,7 +27,6 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, read, check, write."""
     options = get_parser().parse_args(arguments)
     keys = DataDirectory.load(options.data).keys
     found = trials.read_trials(options.source, keys)

@@ -15,7 +15,6 @@ from sslsv_tk.launch import _processes
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, required=True, help="how many; on GPUs one for each")
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...", help="what to start")

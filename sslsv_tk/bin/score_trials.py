@@ -13,7 +13,6 @@ log = logs.logger("score_trials")
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options of the command."""
     parser = argparse.ArgumentParser(prog="score_trials", description=__doc__)
     parser.add_argument("--system", type=Path, required=True, help="folder of the system, exp/SYSTEM")
     parser.add_argument(

@@ -13,7 +13,6 @@ log = logs.logger("split_data")
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("data", type=Path, help="data directory; its tables stay as they are")
     parser.add_argument("parts", type=int, help="in how many parts")
@@ -25,7 +24,6 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, read, write the parts."""
     options = get_parser().parse_args(arguments)
     found = TableSet.load(options.data)
     if options.per_utt:

@@ -15,7 +15,6 @@ log = logs.logger("subset_data_dir")
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--first", action="store_true", help="the first N")
@@ -49,7 +48,6 @@ def choose(options: argparse.Namespace, found: TableSet, count: int) -> np.ndarr
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, read, choose, write."""
     parser = get_parser()
     options = parser.parse_args(arguments)
     has_count = not (options.utt_list or options.spk_list)

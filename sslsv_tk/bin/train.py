@@ -15,7 +15,6 @@ TIME_TO_SPEAK = 3.0
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     option = parser.add_argument
     option("--config", nargs="+", action="extend", required=True, metavar="FILE", help="YAML files; later ones win")

@@ -12,7 +12,6 @@ log = logs.logger("validate_data_dir")
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument(
         "--no-spk-sort", action="store_true", help="speakers need not be prefixes of their utterances, as Kaldi wants"
@@ -22,7 +21,6 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, check each."""
     options = get_parser().parse_args(arguments)
     for folder in options.data:
         found = directories.validate(folder, speaker_prefix=not options.no_spk_sort)

@@ -12,7 +12,6 @@ log = logs.logger("write_results")
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options of the command."""
     parser = argparse.ArgumentParser(prog="write_results", description=__doc__)
     parser.add_argument("--exp", type=Path, required=True, help="folder of the systems; RESULTS.md is written into it")
     return parser

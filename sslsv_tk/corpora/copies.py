@@ -27,8 +27,8 @@ from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import Words
 from sslsv_tk.segments import SAMPLE_RATE_HZ
 
-Kind = Literal["noise", "music", "babble", "reverb"]
-KINDS: tuple[Kind, ...] = ("noise", "music", "babble", "reverb")
+CopyKind = Literal["noise", "music", "babble", "reverb"]
+KINDS: tuple[CopyKind, ...] = ("noise", "music", "babble", "reverb")
 CLIPS: dict[str, str] = {"noise": "musan_noise", "music": "musan_music", "babble": "musan_speech", "reverb": "rirs"}
 SLOTS: dict[str, int] = {"noise": 1, "music": 1, "babble": 7, "reverb": 0}
 FEWEST_TALKERS = 3  # of babble; Kaldi's VoxCeleb recipe draws 3 to 7
@@ -70,7 +70,7 @@ def copy_keys(keys: Words, kind: str) -> Words:
 
 
 def prepare_copies(
-    data: Path, clips: Path, config: CopyConfig, kinds: Sequence[Kind] = KINDS, force: bool = False
+    data: Path, clips: Path, config: CopyConfig, kinds: Sequence[CopyKind] = KINDS, force: bool = False
 ) -> None:
     """Write data/SET_KIND for each kind; `clips` is the folder with musan_noise, ..., rirs of stage 2."""
     clean = functools.cache(lambda: DataDirectory.load(data))
@@ -82,13 +82,13 @@ def prepare_copies(
         if not force and not (out / TABLE).is_file():
             (out / artifacts.RECORD).unlink(missing_ok=True)
 
-        def make(kind: Kind = kind, source: Path = source, out: Path = out) -> None:
+        def make(kind: CopyKind = kind, source: Path = source, out: Path = out) -> None:
             _write_copy(clean(), DataDirectory.load(source), kind, config, out)
 
         rejected.make_once(out, options, inputs, force, make)
 
 
-def _write_copy(clean: DataDirectory, clips: DataDirectory, kind: Kind, config: CopyConfig, out: Path) -> None:
+def _write_copy(clean: DataDirectory, clips: DataDirectory, kind: CopyKind, config: CopyConfig, out: Path) -> None:
     if clean.table != "wav.scp":
         raise ValueError(
             "copies are made of audio, and the data directory has features alone (no wav.scp). Train on the clean ones:"
@@ -114,7 +114,7 @@ def utterance_numbers(keys: Words) -> NDArray[np.int64]:
 
 
 def _write_table(
-    path: Path, keys: Words, utterances: Words, kind: Kind, clips: DataDirectory, config: CopyConfig
+    path: Path, keys: Words, utterances: Words, kind: CopyKind, clips: DataDirectory, config: CopyConfig
 ) -> None:
     """The table `augmentation`, in blocks, so that no object per utterance is kept."""
     if clips.durations is None:
@@ -128,7 +128,7 @@ def _write_table(
 
 
 def _draw(
-    numbers: NDArray[np.int64], kind: Kind, clips: Words, samples: NDArray[np.int64], config: CopyConfig
+    numbers: NDArray[np.int64], kind: CopyKind, clips: Words, samples: NDArray[np.int64], config: CopyConfig
 ) -> list[Words]:
     """The columns of the table after the key, draws keyed (seed, kind, utterance)."""
     count, slots = len(numbers), SLOTS[kind]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk.corpora.copies import KINDS, NOTHING, SLOTS, TABLE, Kind
+from sslsv_tk.corpora.copies import KINDS, NOTHING, SLOTS, TABLE, CopyKind
 from sslsv_tk.kaldi import directories
 from sslsv_tk.kaldi.tables import Words, text
 
@@ -31,7 +31,7 @@ class Drawn:
         return Drawn(self.response_B[places], self.snr_B[places], self.clip_BK[places], self.start_BK[places])
 
 
-def kind_of(copy: str | Path) -> Kind:
+def kind_of(copy: str | Path) -> CopyKind:
     """The kind that a copy's table names; ValueError where the folder is no offline copy."""
     path = Path(copy) / TABLE
     if not path.is_file():

@@ -16,7 +16,7 @@ from sslsv_tk import seeds
 from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.kaldi import tables
 
-Kind = Literal["none", "reverb", "noise", "both"]
+AugmentationKind = Literal["none", "reverb", "noise", "both"]
 Copy = Literal["clean", "noise", "music", "babble", "reverb"]
 Decibels = tuple[float, float]
 CATEGORIES = ("noise", "music", "speech")
@@ -33,7 +33,7 @@ class AugmentationConfig:
     kinds: [none] switches augmentation off; the other settings are those of feats_type raw.
     """
 
-    kinds: tuple[Kind, ...] = ("both",)  # DINO: [none, reverb, noise, both]; [none]: no augmentation
+    kinds: tuple[AugmentationKind, ...] = ("both",)  # DINO: [none, reverb, noise, both]; [none]: no augmentation
     copies: tuple[Copy, ...] = ("noise", "music", "babble", "reverb")  # feats_type fbank; clean: the set itself
     noise_db: Decibels = (0.0, 15.0)  # SNR range, dB, of the category noise
     speech_db: Decibels = (13.0, 20.0)  # of speech

@@ -23,7 +23,7 @@ _GIGABYTE = 1e9
 
 
 @dataclass(frozen=True)
-class Kind:
+class Encoding:
     """What is written: raw samples, or log-mel features of so many bands and bytes per value."""
 
     feats_type: Literal["raw", "fbank"] = "raw"
@@ -43,7 +43,7 @@ class Writing:
 
     data: Sequence[Path]
     out: Path
-    kind: Kind
+    kind: Encoding
     in_place: Sequence[Path] = ()
 
     def __post_init__(self) -> None:

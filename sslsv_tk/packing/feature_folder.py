@@ -56,7 +56,7 @@ class FeatureSource:
         return AudioArchive(self.audio)
 
     @cached_property
-    def kind(self) -> copies.Kind | None:
+    def kind(self) -> copies.CopyKind | None:
         """Which copy; None: the clean set itself."""
         return None if self.copy is None else copy_tables.kind_of(self.copy)
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from sslsv_tk.arks import indexes, matrices
 from sslsv_tk.arks.audio_archive import AUDIO, OFFSETS, AudioArchive, write_pcm_ark
 from sslsv_tk.arks.feature_archive import FEATURES, FeatureArchive
-from sslsv_tk.arks.indexes import Index, Kind
+from sslsv_tk.arks.indexes import ArchiveKind, Index
 from sslsv_tk.kaldi.tables import write_table
 
 COLUMNS = ("keys", "files", "file_of_row", "offsets", "lengths")
@@ -58,7 +58,7 @@ def folder(tmp_path, kind) -> Path:
     return lay_out(tmp_path / "set", kind)
 
 
-def by_hand(folder: Path, kind: Kind) -> list[tuple[str, str, int, int]]:
+def by_hand(folder: Path, kind: ArchiveKind) -> list[tuple[str, str, int, int]]:
     """Key, file, offset and length of each line, by a loop over the tables."""
     places = [line.split(maxsplit=1) for line in (folder / kind.scp).read_text().splitlines()]
     lengths = dict(line.split() for line in (folder / kind.lengths).read_text().splitlines())
@@ -73,7 +73,7 @@ def rows(index: Index) -> list[tuple[str, str, int, int]]:
     ]
 
 
-def change(folder: Path, kind: Kind) -> None:
+def change(folder: Path, kind: ArchiveKind) -> None:
     """Another length of the last utterance."""
     write_table(folder / kind.lengths, list(LENGTHS), ["9", "4", "7", "5", "2"])
 

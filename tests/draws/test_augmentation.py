@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sslsv_tk.arks.audio_archive import AudioArchive, write_pcm_ark
-from sslsv_tk.draws.augmentation import CATEGORIES, Augmentation, AugmentationConfig, ClipList, Kind
+from sslsv_tk.draws.augmentation import CATEGORIES, Augmentation, AugmentationConfig, AugmentationKind, ClipList
 from sslsv_tk.kaldi import tables
 
 MANY = np.arange(6000)
@@ -63,7 +63,7 @@ def test_categories_clips_levels_and_responses_are_drawn_uniformly(dump: Path) -
 
 
 def test_kinds_are_drawn_uniformly(dump: Path) -> None:
-    kinds: tuple[Kind, ...] = ("none", "reverb", "noise", "both")
+    kinds: tuple[AugmentationKind, ...] = ("none", "reverb", "noise", "both")
     draws = Augmentation.load(AugmentationConfig(kinds), dump).draw(0, 0, MANY, 0)
     pairs = list(zip(draws.response >= 0, np.isfinite(draws.snr), strict=True))
     assert set(pairs) == {(False, False), (True, False), (False, True), (True, True)}
@@ -74,7 +74,7 @@ def test_kinds_are_drawn_uniformly(dump: Path) -> None:
     ("kind", "noises", "responses"), [("reverb", False, True), ("noise", True, False), ("both", True, True)]
 )
 def test_only_what_is_needed_is_opened_and_every_segment_gets_it(
-    dump: Path, kind: Kind, noises: bool, responses: bool
+    dump: Path, kind: AugmentationKind, noises: bool, responses: bool
 ) -> None:
     augmentation = Augmentation.load(AugmentationConfig((kind,)), dump)
     assert (augmentation.noises is not None, augmentation.responses is not None) == (noises, responses)

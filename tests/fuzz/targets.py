@@ -65,7 +65,7 @@ def rewrite(folder: Path) -> None:
 
 
 def estimate(folder: Path) -> None:
-    disk_space.check(disk_space.Writing([folder], folder, disk_space.Kind()))
+    disk_space.check(disk_space.Writing([folder], folder, disk_space.Encoding()))
 
 
 def make_trials(form: Callable[[str, str, bool], str]) -> Callable[[Path], None]:

@@ -12,7 +12,7 @@ from sslsv_tk import logs
 from sslsv_tk.bin import check_disk_space
 from sslsv_tk.corpora.speech import Corpus, prepare
 from sslsv_tk.packing import disk_space, join, pack
-from sslsv_tk.packing.disk_space import Kind, Writing
+from sslsv_tk.packing.disk_space import Encoding, Writing
 from sslsv_tk.packing.parts import Part
 
 Usage = namedtuple("Usage", ["total", "used", "free"])
@@ -83,7 +83,7 @@ def test_large_sizes_are_said_in_gigabytes(tmp_path, free):
     (tmp_path / "big" / "utt2dur").write_text("a 8000000\n")
     free(20e9)
     with pytest.raises(ValueError, match=r"needs about 256\.0 GB more .* has 20\.0 GB free"):
-        disk_space.check(Writing([tmp_path / "big"], tmp_path / "dump", Kind()))
+        disk_space.check(Writing([tmp_path / "big"], tmp_path / "dump", Encoding()))
 
 
 def test_segments_count_where_there_is_no_utt2dur(tmp_path, caplog):
@@ -100,7 +100,7 @@ def test_segments_count_where_there_is_no_utt2dur(tmp_path, caplog):
 
 def test_two_sets_of_one_name_are_refused(tmp_path):
     with pytest.raises(ValueError, match="two data directories are called train"):
-        Writing([tmp_path / "a" / "train", tmp_path / "b" / "train"], tmp_path, Kind())
+        Writing([tmp_path / "a" / "train", tmp_path / "b" / "train"], tmp_path, Encoding())
 
 
 def test_audio_and_features_are_summed_before_any_is_written(tmp_path, data, free, caplog):
@@ -122,7 +122,7 @@ def test_audio_and_features_are_summed_before_any_is_written(tmp_path, data, fre
 
 def test_of_the_sum_only_what_is_missing_counts(tmp_path, data, free):
     raw, features = tmp_path / "dump" / "raw", tmp_path / "dump" / "fbank"
-    both = Writing([data], raw, Kind()), Writing([data], features, Kind("fbank", 40, 4))
+    both = Writing([data], raw, Encoding()), Writing([data], features, Encoding("fbank", 40, 4))
     for job in (1, 2):
         pack.pack_part(data, Part(raw / "train", job, 2))
     join.finish(data, raw / "train", 2)
@@ -142,7 +142,7 @@ def test_two_disks_are_compared_each_by_itself(tmp_path, data, monkeypatch):
     monkeypatch.setattr(disk_space, "_device", lambda out: int(out == features))
     free_of = {features: 10_000_000}
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, free_of.get(path, 19_300_000)))
-    both = Writing([data], tmp_path / "dump" / "raw", Kind()), Writing([data], features, Kind("fbank", 40, 4))
+    both = Writing([data], tmp_path / "dump" / "raw", Encoding()), Writing([data], features, Encoding("fbank", 40, 4))
     disk_space.check(*both)
     free_of[features] = 9_000_000
     with pytest.raises(ValueError, match=r"/other: stage 3 needs about 0\.0096.* GB more .* has 0\.009000 GB free"):
@@ -155,10 +155,10 @@ def test_a_disk_that_is_really_too_small_stops_the_stage_before_it_writes(tmp_pa
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(disk)], capture_output=True).returncode:
         pytest.skip("no right to mount a small tmpfs here")
     try:
-        raw = Writing([data], disk / "dump" / "raw", Kind())
+        raw = Writing([data], disk / "dump" / "raw", Encoding())
         disk_space.check(raw)
         with pytest.raises(ValueError, match=r"needs about 0\.0288.* has 0\.02\d+ GB free"):
-            disk_space.check(raw, Writing([data], disk / "dump" / "fbank", Kind("fbank", 40, 4)))
+            disk_space.check(raw, Writing([data], disk / "dump" / "fbank", Encoding("fbank", 40, 4)))
         assert list(disk.iterdir()) == []
     finally:
         subprocess.run(["umount", str(disk)], check=True)

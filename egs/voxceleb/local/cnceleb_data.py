@@ -30,7 +30,6 @@ log = logs.logger("cnceleb_data")
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cnceleb1", type=Path, required=True, metavar="DIR", help="CN-Celeb_flac (or its wav copy)")
     parser.add_argument("--cnceleb2", type=Path, metavar="DIR", help="CN-Celeb2_flac, for training as well")
@@ -92,7 +91,6 @@ def write_trials(source: Path, out: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, list, write both directories."""
     options = get_parser().parse_args(arguments)
     corpora = [options.cnceleb1] + ([options.cnceleb2] if options.cnceleb2 else [])
     found = [read_training(corpus) for corpus in corpora]

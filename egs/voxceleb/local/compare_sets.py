@@ -46,7 +46,6 @@ class SetOfUtterances:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--system", type=Path, required=True, help="exp/SYSTEM")
     parser.add_argument("--checkpoint", default=layout.DEFAULT_CHECKPOINT, help="default: %(default)s")
@@ -113,7 +112,6 @@ def line(name: str, found: SetOfUtterances, reference: SetOfUtterances) -> list[
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, read, print."""
     options = get_parser().parse_args(arguments)
     reference = read(options, options.reference)
     if options.ids is not None:

@@ -59,7 +59,6 @@ class Kind:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, required=True, help="tree <speaker>/<recording>/<utterance>.wav")
     parser.add_argument("--out", type=Path, required=True, help="folder to make; it must not be there")

@@ -30,7 +30,6 @@ Pairs = NDArray[np.int64]
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, required=True, metavar="DIR", help="the folder LibriSpeech")
     parser.add_argument("--parts", nargs="+", required=True, metavar="PART", help="such as test-clean")
@@ -107,7 +106,6 @@ def draw(found: DataDirectory, count: int, seed: int) -> Trials:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, list, write, draw."""
     options = get_parser().parse_args(arguments)
     found = read(options.source, options.parts)
     (options.out / artifacts.RECORD).unlink(missing_ok=True)

@@ -18,7 +18,6 @@ _LEFT_OUT = {"step", "epoch", "loss", "seconds", "learning_rate", "coverage", "c
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--exp", type=Path, required=True, help="folder of the systems")
     parser.add_argument("--list", required=True, metavar="NAME", help="trial list, as in the results")
@@ -59,7 +58,6 @@ def cells(system: Path, name: str) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, read, print."""
     options = get_parser().parse_args(arguments)
     titles = ["system", "untrained", "EER %", "averaged", "epochs", "s/epoch", "in the last epoch"]
     lines = [titles, ["---"] * len(titles), *(cells(options.exp / name, options.list) for name in options.systems)]
