@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Puts the environment that tools/install.sh made, and this clone, first: PATH and PYTHONPATH. To be sourced.
-_tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+_tools=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 _venv=$("${PYTHON:-python3}" "$_tools/environment.py" folder) || return 1
 if [ ! -x "$_venv/bin/python3" ] || [ "$(head -n 1 "$_venv/sslsv_tk.state" 2>/dev/null)" = unfinished ]; then
     echo "No Python environment at $_venv. Make it with: $_tools/install.sh (5 GB, minutes), or name one in SSLSV_VENV." >&2

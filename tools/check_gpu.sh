@@ -7,7 +7,7 @@ kill_after=20          # seconds of training after which it is killed with kill 
 work=                  # folder for data and systems; empty: a temporary one
 # End of options
 
-tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+tools=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$tools/../utils/parse_options.sh"
 "$tools/install.sh" --with-tests true
 . "$tools/activate_python.sh"

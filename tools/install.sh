@@ -15,7 +15,7 @@ pip_options=           # words for pip install, for another CUDA build of torch 
 system=false           # true: install missing programs (shellcheck, bats, ffmpeg, Python's venv) with apt-get; needs root
 # End of options
 
-tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+tools=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$tools/../utils/parse_options.sh"
 [ $# -eq 0 ] || { echo "install.sh: unexpected argument '$1'" >&2 && exit 2; }
 python=${PYTHON:-python3}

@@ -9,7 +9,7 @@ again=false            # true: also where this machine has proved the same requi
 system=false           # as of install.sh
 # End of options
 
-tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+tools=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$tools/../utils/parse_options.sh"
 [ $# -eq 0 ] || { echo "prove_install.sh: unexpected argument '$1'" >&2 && exit 2; }
 python=${PYTHON:-python3}

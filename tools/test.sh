@@ -3,7 +3,7 @@
 # tools/test.sh --fast leaves out bats and every test that is not marked `fast`.
 set -uo pipefail
 
-tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+tools=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$tools/.." || exit 1
 if [ "${1:-}" = --help ]; then
     echo "Usage: test.sh [--fast] [pytest options]

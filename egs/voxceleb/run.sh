@@ -7,6 +7,7 @@ log() { printf '%s (%s:%s:%s) %s\n' "$(date +%FT%T)" "${BASH_SOURCE[1]##*/}" "${
 fail() { printf '%s (run.sh:%s) error: %s\n' "$(date +%FT%T)" "${BASH_LINENO[0]}" "$1" >&2 && exit "${2:-1}"; }
 
 stopped() { # stopped STATUS LINE: the last words of a run whose command failed and said why above
+    [ "$1" != 141 ] || return 0 # SIGPIPE: whoever read the output, such as head, has read enough
     printf '%s (run.sh:%s) stopped by exit status %s, see above; the same command goes on, and what is complete stays\n' \
         "$(date +%FT%T)" "$2" "$1" >&2
 }
@@ -72,12 +73,17 @@ corpus_seed=0          # of the generated corpus
 # End of options
 
 caller=$PWD
-recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+recipe=$(CDPATH="" cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
 call="$0 $*"
 . "$recipe/../../utils/parse_options.sh"
 [ $# -eq 0 ] || fail "unexpected argument '$1': only options are taken (--help shows them)" 2
 "$dry_run" || log "$call"
 
+if [ -n "${SSLSV_PLUGINS:-}" ]; then # these folders are named from where the user stands
+    IFS=: read -ra plugins <<<"$SSLSV_PLUGINS"
+    SSLSV_PLUGINS=$(realpath --canonicalize-missing --no-symlinks -- "${plugins[@]}" | paste -sd :)
+    export SSLSV_PLUGINS
+fi
 cd "$recipe"
 export PYTHON=$python
 if { "$mini" || "$tiny"; } && ! "$dry_run"; then

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from sslsv_tk import config
+from sslsv_tk import config, plugins
 from sslsv_tk.recipes.names import CONF, Places, did_you_mean, folder_name
 from sslsv_tk.recipes.options import Mistake
 
@@ -38,12 +38,22 @@ def _choice(word: str, aliases: dict[str, str], places: Places) -> Choice:
     for setting in settings:
         if not _SETTING.fullmatch(setting):
             raise Mistake(f"--positives {word}: expected SAMPLER:NAME=VALUE,NAME=VALUE; found '{setting}'")
-    folder = CONF / "positives"
-    if "/" not in sampler and not sampler.endswith(".yaml") and not (folder / f"{sampler}.yaml").is_file():
-        near = did_you_mean(sampler, [*aliases, *(path.stem for path in folder.glob("*.yaml"))])
-        raise Mistake(
-            f"--positives {word}: there is no {folder / sampler}.yaml here, nor such a name in {ALIASES}.{near}"
-        )
-    file = places.named("--positives", sampler, folder)
+    file = _file(word, sampler, aliases, places)
     name = word if word in aliases else "_".join([file.stem, *(setting.partition("=")[2] for setting in settings)])
     return Choice(folder_name("--positives", name), file, tuple(f"positives.{setting}" for setting in settings))
+
+
+def _file(word: str, sampler: str, aliases: dict[str, str], places: Places) -> Path:
+    """The YAML file of a sampler: by its path, in the recipe, or beside the sampler in a folder of SSLSV_PLUGINS."""
+    if "/" in sampler or sampler.endswith(".yaml"):
+        return places.configuration("--positives", sampler)
+    folders = [CONF / "positives", *(folder / "positives" for folder in plugins.folders())]
+    files = [folder / f"{sampler}.yaml" for folder in folders]
+    for file in files:
+        if file.is_file():
+            return file
+    near = did_you_mean(sampler, [*aliases, *(path.stem for folder in folders for path in folder.glob("*.yaml"))])
+    raise Mistake(
+        f"--positives {word}: there is no {' or '.join(map(str, files))} here, nor such a name in {ALIASES}; the path "
+        f"of a YAML file is taken, too.{near}"
+    )

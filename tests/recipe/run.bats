@@ -493,6 +493,7 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
 @test "a GPU that the driver offers and torch cannot use stops the run before its first stage, unless it needs none" {
     corpus && prepared voxceleb2_train voxceleb1_test
     mkdir driver
+    # shellcheck disable=SC2016 # for the script to expand
     printf '#!/bin/sh\ncase $1 in --list-gpus) echo "GPU 0: NVIDIA A100 (UUID: GPU-1)" ;; *) echo 470.82.01 ;; esac\n' >driver/nvidia-smi
     chmod +x driver/nvidia-smi
     export PATH=$PWD/driver:$PATH
@@ -503,4 +504,30 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
     expect 0 "Successfully finished"
     run ./run.sh --ngpu 0 --stage 4
     expect 0 "Successfully finished"
+}
+
+@test "run.sh by a symbolic link and with CDPATH set is the same run.sh" {
+    corpus
+    ln -s "$PWD/run.sh" ../../link.sh
+    mkdir -p ../../other/egs/voxceleb
+    cd ../..
+    CDPATH=.:$PWD/other run ./link.sh --dry-run true --stop-stage 1
+    expect 0 "train_set=voxceleb2_train"
+    CDPATH=.:$PWD/other run egs/voxceleb/run.sh --dry-run true --stop-stage 1
+    expect 0 "train_set=voxceleb2_train"
+}
+
+@test "folders of SSLSV_PLUGINS are named from where the user stands" {
+    corpus
+    mkdir -p ../../lab/positives
+    echo "positives: {name: same_utterance}" >../../lab/positives/mine.yaml
+    cd ../..
+    SSLSV_PLUGINS=lab run egs/voxceleb/run.sh --dry-run true --stage 5 --stop-stage 5 --positives mine
+    expect 0 "choice_files=$PWD/lab/positives/mine.yaml"
+}
+
+@test "who reads only the head of the help is told nothing of a failure" {
+    run bash -c "./run.sh --help | head -n 1"
+    [ "$status" -eq 0 ]
+    [[ $output != *stopped* ]]
 }

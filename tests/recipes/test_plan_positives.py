@@ -24,6 +24,19 @@ def test_names_aliases_settings_and_paths(places, recipe):
     ]
 
 
+def test_a_sampler_of_a_plugin_folder_has_its_file_beside_it(places, tmp_path, monkeypatch):
+    lab = tmp_path / "lab"
+    (lab / "positives").mkdir(parents=True)
+    (lab / "positives" / "mine.yaml").write_text("positives: {name: mine}\n")
+    monkeypatch.setenv("SSLSV_PLUGINS", str(lab))
+    assert positives.find(["mine", "mine:clusters=3"], places) == [
+        Choice("mine", lab / "positives" / "mine.yaml"),
+        Choice("mine_3", lab / "positives" / "mine.yaml", ("positives.clusters=3",)),
+    ]
+    with pytest.raises(Mistake, match=re.escape(f"no conf/positives/other.yaml or {lab}/positives/other.yaml here")):
+        positives.find(["other"], places)
+
+
 def test_every_alias_stands_for_a_sampler_that_is_there(places):
     from sslsv_tk import config
 

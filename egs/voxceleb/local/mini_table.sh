@@ -9,7 +9,7 @@ positives="same_utterance ssps_mini ssps_mini_permuted ssps_live_mini ssps_knn_m
 num_threads=auto       # of training
 # End of options
 
-recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+recipe=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=../../../utils/parse_options.sh
 . "$recipe/../../utils/parse_options.sh"
 cd "$recipe"

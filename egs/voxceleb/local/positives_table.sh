@@ -24,7 +24,7 @@ expdir=exp             # EXPDIR_seedN for each seed
 # End of options
 
 caller=$PWD
-recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+recipe=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=../../../utils/parse_options.sh
 . "$recipe/../../utils/parse_options.sh"
 # shellcheck source=small_corpus.sh
