@@ -13,8 +13,8 @@ from sslsv_tk.systems.configuration import SystemConfig
 log = logs.logger("compute_features")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that this command shares with finish_features."""
+def add_configuration_options(parser: argparse.ArgumentParser) -> None:
+    """The configuration of the features, which all three commands about features take."""
     parser.add_argument(
         "--config", nargs="+", action="extend", required=True, metavar="FILE", help="as for training; later ones win"
     )
@@ -26,6 +26,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="overrides, such as frontend.bands=80",
     )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that this command shares with finish_features."""
+    add_configuration_options(parser)
     parser.add_argument("--audio", type=Path, required=True, help="packed audio of the clean set, dump/raw/SET")
     parser.add_argument(
         "--copy", type=Path, help="data directory of an offline copy, data/SET_noise; none: the clean set"

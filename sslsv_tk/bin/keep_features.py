@@ -6,23 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import config, logs
+from sslsv_tk.bin.compute_features import add_configuration_options
 from sslsv_tk.corpora import kept_features
 from sslsv_tk.systems.configuration import SystemConfig
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument(
-        "--config", nargs="+", action="extend", required=True, metavar="FILE", help="as for training; later ones win"
-    )
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME=VALUE",
-        help="overrides, such as frontend.bands=80",
-    )
+    add_configuration_options(parser)
     parser.add_argument("--data", type=Path, required=True, help="data directory with feats.scp of stage 1, data/SET")
     parser.add_argument("--out", type=Path, required=True, help="folder of features, dump/fbank/SET")
     parser.add_argument("--force", choices=["true", "false"], default="false", help="make anew what is there")
