@@ -108,6 +108,15 @@ def test_who_does_not_answer_in_time_is_named(tmp_path):
     assert not pool.groups
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C is a KeyboardInterrupt here, also where several processes run the tests, which ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_them(own_pool):
     before = pids(own_pool, 2)
     with pytest.raises(KeyboardInterrupt):

@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "tools/locks"
 EXTRAS = {"needed": (), "run": ("report",), "test": ("report", "dev")}
 MODULES = {
+    "pytest-xdist": "xdist",
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",
     "scipy": "scipy.signal",

@@ -14,6 +14,7 @@ Slurm and root those of a real one. SSLSV_VENV and PYTHON: see tools/install.sh 
     exit 0
 fi
 fast=false marked=()
+parallel=(--numprocesses auto --maxprocesses 8 --dist worksteal) # a word after it wins: -n 0 runs all in one process
 if [ "${1:-}" = --fast ]; then
     fast=true marked=(-m fast)
     shift
@@ -44,7 +45,7 @@ check "ruff format" ruff format --check .
 check "mypy" mypy
 check "shellcheck" shellcheck "${scripts[@]}"
 "$fast" || check "bats" bats tests/recipe
-check "pytest" python3 -m pytest "${marked[@]}" "$@"
+check "pytest" python3 -m pytest "${parallel[@]}" "${marked[@]}" "$@"
 
 printf '\n== summary\n'
 printf '%s\n' "${summary[@]}"
