@@ -1,6 +1,7 @@
 """Train one system: stage 4, or with --continue-from stage 5. Made again after a crash, it goes on exactly."""
 
 import argparse
+import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ def get_parser() -> argparse.ArgumentParser:
     clips = "folder with musan_noise, musan_music, musan_speech and rirs, dump/raw; features are augmented already"
     option("--augmentation", type=Path, required=True, help=clips)
     option("--out", type=Path, required=True, help="folder of the system, exp/SYSTEM")
+    begin = "begin with the weights of this checkpoint as far as they fit; what was taken is listed in the log"
+    option("--init-from", type=Path, metavar="CHECKPOINT", help=begin)
     option("--continue-from", type=Path, help="system of stage 4 whose last checkpoint to go on from")
     option("--positives", type=Path, help="YAML file with the positives of stage 5; wins over --config")
     validation = "packed audio or features of a set whose EER to watch"
@@ -54,6 +57,9 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> int:
 
     files = [*options.config, *([options.positives] if options.positives else [])]
     system = config.load(SystemConfig, *files, overrides=options.set)
+    if options.init_from is not None:
+        init_from = str(options.init_from.absolute())
+        system = dataclasses.replace(system, training=dataclasses.replace(system.training, init_from=init_from))
     run = RunOptions(
         options.train_set,
         options.augmentation,

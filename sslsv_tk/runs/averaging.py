@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from sslsv_tk import digests
+from sslsv_tk import artifacts, digests
 from sslsv_tk.kaldi import directories
 from sslsv_tk.systems import checkpoints
 from sslsv_tk.systems.on_disk import System
@@ -24,6 +24,16 @@ def write_average(system: System, epochs: int | None = None) -> None:
     if not chosen:
         raise ValueError(f"{system.folder}: no epoch file to average. Let at least one epoch of training end.")
     path = folder.folder / "averaged.pt"
+    missing = _missing_epochs(system, wanted) if wanted <= config.training.keep_epochs else []
+    if missing and _keeps(path, missing):
+        _log.warning("%s stays: the files of epochs %s, of which it is a mean, are gone", path, _words(missing))
+        return
+    if missing:
+        raise ValueError(
+            f"{folder.folder}: the files of epochs {_words(missing)} are gone, so the mean of the last {wanted} epochs "
+            f"would be one of fewer. Put them back, or take the mean of fewer: average_checkpoints --system "
+            f"{system.folder} --last N"
+        )
     inputs = digests.of_files(folder.path_of(str(epoch)) for epoch in chosen)
     if _inputs_of(path) == inputs:
         _log.info("%s: complete", path)
@@ -31,6 +41,28 @@ def write_average(system: System, epochs: int | None = None) -> None:
     models = [checkpoints.read(folder.path_of(str(epoch)))["model"] for epoch in chosen]
     checkpoints.write(path, {"epochs": chosen, "inputs": inputs, "model": checkpoints.average(models)})
     _log.info("%s: mean of epochs %s", path, ", ".join(map(str, chosen)))
+
+
+def _missing_epochs(system: System, wanted: int) -> list[int]:
+    """Which of the last epochs that the run has done have no file any more."""
+    there = system.checkpoints.epochs()
+    latest = system.checkpoints.folder / "latest.pt"
+    last = int(checkpoints.read(latest, mapped=True)["epoch"]) if latest.is_file() else there[-1]
+    record = artifacts.read_record(system.folder)
+    before = int(record["inputs"].get("epochs of stage 4", 0)) if record is not None else there[0] - 1
+    return sorted(set(range(max(before, 0, last - wanted) + 1, last + 1)) - set(there))
+
+
+def _keeps(average: Path, missing: list[int]) -> bool:
+    """Is there a whole average that these epochs are part of?"""
+    try:
+        return set(missing) <= set(checkpoints.read(average)["epochs"])
+    except (FileNotFoundError, checkpoints.DamagedCheckpoint, KeyError):
+        return False
+
+
+def _words(epochs: list[int]) -> str:
+    return ", ".join(map(str, epochs))
 
 
 def _inputs_of(average: Path) -> str | None:
