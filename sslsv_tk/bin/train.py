@@ -1,7 +1,7 @@
 """Train one system: stage 4, or with --continue-from stage 5. Made again after a crash, it goes on exactly."""
 
 import argparse
-import dataclasses
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,18 +56,11 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> int:
     from sslsv_tk.systems.on_disk import System
 
     files = [*options.config, *([options.positives] if options.positives else [])]
-    system = config.load(SystemConfig, *files, overrides=options.set)
-    if options.init_from is not None:
-        init_from = str(options.init_from.absolute())
-        system = dataclasses.replace(system, training=dataclasses.replace(system.training, init_from=init_from))
-    run = RunOptions(
-        options.train_set,
-        options.augmentation,
-        System(options.out),
-        System(options.continue_from) if options.continue_from else None,
-        options.validation_data,
-        options.validation_trials,
-    )
+    begin = [f"training.init_from={json.dumps(str(options.init_from.absolute()))}"] if options.init_from else []
+    system = config.load(SystemConfig, *files, overrides=[*options.set, *begin])
+    base = System(options.continue_from) if options.continue_from else None
+    validation = (options.validation_data, options.validation_trials)
+    run = RunOptions(options.train_set, options.augmentation, System(options.out), base, *validation)
     device = devices.choose(options.device)
     try:
         with processes.together(device):

@@ -22,7 +22,7 @@ PAUSE = 0.5
 LAST_LOOK = 5.0
 """Seconds that the launcher leaves the follower for its last look."""
 WIDTH = 30
-_PROGRESS = " (progress) "
+_PROGRESS = re.compile(r"\S+ \(progress\) ")
 _STEPS = re.compile(r"(\d[\d,]*) steps per epoch")
 _STEP = re.compile(r" kind=step epoch=(\d+) step=(\d+) .*?loss=(\S+)")
 
@@ -36,7 +36,7 @@ class Screen:
 
     def show(self, line: str) -> None:
         """One line of the log."""
-        if _PROGRESS in line:
+        if _PROGRESS.match(line):
             steps = _STEPS.search(line)
             self._steps = int(steps[1].replace(",", "")) if steps else self._steps
             self.clear()

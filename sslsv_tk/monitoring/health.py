@@ -38,15 +38,13 @@ _ANY = "a lower optimisation.learning_rate, a larger training.batch_size, strong
 def find_collapse(numbers: Mapping[str, float], best: Mapping[str, float], late: bool) -> str | None:
     """What has collapsed, with its numbers, or None; `best` holds the largest value of each number so far.
 
-    `late`: training is far enough for targets to tell utterances apart.
+    `late`: training is far enough for targets to tell utterances apart, and for embeddings to have spread.
     """
     for what, (deviation, rank) in _SPREADS.items():
         collapse = _equal(what, deviation, numbers, best) or _few_directions(what, rank, numbers, best)
         if collapse:
             return collapse
-    if late and (alike := _never_spread(numbers, best)):
-        return alike
-    return _shrunk(numbers, best) or _empty_targets(numbers, best, late)
+    return (late and _at_chance(numbers)) or _shrunk(numbers, best) or _empty_targets(numbers, best, late)
 
 
 def still_alike(numbers: Mapping[str, float]) -> bool:
@@ -54,9 +52,9 @@ def still_alike(numbers: Mapping[str, float]) -> bool:
     return numbers.get("effective_rank", math.inf) < ALIKE and numbers.get("embedding_deviation", math.inf) < LOW
 
 
-def _never_spread(numbers: Mapping[str, float], best: Mapping[str, float]) -> str | None:
-    """Have embeddings of a whole, late epoch never spread?"""
-    if not still_alike(numbers) or best.get("effective_rank", 1.0) >= ALIKE:
+def _at_chance(numbers: Mapping[str, float]) -> str | None:
+    """Are embeddings of a whole, late epoch as alike as at the start?"""
+    if not still_alike(numbers):
         return None
     said = ", ".join(f"{name} {numbers[name]:.4g}" for name in ("effective_rank", "loss") if name in numbers)
     return f"nothing is learnt, all embeddings are as alike as at the start ({said}: the loss is that of chance)"

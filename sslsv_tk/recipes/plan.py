@@ -134,7 +134,7 @@ def make(options: Options, environment: Mapping[str, str], after_stage_1: bool =
         written = choices
         choices = choices if utterances is None else [scale.choice(utterances, each) for each in choices]
         notes.append(scale.note(utterances, system.settings, written, choices))
-    if options.stop_stage == 6:
+    if options.stop_stage == 6 or (options.stage == 1 and options.stop_stage < 6):
         silent = test_sets.without_list(audio.test_sets, audio.lists)
         notes += [f"{name}: no trial list, so embeddings alone" for name in silent]
     if not audio.train_set:

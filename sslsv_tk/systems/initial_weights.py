@@ -65,7 +65,7 @@ def compare(method: Method, config: SystemConfig, path: Path) -> Comparison:
     misshapen = [
         f"{name} ({tuple(theirs[name].shape)}, here {tuple(own[name].shape)})" for name in shared if name not in taken
     ]
-    if not any(name.startswith("encoder.") and own[name].is_floating_point() for name in taken):
+    if not any(name.startswith("encoder.") and own[name].ndim > 1 for name in taken):  # kernels and matrices
         reason = misshapen[0] if misshapen else f"it has {', '.join(sorted(theirs)[:3]) or 'nothing'} and so on"
         raise ValueError(
             f"--init-from {path}: nothing in it fits the encoder {config.encoder.name} ({reason}). Give a checkpoint "

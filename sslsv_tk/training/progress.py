@@ -32,11 +32,11 @@ class RunProgress:
     def say_start(self, config: SystemConfig, parts: Parts, device: torch.device) -> None:
         """Device, precision, parameters, utterances, steps per epoch, epochs to go."""
         parameters = sum(p.numel() for p in parts.step.method.parameters() if p.requires_grad)
-        batches, training = parts.batches, config.training
+        batches, training, left = parts.batches, config.training, self.last_epoch - self.first_epoch
         self._say(
             f"{config.method.name} with {config.encoder.name} on {describe(device)}, {training.precision}: "
             f"{parameters:,} parameters, {batches.utterances:,} utterances, {batches.steps:,} steps per epoch of "
-            f"{batches.batch_size}, {self.last_epoch - self.first_epoch} epochs to go "
+            f"{batches.batch_size}, {left} epoch{'s' if left > 1 else ''} to go "
             f"({self.first_epoch + 1} to {self.last_epoch})"
         )
 

@@ -103,7 +103,9 @@ def test_the_logs_of_earlier_attempts_stay_under_names_of_their_own() -> None:
         assert main(["local", "JOB=1:2", "y.JOB.log", "echo", text]) == 0
     found = {path.name: path.read_text().splitlines()[4] for path in Path().glob("*.log")}
     assert found == {
-        **{"x.log": "three", "x.1.log": "one", "x.2.log": "two"},
+        "x.log": "three",
+        "x.1.log": "one",
+        "x.2.log": "two",
         **{f"y.{job}.log": "three" for job in (1, 2)},
         **{f"y.{job}.1.log": "one" for job in (1, 2)},
         **{f"y.{job}.2.log": "two" for job in (1, 2)},

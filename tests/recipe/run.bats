@@ -541,7 +541,7 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
 }
 
 @test "folders of SSLSV_PLUGINS are named from where the user stands" {
-    corpus
+    corpus && trained simclr_fast_resnet34
     mkdir -p ../../lab/positives
     echo "positives: {name: same_utterance}" >../../lab/positives/mine.yaml
     cd ../..

@@ -132,13 +132,13 @@ def test_what_stages_1_and_2_read_has_to_be_there(find, given, remove, message):
         corpora.check(found, {1, 2}, generated=True)
 
 
-@pytest.mark.parametrize(("given", "word"), [({"test_audio": "cn sitw"}, "sitw=FILE"), ({"test_audio": "sitw"}, "FILE")])
-def test_a_set_without_a_list_is_refused_where_it_is_scored_alone(find, given, word):
-    found = find(**given)
+@pytest.mark.parametrize(("test_audio", "word"), [("cn sitw", "sitw=FILE"), ("sitw", "FILE")])
+def test_a_set_without_a_list_is_refused_where_it_is_scored_alone(find, test_audio, word):
+    found = find(test_audio=test_audio)
     with pytest.raises(Mistake, match=f"--test-audio needs --trials {word}: lines .*Embeddings alone: --stop-stage 6"):
         corpora.check(found, {1, 7}, generated=False)
     corpora.check(found, {1, 3, 6}, generated=False)
-    assert test_sets.without_list(found.test_sets, found.lists) == ["sitw" if " " in given["test_audio"] else "test"]
+    assert test_sets.without_list(found.test_sets, found.lists) == ["sitw" if " " in test_audio else "test"]
 
 
 def test_paths_with_spaces_and_equals_signs_stay_whole(find, recipe):
