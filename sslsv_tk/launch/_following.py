@@ -22,7 +22,7 @@ PAUSE = 0.5
 LAST_LOOK = 5.0
 """Seconds that the launcher leaves the follower for its last look."""
 WIDTH = 30
-_PROGRESS = re.compile(r"\S+ \(progress\) ")
+_PROGRESS = re.compile(r"\d{4}-\d\d-\d\dT[\d:]+ \(progress\) ")
 _STEPS = re.compile(r"(\d[\d,]*) steps per epoch")
 _STEP = re.compile(r" kind=step epoch=(\d+) step=(\d+) .*?loss=(\S+)")
 

@@ -14,21 +14,21 @@ JOB = """
 import sys, time
 def say(line):
     print(line, flush=True)
-say("t (train) hidden")
-say("t (progress) m with e on cpu: 5 parameters, 9 utterances, 1,000 steps per epoch of 9, 2 epochs to go (1 to 2)")
-say("t (train) kind=step epoch=1 step=500 loss=2.5 rank=1")
+say("2026-11-29T01:02:03 (train) hidden")
+say("2026-11-29T01:02:03 (progress) m with e: 5 parameters, 1,000 steps per epoch of 9, 2 epochs to go (1 to 2)")
+say("2026-11-29T01:02:03 (train) kind=step epoch=1 step=500 loss=2.5 rank=1")
 time.sleep(float(sys.argv[1]))
-say("t (train) kind=epoch epoch=1 step=1000 loss=2")
-say("t (progress) epoch 1 of 2: loss 2, 3 s, 3 s to go")
-say("t (train) kind=step epoch=2 step=2000 loss=1.5")
+say("2026-11-29T01:02:03 (train) kind=epoch epoch=1 step=1000 loss=2")
+say("2026-11-29T01:02:03 (progress) epoch 1 of 2: loss 2, 3 s, 3 s to go")
+say("2026-11-29T01:02:03 (train) kind=step epoch=2 step=2000 loss=1.5")
 time.sleep(float(sys.argv[1]))
-say("t (progress) the last words")
+say("2026-11-29T01:02:03 (progress) the last words")
 sys.exit(int(sys.argv[2]))
 """
 LINES = [
-    "t (progress) m with e on cpu: 5 parameters, 9 utterances, 1,000 steps per epoch of 9, 2 epochs to go (1 to 2)",
-    "t (progress) epoch 1 of 2: loss 2, 3 s, 3 s to go",
-    "t (progress) the last words",
+    "2026-11-29T01:02:03 (progress) m with e: 5 parameters, 1,000 steps per epoch of 9, 2 epochs to go (1 to 2)",
+    "2026-11-29T01:02:03 (progress) epoch 1 of 2: loss 2, 3 s, 3 s to go",
+    "2026-11-29T01:02:03 (progress) the last words",
 ]
 
 
@@ -37,7 +37,7 @@ def command(tmp_path, monkeypatch):
     """command(SECONDS, STATUS): a launcher that follows the job, whose log of an earlier attempt is there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    Path("x.log").write_text("t (progress) of an earlier attempt\n")
+    Path("x.log").write_text("2026-11-29T01:02:03 (progress) of an earlier attempt\n")
 
     def words(seconds: float, status: int = 0) -> list[str]:
         job = [sys.executable, "-c", JOB, str(seconds), str(status)]
