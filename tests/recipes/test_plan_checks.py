@@ -141,7 +141,7 @@ def test_numbers_of_positives_that_do_not_fit_are_replaced_and_written_ones_stay
     assert fit(choice("ssps_knn", nearest=50)) == ("positives.nearest=14",)
     assert fit(choice("ssps_live_knn", nearest=2)) == () and fit(choice("same_utterance")) == ()
     written = ("positives.clusters=25000",)
-    assert fit(choice("ssps_live", *written, clusters=25_000)) == written
+    assert fit(choice("ssps_kmeans", *written, clusters=25_000)) == written
     assert scale.choice(1_092_009, choice("ssps_kmeans", clusters=25_000)).settings == ()
 
 
