@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sslsv_tk.launch import _following
+
 ROOT = Path(__file__).resolve().parents[2]
 JOB = """
 import sys, time
@@ -90,13 +92,31 @@ def test_a_terminal_gets_a_bar_within_the_epoch(command):
     assert [line for line in text.replace("\r\n", "\n").splitlines() if "(progress)" in line]
 
 
+def test_a_log_of_a_job_that_is_still_at_work_is_followed_from_where_it_stands(tmp_path):
+    log = tmp_path / "x.log"
+    assert _following.Earlier.of(log) == _following.Earlier()
+    log.write_text("before\n")
+    earlier = _following.Earlier.of(log)
+    assert earlier.opened(log) is None
+    with log.open("a") as stream:
+        stream.write("after\nhalf a line")
+    assert list(_following.lines(log, earlier, lambda: True)) == ["after"]
+    log.rename(tmp_path / "x.1.log")
+    assert earlier.opened(log) is None
+    log.write_text("new\n")
+    assert list(_following.lines(log, earlier, lambda: True)) == ["new"]
+
+
 def test_a_follower_ends_with_its_launcher(command):
     started = subprocess.Popen(command(60), stderr=subprocess.PIPE, text=True)
     assert started.stderr is not None
     started.stderr.readline()
     follower = int(
         subprocess.run(
-            ["pgrep", "-f", f"_following x.log [0-9]+ {started.pid}$"], capture_output=True, text=True, check=True
+            ["pgrep", "-f", f"_following x.log [0-9]+ [0-9]+ {started.pid}$"],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
     )
     started.kill()
