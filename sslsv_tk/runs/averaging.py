@@ -46,11 +46,18 @@ def write_average(system: System, epochs: int | None = None) -> None:
 def _missing_epochs(system: System, wanted: int) -> list[int]:
     """Which of the last epochs that the run has done have no file any more."""
     there = system.checkpoints.epochs()
-    latest = system.checkpoints.folder / "latest.pt"
-    last = int(checkpoints.read(latest, mapped=True)["epoch"]) if latest.is_file() else there[-1]
+    last = _last_epoch(system.checkpoints.folder / "latest.pt", there[-1])
     record = artifacts.read_record(system.folder)
     before = int(record["inputs"].get("epochs of stage 4", 0)) if record is not None else there[0] - 1
     return sorted(set(range(max(before, 0, last - wanted) + 1, last + 1)) - set(there))
+
+
+def _last_epoch(latest: Path, otherwise: int) -> int:
+    """How many epochs the run has done, as its last checkpoint says where it can be read."""
+    try:
+        return int(checkpoints.read(latest, mapped=True)["epoch"])
+    except (FileNotFoundError, checkpoints.DamagedCheckpoint):
+        return otherwise
 
 
 def _keeps(average: Path, missing: list[int]) -> bool:
