@@ -2,6 +2,7 @@
 
 import os
 from array import array
+from collections.abc import Callable
 
 import numpy as np
 
@@ -17,8 +18,8 @@ from sslsv_tk.packing.parts import Part
 from sslsv_tk.segments import SAMPLE_RATE_HZ
 
 
-def index(share: DataDirectory, part: Part, tolerance: float) -> tuple[int, int, str]:
-    """Write wav.J.scp, utt2samples.J and utt2offset.J of a part.
+def index(share: DataDirectory, part: Part, tolerance: float, ready: Callable[[], None]) -> tuple[int, int, str]:
+    """Write wav.J.scp, utt2samples.J and utt2offset.J of a part; `ready` is called before the first of them.
 
     Returns how many utterances it has, how many were rejected, and a digest of ids, places and sizes: the samples are
     not read, and not copied, so nothing more is known of them.
@@ -44,12 +45,14 @@ def index(share: DataDirectory, part: Part, tolerance: float) -> tuple[int, int,
         samples.append(end - begin)
         contents.add(share.keys[row], f" {offsets[-1]} {samples[-1]} {found.announced}".encode())
     check_rejected(rejected, max(1, len(share.keys)), tolerance, part.file("rejected.J"))
+    ready()
     if rows:
         usable = np.array(rows)
         tables.write_table(part.file("wav.J.scp"), share.keys[usable], share.values[usable])
         tables.write_table(part.file("utt2offset.J"), share.keys[usable], np.array(offsets))
         tables.write_table(part.file("utt2samples.J"), share.keys[usable], np.array(samples))
-    part.file("wav.J.ark").unlink(missing_ok=True)
+    for name in ("wav.J.ark", "wav.J.ark.sums"):
+        part.file(name).unlink(missing_ok=True)
     return len(rows), len(rejected), contents.hexdigest()
 
 

@@ -15,13 +15,13 @@ from sslsv_tk import artifacts, logs
 from sslsv_tk.arks import indexes
 from sslsv_tk.arks.audio_archive import AUDIO, OFFSETS
 from sslsv_tk.arks.parted_folder import PartedFolder, require_all
-from sslsv_tk.arks.records import Record
 from sslsv_tk.audio.decoding import Tally
 from sslsv_tk.kaldi import directories, tables
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import Words
 from sslsv_tk.packing import parts
 from sslsv_tk.packing.parts import LAYOUT, Part, Wanted
+from sslsv_tk.records import Record
 from sslsv_tk.segments import SAMPLE_RATE_HZ
 
 log = logs.logger("joining")

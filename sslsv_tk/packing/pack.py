@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sslsv_tk import logs
 from sslsv_tk.arks import audio_archive
+from sslsv_tk.arks.parted_folder import PartWriter
 from sslsv_tk.audio import decoding, sound, vad
 from sslsv_tk.audio.decoding import Tally
 from sslsv_tk.audio.sound import UnreadableAudio
@@ -59,9 +60,10 @@ def pack_part(data: Path, part: Part, wanted: Wanted = _DEFAULT, tolerance: floa
             writer.clear()
             utterances, rejected = 0, 0
         elif wanted.copy:
-            utterances, rejected, writer.contents[parts.ARK] = _pack(share, part, wanted, tolerance, tally)
+            utterances, rejected, writer.contents[parts.ARK] = _pack(share, writer, wanted, tolerance, tally)
         else:
-            utterances, rejected, writer.contents[parts.SCP] = in_place.index(share, part, tolerance)
+            counts = in_place.index(share, part, tolerance, writer.begin_replacing)
+            utterances, rejected, writer.contents[parts.SCP] = counts
         writer.facts |= {"utterances": utterances, "rejected": rejected}
         writer.facts |= {"rates_hz": tally.rates_hz, "mixed": tally.mixed}
 
@@ -80,18 +82,21 @@ def _check(share: DataDirectory, wanted: Wanted) -> None:
         decoding.check_programs(share.values)
 
 
-def _pack(share: DataDirectory, part: Part, wanted: Wanted, tolerance: float, tally: Tally) -> tuple[int, int, str]:
+def _pack(
+    share: DataDirectory, part: PartWriter, wanted: Wanted, tolerance: float, tally: Tally
+) -> tuple[int, int, str]:
     """Write the ark of a part; how many utterances it has, how many were rejected, and the digest of its contents."""
     rejected: dict[str, str] = {}
 
     def usable() -> Iterator[tuple[str, NDArray[np.int16]]]:
         yield from _decode(share, wanted, rejected, tally)
         # Still inside the temporary file of the ark: raising here leaves no ark behind.
-        check_rejected(rejected, len(share.keys), tolerance, part.file("rejected.J"))
+        check_rejected(rejected, len(share.keys), tolerance, part.path(parts.REJECTED))
+        part.begin_replacing()
 
-    part.file("utt2offset.J").unlink(missing_ok=True)  # of wav files that were indexed in place before
+    part.path(parts.PLACES).unlink(missing_ok=True)  # of wav files that were indexed in place before
     count, contents = audio_archive.write_pcm_ark(
-        usable(), part.file("wav.J.ark"), part.file("wav.J.scp"), part.file("utt2samples.J")
+        usable(), part.path(parts.ARK), part.path(parts.SCP), part.path(parts.SAMPLES)
     )
     return count, len(rejected), contents
 

@@ -1,6 +1,6 @@
 """Parts of stage 3, raw: which utterances a job takes, which files it writes, and what decides their contents.
 
-OUT/split/wav.J.ark, wav.J.scp, utt2samples.J      part J of N: a contiguous share of the sorted utterances
+OUT/split/wav.J.ark, wav.J.ark.sums, wav.J.scp, utt2samples.J   part J of N: a contiguous share of the sorted utterances
 OUT/split/wav.J.scp, utt2samples.J, utt2offset.J   the same where wav files are indexed in place, without a copy
 OUT/split/rejected.J, part.J.json                  what was left out; the record of the part, written last
 """
@@ -13,17 +13,17 @@ import numpy as np
 from sslsv_tk import digests
 from sslsv_tk.arks.audio_archive import OFFSETS
 from sslsv_tk.arks.parted_folder import Layout, PartedFolder
-from sslsv_tk.arks.records import Made
 from sslsv_tk.audio import resampling
 from sslsv_tk.audio.resampling import Channel
 from sslsv_tk.kaldi import directories
 from sslsv_tk.kaldi.directories import DataDirectory
+from sslsv_tk.records import Made
 
-ARK, SCP = "split/wav.J.ark", "split/wav.J.scp"
+ARK, SUMS, SCP = "split/wav.J.ark", "split/wav.J.ark.sums", "split/wav.J.scp"
 SAMPLES, PLACES, REJECTED = "split/utt2samples.J", "split/utt2offset.J", "split/rejected.J"
 LAYOUT = Layout(
     arks=(ARK,),
-    tables=(SCP, SAMPLES, PLACES, REJECTED),
+    tables=(SUMS, SCP, SAMPLES, PLACES, REJECTED),
     record="split/part.J.json",
     scp=directories.AUDIO,
     joined=(*directories.TABLES[1:], "utt2samples", OFFSETS, "rejected"),
