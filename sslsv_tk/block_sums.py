@@ -66,6 +66,14 @@ def of_stretch(contents: bytes) -> Iterator[int]:
         yield zlib.crc32(view[begin : begin + BLOCK_BYTES])
 
 
+def first_damaged(contents: bytes, sums: Sums) -> int | None:
+    """The number of the first block of `contents`, which begin with a block, that has not the sum it should have."""
+    for number, found in enumerate(of_stretch(contents)):
+        if number >= len(sums) or sums[number] != found:
+            return number
+    return None
+
+
 def damaged_blocks(file: str | Path) -> list[int]:
     """The numbers of the blocks that are not as they were written, of a file that is read whole.
 

@@ -187,6 +187,7 @@ class CopiedFeatures:
                 " or leave it out of augmentation.copies."
             )
         archive = FeatureArchive(folder)
+        archive.compares = self.clean.compares
         if archive.bands != self.clean.bands:
             raise ValueError(f"{folder} has {archive.bands} bands, {self.clean.folder} {self.clean.bands}.")
         return archive

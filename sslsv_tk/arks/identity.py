@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from sslsv_tk import artifacts, digests
-from sslsv_tk.arks import feature_archive, indexes
-from sslsv_tk.arks.audio_archive import AUDIO
+from sslsv_tk.arks import feature_archive, indexes, sources
+from sslsv_tk.arks.audio_archive import AUDIO, is_in_place
 from sslsv_tk.arks.feature_archive import FEATURES
 from sslsv_tk.arks.indexes import ArchiveKind
 from sslsv_tk.arks.parted_folder import misplaced_arks
+from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.records import CONTENTS, Record
 from sslsv_tk.stamps import Stamps
 
@@ -51,6 +52,8 @@ def contents(folder: str | Path) -> str:
         raise ValueError(f"{'; '.join(faults)}. Run {kind.stage} again.")
     if misplaced := misplaced_arks(folder, kind.scp, record):
         raise ValueError(f"{misplaced}. Run {kind.stage} again: it writes the tables anew and keeps the arks.")
+    if is_in_place(folder) and (files := sources.changed(folder, DataDirectory.load(folder).values)):
+        raise ValueError(f"{files[0]} has changed since {folder} was made of it. Run {kind.stage} with --force true.")
     return str(record.facts[CONTENTS])
 
 

@@ -203,8 +203,8 @@ class PartedFolder:
 
     def _sweep(self) -> None:
         """Remove temporary files of killed runs and the parts of more jobs than there are."""
-        stamps = str(Stamps(Path(self.layout.record)).path)
-        for pattern in (*self.layout.arks, *self.layout.tables, self.layout.record, stamps):
+        named = (*self.layout.arks, *self.layout.tables, self.layout.record)
+        for pattern in (*named, *(str(Stamps(Path(name)).path) for name in named)):
             above, name = pattern[: pattern.index("J")], pattern[pattern.index("J") + 1 :].partition("/")[0]
             directories.remove_temporaries(self.path(pattern, 1).parent)
             for stray in self.folder.glob(f"{above}*{name}"):

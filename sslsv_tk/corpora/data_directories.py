@@ -127,7 +127,8 @@ def digest_of_files(found: DataDirectory) -> str:
         if path != (path := found.values[row]):
             size = _size(path)
         sizes[row] = size
-    return digests.of_columns([found.keys, sizes, found.values[are_commands]])
+    commands = found.values[are_commands].tolist()
+    return digests.of_columns([found.keys, sizes, np.array(commands) if commands else None])
 
 
 def _size(path: bytes) -> int:

@@ -118,6 +118,16 @@ def _is_complete(out: Path, made: Made, places: Any) -> bool:
     return not faults
 
 
+def require_whole(data: Path) -> None:
+    """ValueError where tables of a data directory are not as stages 1 and 2 wrote them.
+
+    One without a record was made by somebody else, and is taken as it is.
+    """
+    found = records.read(data)
+    if found is not None and (faults := found.faults(data, stamps=Stamps(data / RECORD))):
+        raise ValueError(f"{'; '.join(faults)}. Run stages 1 and 2 again.")
+
+
 def _refuse_without_record(out: Path) -> None:
     """StaleArtifact for tables that nobody says the making of, unless a killed run of ours was replacing them."""
     if directories.listing(out) is not None and not (out / _REPLACING).exists():

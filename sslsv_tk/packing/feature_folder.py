@@ -53,8 +53,10 @@ class FeatureSource:
 
     @cached_property
     def archive(self) -> AudioArchive:
-        """The clean audio."""
-        return AudioArchive(self.audio)
+        """The clean audio, every block of which is compared with its sum when it is read."""
+        found = AudioArchive(self.audio)
+        found.compares = True
+        return found
 
     @cached_property
     def kind(self) -> copies.CopyKind | None:

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from sslsv_tk import logs
 from sslsv_tk.arks import audio_archive
 from sslsv_tk.arks.parted_folder import PartWriter
+from sslsv_tk.arks.sources import SourceDigests
 from sslsv_tk.audio import decoding, sound, vad
 from sslsv_tk.audio.decoding import Tally
 from sslsv_tk.audio.sound import UnreadableAudio
 from sslsv_tk.audio.waveforms import Source
+from sslsv_tk.corpora import rejected as data_directories
 from sslsv_tk.corpora.rejected import check_rejected, check_tolerance
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import text
@@ -37,10 +39,11 @@ def pack_part(data: Path, part: Part, wanted: Wanted = _DEFAULT, tolerance: floa
     listed in rejected.J; more than the share `tolerance` of them and no ark appears.
     """
     check_tolerance(tolerance)
-    if not force and is_complete(data, part.out, wanted.samples):
+    data_directories.require_whole(data)
+    whole = DataDirectory.load(data)
+    if not force and is_complete(data, whole, part.out, wanted.samples):
         log.info("%s is complete; nothing to do", part.out)
         return
-    whole = DataDirectory.load(data)
     if whole.table != "wav.scp":
         raise ValueError(f"{data}: features without audio (no wav.scp): there is nothing to pack. See keep_features.")
     share = parts.take(whole, part)
@@ -87,9 +90,12 @@ def _pack(
 ) -> tuple[int, int, str]:
     """Write the ark of a part; how many utterances it has, how many were rejected, and the digest of its contents."""
     rejected: dict[str, str] = {}
+    digests = SourceDigests()
 
     def usable() -> Iterator[tuple[str, NDArray[np.int16]]]:
-        yield from _decode(share, wanted, rejected, tally)
+        for row, waveform in _decode(share, wanted, rejected, tally):
+            digests.add(share.values[row])
+            yield text(share.keys[row]), waveform
         # Still inside the temporary file of the ark: raising here leaves no ark behind.
         check_rejected(rejected, len(share.keys), tolerance, part.path(parts.REJECTED))
         part.begin_replacing()
@@ -98,13 +104,14 @@ def _pack(
     count, contents = audio_archive.write_pcm_ark(
         usable(), part.path(parts.ARK), part.path(parts.SCP), part.path(parts.SAMPLES)
     )
+    digests.write(part.path(parts.SOURCES))
     return count, len(rejected), contents
 
 
 def _decode(
     share: DataDirectory, wanted: Wanted, rejected: dict[str, str], tally: Tally
-) -> Iterator[tuple[str, NDArray[np.int16]]]:
-    """The key and the samples of every usable utterance; the others go to `rejected` with the reason."""
+) -> Iterator[tuple[int, NDArray[np.int16]]]:
+    """The row and the samples of every usable utterance; the others go to `rejected` with the reason."""
     began = said = time.monotonic()
     for row, found in decoding.decode(_sources(share, wanted), tally):
         key = text(share.keys[row])
@@ -113,7 +120,7 @@ def _decode(
         if isinstance(found, UnreadableAudio):
             rejected[key] = str(found)
         else:
-            yield key, found
+            yield row, found
         if time.monotonic() - said > _SECONDS_BETWEEN_LINES:
             said = time.monotonic()
             log.info("%d of %d utterances, %.0f per second", row + 1, len(share.keys), (row + 1) / (said - began))

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, digests, layout, logs, provenance
+from sslsv_tk.kaldi import prepared_trials
 from sslsv_tk.kaldi.directories import DataDirectory, find_rows, remove_temporaries
 from sslsv_tk.kaldi.tables import Words, first_words, text
 from sslsv_tk.kaldi.trials import Trials, read_trials
 from sslsv_tk.records import CONTENTS, Record
-from sslsv_tk.report import system
+from sslsv_tk.report import results, system
 from sslsv_tk.report.score_file import write_scores
 from sslsv_tk.scoring.bootstrap import LabelledTrials, TooFewSpeakers, eer_interval
 from sslsv_tk.scoring.cosine import cosine_scores
@@ -86,7 +87,7 @@ def is_complete(evaluation: Evaluation) -> bool:
     the same are just redone.
     """
     try:
-        row = artifacts.from_json(evaluation.row.read_text(encoding="utf-8"))
+        row = results.unsealed(artifacts.from_json(evaluation.row.read_text(encoding="utf-8")))
         old = {name: row[name] for name in evaluation.identity()}
         made_from, scores_fingerprint = row["made_from"], row["scores_fingerprint"]
         wanted = _made_from(evaluation, system.record_of(evaluation.embeddings))
@@ -131,6 +132,7 @@ def evaluate(evaluation: Evaluation) -> dict[str, Any]:
         "scores_fingerprint": digests.of_file(evaluation.scores),
         "made_from": made_from,
     }
+    row = results.sealed(row)
     with artifacts.replacing(evaluation.row) as stream:
         json.dump(row, stream, indent=1)
         stream.write("\n")
@@ -140,6 +142,7 @@ def evaluate(evaluation: Evaluation) -> dict[str, Any]:
 def read_list(data: Path, trials: Path) -> TrialList:
     """A trial list with the data directory that it speaks of; both kinds of trials must be there."""
     directory = DataDirectory.load(data)
+    prepared_trials.require_whole(trials)
     listed = read_trials(trials, directory.keys)
     listed.require_both_kinds(trials)
     return TrialList(trials, directory.keys, listed, directory.speakers)
@@ -203,7 +206,7 @@ def _made_from(evaluation: Evaluation, made: Record) -> dict[str, Any]:
     """Digests of all that the figures depend on; no path and no name is among them."""
     speakers = evaluation.data / "utt2spk"
     return {
-        "trials": digests.of_file(evaluation.trials),
+        "trials": prepared_trials.digest(evaluation.trials),
         "data": made.inputs.get("data", "unknown"),
         "speakers": digests.of_file(speakers) if speakers.is_file() else "absent",
         "embeddings": made.facts[CONTENTS],

@@ -152,7 +152,7 @@ def _last_state(config: SystemConfig, base: System) -> dict[str, Any]:
 def make_parts(config: SystemConfig, options: RunOptions, device: torch.device) -> Parts:
     """Data, front end, model and sampler of a run."""
     training = config.training
-    archive = training_data.open_checked(config.frontend, options.train_set)
+    archive = training_data.open_checked(config.frontend, options.train_set, training.compare_reads)
     method = assembly.build_method(config).to(device)
     if processes() > 1 and method.synchronised_batch_norm:
         synchronise(method)
@@ -181,6 +181,6 @@ def _make_validation(config: SystemConfig, options: RunOptions) -> Validation | 
     if options.validation_data is None or options.validation_trials is None:
         return None
     listed = ValidationList(options.validation_data, options.validation_trials, config.training.validation_epochs)
-    archive = training_data.open_checked(config.frontend, listed.data)
+    archive = training_data.open_checked(config.frontend, listed.data, compares=True)
     front_end = FrontEnd(config.frontend, assembly.encoder_class(config).input)
     return Validation(listed, archive, front_end, options.system)

@@ -52,7 +52,7 @@ def read(path: Path, device: torch.device | str = "cpu", mapped: bool = False) -
     import torch
 
     if not mapped:
-        _refuse_damage(path)
+        refuse_damage(path)
     try:
         state = torch.load(path, map_location=device, weights_only=True, mmap=mapped)
     except FileNotFoundError:
@@ -65,7 +65,7 @@ def read(path: Path, device: torch.device | str = "cpu", mapped: bool = False) -
     return state
 
 
-def _refuse_damage(path: Path) -> None:
+def refuse_damage(path: Path) -> None:
     """DamagedCheckpoint unless every tensor and value in the file has the checksum that was written with it."""
     try:
         with zipfile.ZipFile(path) as container:
