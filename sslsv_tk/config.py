@@ -6,7 +6,6 @@ the file says itself wins over what it includes, and later files win over earlie
 
 import contextlib
 import dataclasses
-import difflib
 import math
 import re
 import types
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 import yaml
 
 from sslsv_tk import artifacts
+from sslsv_tk.near_names import near_names
 
 T = TypeVar("T")
 _YAML_1_1 = re.compile(r"[-+]?(0[0-9_]+|.*[_:].*|0[bx].*)", re.IGNORECASE)
@@ -152,8 +152,9 @@ def build(cls: type[T], table: Mapping[str, Any], prefix: str = "") -> T:
     for key, value in table.items():
         place = getattr(table, "places", {}).get(key, "") or "configuration"
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(fields) or 'none'}."
+            near = near_names(key, fields)
+            meant = " or ".join(map(repr, near))
+            hint = f" Did you mean {meant}?" if near else f" Known: {', '.join(fields) or 'none'}."
             raise ConfigError(f"{place}: unknown key {prefix + key!r}.{hint}")
         values[key] = _convert(hints[key], value, place, prefix + key)
     required = [name for name, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING]
@@ -165,12 +166,18 @@ def build(cls: type[T], table: Mapping[str, Any], prefix: str = "") -> T:
     except ConfigError:
         raise
     except (ValueError, TypeError, ArithmeticError) as error:
-        raise ConfigError(f"{_place_of(table)}: {error}") from None
+        raise ConfigError(f"{_place_of(table, str(error))}: {error}") from None
 
 
-def _place_of(table: Mapping[str, Any]) -> str:
-    places = [place for place in getattr(table, "places", {}).values() if place]
-    return places[0].rpartition(":")[0] or places[0] if places else "configuration"
+def _place_of(table: Mapping[str, Any], message: str = "") -> str:
+    """Where the settings that a message names were written, the last to win first; else the file of the table."""
+    places = {key: place for key, place in getattr(table, "places", {}).items() if place}
+    named = [str(place) for key, place in places.items() if re.search(rf"\b{re.escape(key)}\b", message)]
+    named.sort(key=lambda place: not place.startswith("--set"))
+    if named:
+        return named[0]
+    files = [str(place) for place in places.values()]
+    return files[0].rpartition(":")[0] or files[0] if files else "configuration"
 
 
 def _convert(hint: Any, value: Any, place: str, name: str) -> Any:
@@ -222,8 +229,8 @@ def _convert_literal(choices: tuple[Any, ...], value: Any, place: str, name: str
     if isinstance(value, bool) and str(value).lower() in choices:
         value = str(value).lower()  # YAML reads an unquoted `true` as a boolean
     if not any(value == choice and type(value) is type(choice) for choice in choices):
-        near = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
-        meant = f" Did you mean {near[0]!r}?" if near else ""
+        near = near_names(str(value), map(str, choices))
+        meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise ConfigError(f"{place}: {name} is one of {', '.join(map(str, choices))}; found {value!r}.{meant}")
     return value
 

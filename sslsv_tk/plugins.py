@@ -6,6 +6,9 @@
         methods/_shared.py               no choice of its own: `from ._shared import ...` in its neighbours
         encoders/my_encoder.py           name: my_encoder
 
+A module of a package of yours is found on PYTHONPATH. Its folders are looked at last: tools/activate_python.sh moves
+them to SSLSV_PYTHONPATH, so that none of them can put another torch or numpy before that of the environment.
+
 Each folder is a package below this module, so that relative imports work and files of two folders never meet.
 """
 
@@ -16,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 
 VARIABLE = "SSLSV_PLUGINS"
+PYTHONPATH = "SSLSV_PYTHONPATH"
 __path__: list[str] = []  # what makes this module a package
 
 
@@ -38,5 +42,6 @@ def package_of(folder: Path) -> str:
     return name
 
 
+sys.path += [word for word in os.environ.get(PYTHONPATH, "").split(os.pathsep) if word and word not in sys.path]
 for _folder in folders():  # so that another process finds a class by the name of its module alone
     package_of(_folder)

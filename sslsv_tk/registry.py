@@ -7,7 +7,6 @@ A name is one of three:
     my_package.my_module:MyMethod    a class of any module that Python can import
 """
 
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -18,6 +17,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from sslsv_tk import plugins
+from sslsv_tk.near_names import near_names
 
 T = TypeVar("T")
 
@@ -68,8 +68,8 @@ def _files(package: str) -> dict[str, list[tuple[str, str]]]:
 def _module_of_file(package: str, name: str) -> str:
     kind, files = package.rpartition(".")[2], _files(package)
     if name not in files:
-        near = difflib.get_close_matches(name, files, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        near = near_names(name, files)
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise NotFound(f"{name!r} is not one of the {kind}: {', '.join(sorted(files))}.{hint} {_advice(kind)}")
     if len(files[name]) > 1:
         paths = " and ".join(path for path, _ in files[name])
@@ -92,8 +92,8 @@ def _class_of_module(package: str, name: str, base: type[T]) -> type[T]:
     module = _import(where, name)
     found = getattr(module, class_name, None)
     if found is None:
-        near = difflib.get_close_matches(class_name, vars(module), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        near = near_names(class_name, vars(module))
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise NotFound(f"{module.__file__}: no class {class_name}, which {name!r} of the {kind} names.{hint}")
     if not (inspect.isclass(found) and issubclass(found, base) and found is not base):
         raise ValueError(f"{module.__file__}: {class_name} is no subclass of {base.__module__}.{base.__name__}.")

@@ -271,8 +271,10 @@ def test_a_wrong_value_names_its_line_the_type_and_what_was_found(write: Write, 
 
 def test_what_the_dataclass_refuses_names_the_file(write: Write) -> None:
     path = write("inner: {rate: -1}")
-    assert refusal(path) == f"{path}: rate must be above 0; found -1.0."
+    assert refusal(path) == f"{path}:1: rate must be above 0; found -1.0."
     assert refusal(overrides=("inner.rate=0",)) == "--set inner.rate=0: rate must be above 0; found 0.0."
+    both = write("inner: {steps: 3, rate: 1.0}")
+    assert refusal(both, overrides=("inner.rate=0",)) == "--set inner.rate=0: rate must be above 0; found 0.0."
 
 
 def test_missing_options_are_all_named(write: Write) -> None:

@@ -46,9 +46,36 @@ __po_help() {
     exit 0
 }
 
+# __po_near NAME: the options that NAME may have been meant for: one or two edits away, or in which all of it stands
+__po_near() {
+    awk -v word="$1" -v known="$__po_known" '
+        function least(a, b) { return a < b ? a : b }
+        function edits(a, b,    i, j, row, above, left) { # Levenshtein: letters to insert, remove or replace
+            for (j = 0; j <= length(b); j++) row[j] = j
+            for (i = 1; i <= length(a); i++) {
+                above = row[0]; row[0] = i
+                for (j = 1; j <= length(b); j++) {
+                    left = above + (substr(a, i, 1) != substr(b, j, 1))
+                    above = row[j]
+                    row[j] = least(left, least(row[j], row[j - 1]) + 1)
+                }
+            }
+            return row[length(b)]
+        }
+        BEGIN {
+            count = split(known, names, " ")
+            for (limit = 1; limit <= 2 && found == ""; limit++)
+                for (n = 1; n <= count; n++)
+                    if (edits(word, names[n]) <= limit || (limit == 2 && length(word) > 2 && index(names[n], word)))
+                        found = found (found == "" ? "" : " or ") "--" names[n]
+            gsub("_", "-", found)
+            if (found != "") print " Did you mean " found "?"
+        }'
+}
+
 # __po_check NAME VALUE WHERE: is NAME an option, and VALUE of the kind of its default?
 __po_check() {
-    [[ $1 =~ ^[a-z][a-z0-9_]*$ && $__po_known == *" $1 "* ]] || __po_fail "$3: unknown option --${1//_/-}"
+    [[ $1 =~ ^[a-z][a-z0-9_]*$ && $__po_known == *" $1 "* ]] || __po_fail "$3: unknown option --${1//_/-}.$(__po_near "$1")"
     ! __po_is_list "$1" || return 0
     case ${!1} in
         true | false) [[ $2 == true || $2 == false ]] || __po_fail "$3: --${1//_/-} takes true or false, found '$2'" ;;
@@ -103,7 +130,8 @@ __po_is_switch() { # is it an option that is false until it is given?
 
 __po_need_value() {
     local __po_name=${1#--}
-    [[ $__po_name == conf || $__po_known == *" ${__po_name//-/_} "* ]] || __po_fail "command line: unknown option $1"
+    [[ $__po_name == conf || $__po_known == *" ${__po_name//-/_} "* ]] ||
+        __po_fail "command line: unknown option $1.$(__po_near "${__po_name//-/_}")"
     __po_fail "$1 needs a value (one that is a word that begins with -- is written $1=VALUE)"
 }
 
@@ -165,5 +193,5 @@ shift "$__po_consumed"
 __po_apply
 __po_gather
 unset "${!__po_@}"
-unset -f __po_fail __po_block __po_is_list __po_is_switch __po_read_block __po_help __po_check __po_collect __po_need_value \
+unset -f __po_fail __po_near __po_block __po_is_list __po_is_switch __po_read_block __po_help __po_check __po_collect __po_need_value \
     __po_read_conf __po_set __po_apply __po_gather

@@ -1,17 +1,12 @@
 #!/usr/bin/env bash
 # From audio to equal error rates: speaker encoders trained without labels, SimCLR first, then SSPS.
 # shellcheck disable=SC2034,SC2154 # options go to the plan, and what follows from them comes from it
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # where it was called as `sh run.sh`
 set -Eeuo pipefail
-
-log() { printf '%s (%s:%s:%s) %s\n' "$(date +%FT%T)" "${BASH_SOURCE[1]##*/}" "${BASH_LINENO[0]}" "${FUNCNAME[1]}" "$*"; }
-fail() { printf '%s (run.sh:%s) error: %s\n' "$(date +%FT%T)" "${BASH_LINENO[0]}" "$1" >&2 && exit "${2:-1}"; }
-
-stopped() { # stopped STATUS LINE: the last words of a run whose command failed and said why above
-    [ "$1" != 141 ] || return 0 # SIGPIPE: whoever read the output, such as head, has read enough
-    printf '%s (run.sh:%s) stopped by exit status %s, see above; the same command goes on, and what is complete stays\n' \
-        "$(date +%FT%T)" "$2" "$1" >&2
-}
-trap 'stopped $? $LINENO' ERR
+# The folder of this script, also where it is called by a link; the functions of the stages.
+caller=$PWD
+recipe=$(CDPATH="" cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
+. "$recipe/../../utils/stages.sh"
 
 # Options
 # Which part of the recipe, and how
@@ -28,6 +23,8 @@ dry_run=false          # true: check all options, print the plan that follows fr
 system=simclr_fast_resnet34  # stage 4: a name of conf/systems, or a path, trained into exp/<system>; <system>+<variant>: with
                        # conf/variants/<variant>.yaml over it, as in dino_ecapa+no_augmentation; README.md has the table
 scale=                 # of a small corpus: a name of conf/scale, or a path; with it comes conf/small/<method>.yaml
+                       # auto: a batch and a number of clusters that fit the training set, where the papers' do not
+init_from=             # stage 4 begins with the weights of this checkpoint, or of this system (averaged), as far as they fit
 config=()              # a YAML file whose values win over those; may be given several times, later ones win
 set=()                 # a setting over all files, as in training.batch_size=128; may be given several times
 tag=                   # a word: the system's folder is exp/<system>-<tag>, so that settings of its own have their own folder
@@ -72,77 +69,44 @@ tiny=false             # true: as mini, but seconds of audio and --scale tiny: a
 corpus_seed=0          # of the generated corpus
 # End of options
 
-caller=$PWD
-recipe=$(CDPATH="" cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
 call="$0 $*"
 . "$recipe/../../utils/parse_options.sh"
 [ $# -eq 0 ] || fail "unexpected argument '$1': only options are taken (--help shows them)" 2
 "$dry_run" || log "$call"
-
-if [ -n "${SSLSV_PLUGINS:-}" ]; then # these folders are named from where the user stands
-    IFS=: read -ra plugins <<<"$SSLSV_PLUGINS"
-    SSLSV_PLUGINS=$(realpath --canonicalize-missing --no-symlinks -- "${plugins[@]}" | paste -sd :)
-    export SSLSV_PLUGINS
-fi
+resolve_plugins
 cd "$recipe"
 export PYTHON=$python
-if { "$mini" || "$tiny"; } && ! "$dry_run"; then
-    (. ./path.sh) 2>/dev/null || ../../tools/install.sh
-fi
+generated=false
+! "$mini" && ! "$tiny" || generated=true
+if "$generated" && ! "$dry_run"; then (. ./path.sh) 2>/dev/null || ../../tools/install.sh; fi
 . ./path.sh
 . ./cmd.sh
 . ./db.sh
 
 # The plan (sslsv_tk/bin/plan.py): what follows from the options, checked before any work, as lines name=value of these names.
-plan_values="stages features datadir dumpdir expdir raw dump listing train_set musan rirs bands system nj ngpu num_threads processes
-    trainer_threads validation_data validation_trials"
+plan_values="stages features datadir dumpdir expdir raw dump listing train_set musan rirs bands system nj ngpu num_threads
+    trainer_threads"
 plan_arrays="note train_folders test_sets test_folders lists list_sets list_names speech noises copies configs settings
-    continued choice_files choice_settings evaluated"
-planning=(python3 -m sslsv_tk.bin.plan)
-known=("${all_options[@]}" "cores=$(nproc)" "cmd_backend=$cmd_backend" "caller=$caller" "recipe=$recipe")
-plan=$("${planning[@]}" "${known[@]}") || exit
-! "$dry_run" || { printf '%s\n' "$plan" && exit; }
+    trainer watch initial continued choice_files choice_settings evaluated"
 . ../../utils/read_plan.sh
-. ../../utils/hold.sh
-read_plan <<<"$plan"
-for line in "${note[@]}"; do log "$line"; done
-mkdir -p "$expdir/log"
-printf '%s\n' "$plan" >"$expdir/log/plan"
+make_plan
 
 one_gpu=$((ngpu > 0 ? 1 : 0)) # of a job that does not train
-trainer=(python3 -m sslsv_tk.bin.train)
-[ "$processes" = 1 ] || trainer=(python3 -m sslsv_tk.bin.run_processes --processes "$processes" "${trainer[@]}")
-watch=() # the EER that is logged while a system trains
-[ -z "$validation_trials" ] || watch=(--validation-data "$validation_data" --validation-trials "$validation_trials")
 read -ra preferred <<<"${prefer:+--prefer $prefer}"
-
-runs() { [[ " $stages " == *" $1 "* ]]; }
-
-jobs_for() { # jobs_for FILE MAKER: nj, but no more than FILE has lines
-    [ -s "$1" ] || fail "$1 is missing or empty: run $2 first."
-    local lines
-    lines=$(wc -l <"$1")
-    echo $((nj < lines ? nj : lines))
-}
-
-job() { # job LOG COMMAND OPTION ...: one job on the CPU
-    $train_cmd "$1" python3 -m "sslsv_tk.bin.$2" "${@:3}"
-}
 
 prepare() { # prepare SET OPTION ...: a data directory of speech
     job "$datadir/log/prepare_$1.log" prepare_corpus \
         "${@:2}" \
         --features "$features" \
         "${preferred[@]}" \
-        --tolerance "$tolerance" \
-        --force "$force"
+        --tolerance "$tolerance" --force "$force"
 }
 
 train() { # train NAME OPTION ...: the system exp/NAME, then the mean of its last epochs
     local out=$expdir/$1 logs=$expdir/log/$1
     hold "$logs/lock"
     log "training $out (its steps: $logs/train.log)"
-    $cuda_cmd --gpu "$ngpu" --num-nodes "$num_nodes" --num-threads "$trainer_threads" "$logs/train.log" \
+    $cuda_cmd --follow --gpu "$ngpu" --num-nodes "$num_nodes" --num-threads "$trainer_threads" "$logs/train.log" \
         "${trainer[@]}" \
         --config "${configs[@]}" \
         --train-set "$dump/$train_set" \
@@ -156,7 +120,7 @@ train() { # train NAME OPTION ...: the system exp/NAME, then the mean of its las
     release
 }
 
-if { "$mini" || "$tiny"; } && { runs 1 || runs 2; }; then
+if "$generated" && { runs 1 || runs 2; }; then
     hold "$datadir/log/lock"
     log "generating a corpus in $datadir/corpus"
     $train_cmd --num-threads 1 "$datadir/log/make_mini_corpus.log" \
@@ -174,12 +138,9 @@ if runs 1; then
     [ -z "$train_set" ] ||
         prepare "$train_set" --source "${train_folders[@]}" --out "$datadir/$train_set" --labels "$labels" --part "$train_part"
     for index in "${!test_sets[@]}"; do
-        only=()
-        for number in "${!lists[@]}"; do
-            [ "${list_sets[number]}" != "${test_sets[index]}" ] || only+=("${lists[number]}")
-        done
         name=${test_sets[index]}
-        prepare "$name" --source "${test_folders[index]}" --out "$datadir/$name" --labels auto --only "${only[@]}"
+        find_lists_of "$name" # into only
+        prepare "$name" --source "${test_folders[index]}" --out "$datadir/$name" --labels auto "${only[@]}"
     done
     for index in "${!lists[@]}"; do
         job "$datadir/log/prepare_trials_${list_names[index]}.log" prepare_trials \
@@ -188,7 +149,7 @@ if runs 1; then
             --out "$datadir/${list_sets[index]}/trials_${list_names[index]}"
     done
     release
-    if runs 4 || runs 5; then "${planning[@]}" --after-stage 1 "${known[@]}"; fi
+    if runs 4 || runs 5; then make_plan --after-stage 1; fi
 fi
 
 if runs 2; then
@@ -197,13 +158,11 @@ if runs 2; then
     job "$datadir/log/prepare_noises.log" prepare_noises \
         --source "$musan" \
         --out "$datadir" \
-        --tolerance "$tolerance" \
-        --force "$force"
+        --tolerance "$tolerance" --force "$force"
     job "$datadir/log/prepare_responses.log" prepare_responses \
         --source "$rirs" \
         --out "$datadir/rirs" \
-        --tolerance "$tolerance" \
-        --force "$force"
+        --tolerance "$tolerance" --force "$force"
     if [ ${#copies[@]} -gt 0 ]; then
         [ -s "$datadir/$train_set/wav.scp" ] || fail "$datadir/$train_set/wav.scp is missing or empty: run stage 1 first."
         job "$datadir/log/prepare_copies.log" prepare_copies \
@@ -230,16 +189,12 @@ if runs 3 && [ "$features" = compute ]; then
         jobs=$(jobs_for "$datadir/$name/wav.scp" "stages 1 and 2")
         how=(--channel "$channel" --copy "$pack_audio")
         [[ " ${noises[*]} " != *" $name "* ]] || how=(--channel mix --copy true) # these two options are about speech
-        $train_cmd JOB=1:"$jobs" "$dumpdir/log/pack_$name.JOB.log" \
-            python3 -m sslsv_tk.bin.pack_audio \
+        array "$train_cmd" "$jobs" "$dumpdir/log/pack_$name" pack_audio \
             --data "$datadir/$name" \
             --out "$raw/$name" \
-            --num-jobs "$jobs" \
-            --job JOB \
             "${how[@]}" \
             --allow-pipes "$allow_pipes" \
-            --tolerance "$tolerance" \
-            --force "$force"
+            --tolerance "$tolerance" --force "$force"
         job "$dumpdir/log/finish_$name.log" finish_packing \
             --data "$datadir/$name" \
             --out "$raw/$name" \
@@ -263,12 +218,10 @@ if runs 3 && [ "$feats_type,$features" = fbank,compute ]; then
             --clips "$raw"
             --out "$dump/$name"
             --compress "$compress"
-            --num-jobs "$jobs"
             --force "$force"
         )
-        $decode_cmd --gpu "$one_gpu" JOB=1:"$jobs" "$dumpdir/log/features_$name.JOB.log" \
-            python3 -m sslsv_tk.bin.compute_features "${options[@]}" --job JOB
-        job "$dumpdir/log/finish_features_$name.log" finish_features "${options[@]}"
+        array "$decode_cmd --gpu $one_gpu" "$jobs" "$dumpdir/log/features_$name" compute_features "${options[@]}"
+        job "$dumpdir/log/finish_features_$name.log" finish_features "${options[@]}" --num-jobs "$jobs"
     done
     release
 fi
@@ -290,7 +243,7 @@ fi
 
 if runs 4; then
     log "Stage 4: SSL pre-training ($expdir/$system)"
-    train "$system"
+    train "$system" "${initial[@]}"
 fi
 
 if runs 5; then
@@ -315,11 +268,9 @@ if runs 6; then
                 --checkpoint "$checkpoint"
                 --data "$dump/$test_set"
                 --force "$force"
-                --num-jobs "$jobs"
             )
-            $decode_cmd --gpu "$one_gpu" JOB=1:"$jobs" "$expdir/log/$name/extract_$test_set.JOB.log" \
-                python3 -m sslsv_tk.bin.extract_embeddings "${options[@]}" --job JOB
-            job "$expdir/log/$name/finish_$test_set.log" finish_extraction "${options[@]}"
+            array "$decode_cmd --gpu $one_gpu" "$jobs" "$expdir/log/$name/extract_$test_set" extract_embeddings "${options[@]}"
+            job "$expdir/log/$name/finish_$test_set.log" finish_extraction "${options[@]}" --num-jobs "$jobs"
             release
         done
     done

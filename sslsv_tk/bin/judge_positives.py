@@ -14,9 +14,6 @@ from sslsv_tk import logs
 from sslsv_tk.distributed import devices
 from sslsv_tk.recipes.names import Places
 from sslsv_tk.recipes.positives import Choice, find
-from sslsv_tk.runs import training_run
-from sslsv_tk.runs.judgement import judge
-from sslsv_tk.systems import assembly
 from sslsv_tk.systems.on_disk import System
 
 _COLUMNS = ("coverage", "speaker_accuracy", "recording_accuracy", "nmi_speaker", "nmi_recording")
@@ -36,6 +33,10 @@ def get_parser() -> argparse.ArgumentParser:
 
 def row(options: argparse.Namespace, positives: Choice) -> list[str]:
     """One line of the table."""
+    from sslsv_tk.runs import training_run  # with torch, seconds to load, which --help does not need
+    from sslsv_tk.runs.judgement import judge
+    from sslsv_tk.systems import assembly
+
     system = System(options.system)
     config = system.config(positives.file, settings=positives.settings)
     run = training_run.RunOptions(options.train_set, options.augmentation, system)

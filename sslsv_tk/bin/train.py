@@ -1,6 +1,7 @@
 """Train one system: stage 4, or with --continue-from stage 5. Made again after a crash, it goes on exactly."""
 
 import argparse
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ def get_parser() -> argparse.ArgumentParser:
     clips = "folder with musan_noise, musan_music, musan_speech and rirs, dump/raw; features are augmented already"
     option("--augmentation", type=Path, required=True, help=clips)
     option("--out", type=Path, required=True, help="folder of the system, exp/SYSTEM")
+    begin = "begin with the weights of this checkpoint as far as they fit; what was taken is listed in the log"
+    option("--init-from", type=Path, metavar="CHECKPOINT", help=begin)
     option("--continue-from", type=Path, help="system of stage 4 whose last checkpoint to go on from")
     option("--positives", type=Path, help="YAML file with the positives of stage 5; wins over --config")
     validation = "packed audio or features of a set whose EER to watch"
@@ -53,15 +56,11 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> int:
     from sslsv_tk.systems.on_disk import System
 
     files = [*options.config, *([options.positives] if options.positives else [])]
-    system = config.load(SystemConfig, *files, overrides=options.set)
-    run = RunOptions(
-        options.train_set,
-        options.augmentation,
-        System(options.out),
-        System(options.continue_from) if options.continue_from else None,
-        options.validation_data,
-        options.validation_trials,
-    )
+    begin = [f"training.init_from={json.dumps(str(options.init_from.absolute()))}"] if options.init_from else []
+    system = config.load(SystemConfig, *files, overrides=[*options.set, *begin])
+    base = System(options.continue_from) if options.continue_from else None
+    validation = (options.validation_data, options.validation_trials)
+    run = RunOptions(options.train_set, options.augmentation, System(options.out), base, *validation)
     device = devices.choose(options.device)
     try:
         with processes.together(device):

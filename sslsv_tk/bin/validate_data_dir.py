@@ -16,6 +16,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-spk-sort", action="store_true", help="speakers need not be prefixes of their utterances, as Kaldi wants"
     )
+    for table in ("wav", "feats", "text"):
+        taken = "taken as Kaldi's scripts give it: no folder needs this table, it is checked where it is there"
+        parser.add_argument(f"--no-{table}", action="store_true", help=taken)
     parser.add_argument("data", type=Path, nargs="+", help="data directories, data/SET")
     return parser
 

@@ -88,5 +88,5 @@ def tree_of(utterances: Utterances, tried: Sequence[str], asked: str) -> str:
     expected = " or ".join(TREES[tree] for tree in tried)
     raise ValueError(
         f"not the layout {asked}: expected {expected} below the folder, found {path}. Give the folder in which the"
-        " speakers are, or another --layout; any with --labels false takes audio at any depth, its speakers unknown."
+        " speakers are. Audio at any depth, its speakers unknown: --labels false (prepare_corpus: --layout any, too)."
     )

@@ -99,6 +99,11 @@ def read_columns(path: str | Path) -> tuple[Words, Words, NDArray[np.bool_]]:
     return enrol, test, target
 
 
+def _example(keys: Words) -> str:
+    """What a list could name, for comparison with what it does."""
+    return f"There are {len(keys)}, such as {text(keys[0])}" if len(keys) else "There is none"
+
+
 def named_rows(path: str | Path, keys: Words) -> NDArray[np.bool_]:
     """Which of the sorted keys (N,) a trial list names; ValueError where it names others."""
     enrol, test, _ = read_columns(path)
@@ -108,7 +113,7 @@ def named_rows(path: str | Path, keys: Words) -> NDArray[np.bool_]:
         missing = utterance_ids(names[rows < 0])
         raise ValueError(
             f"{path}: {len(missing)} of {len(names)} utterances are not in the corpus: {tables.first_words(missing)}."
-            " Is it the list of this corpus?"
+            f" {_example(keys)}. Is it the list of this corpus?"
         )
     named = np.zeros(len(keys), dtype=np.bool_)
     named[rows] = True

@@ -1,6 +1,6 @@
 """The command line of the launcher, the same for every back end.
 
-Exit status: 0, 1 (a job failed) or 2 (interrupted, or a mistake in the call).
+Exit status: 0, 1 (a job failed), 2 (interrupted, or a mistake in the call) or 75 (all that failed has saved its state).
 
 python3 -m sslsv_tk.launch local [options] [JOB=1:4] log/x.JOB.log command ... JOB
 """
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sslsv_tk import registry
+from sslsv_tk.launch._following import following
 from sslsv_tk.launch._job_log import OWN_LINES
-from sslsv_tk.launch.base import RUN_AGAIN, Backend, Interrupted, JobArray, Outcome, Resources
+from sslsv_tk.launch.base import NO_VARIABLE, RUN_AGAIN, Backend, Interrupted, JobArray, Outcome, Resources
 
 TAIL_LINES = 15
 MOST_STATES = 10
@@ -31,6 +32,7 @@ class Call:
     resources: Resources
     conf: str | None
     dry_run: bool
+    follow: bool = False
 
 
 def _memory(text: str) -> int:
@@ -73,6 +75,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     option("--time", type=_seconds, help="time limit of ONE job: minutes, or hours as in 1:30:00")
     option("--end-with-parent", action="store_true", help="stop the jobs when the calling script ends, even by kill -9")
     option("--signal-seconds", "--signal_seconds", type=int, default=0, help=_SIGNAL_HELP)
+    option(
+        "--follow", action="store_true", help="show the progress of the first job: its lines of the logger `progress`"
+    )
     option("--conf", help="the site's options [slurm: $SSLSV_SLURM_CONF, or conf/slurm.conf; local: none]")
     option("--dry-run", "--dry_run", action="store_true", help="show what would be started, and start nothing")
     option("words", nargs=argparse.REMAINDER, metavar="[JOB=1:4] LOG COMMAND ...", help="range, log file, command")
@@ -80,10 +85,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _array(words: Sequence[str]) -> JobArray:
     """Split `[JOB=1:4] LOG COMMAND ...`; without a range there is one job, the first."""
-    match = re.fullmatch(r"([A-Za-z_]+)=(\d+)(?::(\d+))?", words[0]) if words else None
-    variable, first, last = (match[1], int(match[2]), int(match[3] or match[2])) if match else ("JOB", 1, 1)
+    match = re.fullmatch(r"([A-Za-z_]+|\{[A-Za-z_]+\})=(\d+)(?::(\d+))?", words[0]) if words else None
+    variable, first, last = (match[1], int(match[2]), int(match[3] or match[2])) if match else (NO_VARIABLE, 1, 1)
     rest = words[1:] if match else words
-    if not rest or "=" in rest[0]:
+    if not rest or re.fullmatch(r"[^/]+=[^/]*", rest[0]):  # a range that is none, not a log below a folder a=b
         raise ValueError(f"expected [JOB=1:4] LOG COMMAND ..., found {' '.join(words) or 'nothing'}.")
     return JobArray(first, last, rest[0], tuple(rest[1:]), variable)
 
@@ -103,7 +108,8 @@ def parse(arguments: Sequence[str] | None) -> Call:
             end_with_parent=options.end_with_parent,
             signal_seconds=options.signal_seconds,
         )
-        return Call(options.backend, _array(options.words), resources, options.conf, options.dry_run)
+        array = _array(options.words)
+        return Call(options.backend, array, resources, options.conf, options.dry_run, options.follow)
     except ValueError as error:
         parser.error(str(error))
 
@@ -127,7 +133,7 @@ def report(array: JobArray, outcomes: Mapping[int, Outcome]) -> int:
         print(f"launch: {summary}, see {array.log_of(saved[0])}", file=sys.stderr)
     if failed:
         _report_failures(array, outcomes, failed)
-    return 1 if saved or failed else 0
+    return 1 if failed else RUN_AGAIN if saved else 0
 
 
 def _report_failures(array: JobArray, outcomes: Mapping[int, Outcome], failed: list[int]) -> None:
@@ -148,7 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if call.dry_run:
             print(backend.describe(call.array, call.resources))
             return 0
-        return report(call.array, backend.run(call.array, call.resources))
+        with following(call.array.log_of(call.array.first) if call.follow else None):
+            outcomes = backend.run(call.array, call.resources)
+        return report(call.array, outcomes)
     except Interrupted as interruption:
         jobs = interruption.left or "jobs stopped"
         print(f"launch: interrupted by {interruption}, {jobs}, see {call.array.log}", file=sys.stderr)

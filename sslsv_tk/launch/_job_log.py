@@ -1,13 +1,27 @@
 """What the launcher itself writes into the log of a job: the lines above and below the job's own."""
 
+import re
 import shlex
 import signal
 import socket
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 OWN_LINES = ("# command:", "# host:", "# started:", "# ended:")
+
+
+def keep_earlier(log: Path) -> None:
+    """Rename the log of an earlier attempt, x.log to x.1.log, the next one to x.2.log: none is ever erased."""
+    if not log.is_file() or log.stat().st_size == 0:
+        return
+    numbers = [
+        re.fullmatch(rf"{re.escape(log.stem)}\.(\d+){re.escape(log.suffix)}", path.name)
+        for path in log.parent.iterdir()
+    ]
+    last = max((int(match[1]) for match in numbers if match), default=0)
+    log.rename(log.with_name(f"{log.stem}.{last + 1}{log.suffix}"))
 
 
 def head(words: Sequence[str]) -> str:

@@ -6,12 +6,18 @@ from dataclasses import dataclass
 
 RUN_AGAIN = 75
 """Exit status of a job that was asked to stop and has saved its state: start it again and it goes on (EX_TEMPFAIL)."""
+NO_VARIABLE = ""
+"""Of a single job without a range: nothing in its words is replaced."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class JobArray:
-    """The same command for each number of a range; `JOB` in the words and in the log's name becomes the number."""
+    """The same command for each number of a range; `JOB` in the words and in the log's name becomes the number.
+
+    Every JOB, as in Kaldi's run.pl, so /scratch/JOB_7/x.JOB as well: who has such paths calls the variable otherwise.
+    One in braces, {JOB}, is replaced at any place; run.sh uses it, and takes no path that holds it.
+    """
 
     first: int
     last: int
@@ -36,6 +42,10 @@ class JobArray:
 
     def numbered(self, word: str, number: int | str) -> str:
         """A word with the number in the place of the variable."""
+        if self.variable == NO_VARIABLE:
+            return word
+        if self.variable.startswith("{"):
+            return word.replace(self.variable, str(number))
         # A letter or digit beside the variable makes it part of another word, as in /data/JOBS.
         return re.sub(rf"(?<![A-Za-z0-9]){re.escape(self.variable)}(?![A-Za-z0-9])", lambda _: str(number), word)
 

@@ -100,7 +100,9 @@ def places_at_a_time(resources: Resources, gpus: list[str]) -> int:
     if resources.gpus:
         places = len(gpus) // resources.gpus
         if places == 0:
-            raise ValueError(f"--gpu {resources.gpus}: this machine offers {len(gpus)} GPUs. Use --gpu 0 for the CPU.")
+            raise ValueError(
+                f"--gpu {resources.gpus}: this machine offers {len(gpus)} GPUs. The CPU: --gpu 0 (of run.sh: --ngpu 0)."
+            )
     return places if resources.max_jobs_run is None else min(places, resources.max_jobs_run)
 
 
@@ -115,6 +117,7 @@ def _start(run: Run, number: int, slot: int) -> Running | int:
     """Write the head of the log and start the job in a process group of its own; an exit status if it cannot start."""
     words, path = run.array.words_of(number), Path(run.array.log_of(number))
     path.parent.mkdir(parents=True, exist_ok=True)
+    _job_log.keep_earlier(path)
     log = path.open("wb", buffering=0)
     log.write(_job_log.head(words).encode())
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import seeds
+from sslsv_tk.counts import fitting_batch
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class EpochBatches:
         if batch_size > utterances:
             raise ValueError(
                 f"A batch of {batch_size} utterances does not fit a training set of {utterances}. "
-                f"Set training.batch_size to {utterances} or less."
+                f"Set training.batch_size to {fitting_batch(utterances)}, or to any number up to {utterances}; "
+                "`run.sh --scale auto` does it."
             )
         if batch_size % processes:
             raise ValueError(

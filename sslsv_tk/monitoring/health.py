@@ -21,7 +21,8 @@ LOW, FALLEN = 0.3, 0.5  # a deviation below LOW (mean cosine above .9) that was 
 FEW, MANY = 2.0, 4.0  # a rank below FEW that was above MANY times as large before
 SHRUNK = 0.25  # of the best scale of projections: VICReg starts at .33 and rises; without its hinge .08 in 25 steps
 UNINFORMATIVE, INFORMATIVE = 0.01, 0.03  # nats that a target tells of its utterance: nothing; something
-LATE = 200  # steps, in whole epochs, after which targets must tell something
+LATE = 200  # steps, in whole epochs, after which targets must tell something, and embeddings must have spread
+ALIKE = 1.1  # a rank below: all embeddings are as alike as those of an untrained encoder, a loss is that of chance
 
 _SPREADS = {
     "embeddings": ("embedding_deviation", "effective_rank"),
@@ -37,13 +38,26 @@ _ANY = "a lower optimisation.learning_rate, a larger training.batch_size, strong
 def find_collapse(numbers: Mapping[str, float], best: Mapping[str, float], late: bool) -> str | None:
     """What has collapsed, with its numbers, or None; `best` holds the largest value of each number so far.
 
-    `late`: training is far enough for targets to tell utterances apart.
+    `late`: training is far enough for targets to tell utterances apart, and for embeddings to have spread.
     """
     for what, (deviation, rank) in _SPREADS.items():
         collapse = _equal(what, deviation, numbers, best) or _few_directions(what, rank, numbers, best)
         if collapse:
             return collapse
-    return _shrunk(numbers, best) or _empty_targets(numbers, best, late)
+    return (late and _at_chance(numbers)) or _shrunk(numbers, best) or _empty_targets(numbers, best, late)
+
+
+def still_alike(numbers: Mapping[str, float]) -> bool:
+    """Are embeddings as alike as those of an untrained encoder (rank 1.01), so that a loss is that of chance?"""
+    return numbers.get("effective_rank", math.inf) < ALIKE and numbers.get("embedding_deviation", math.inf) < LOW
+
+
+def _at_chance(numbers: Mapping[str, float]) -> str | None:
+    """Are embeddings of a whole, late epoch as alike as at the start?"""
+    if not still_alike(numbers):
+        return None
+    said = ", ".join(f"{name} {numbers[name]:.4g}" for name in ("effective_rank", "loss") if name in numbers)
+    return f"nothing is learnt, all embeddings are as alike as at the start ({said}: the loss is that of chance)"
 
 
 def _equal(what: str, name: str, numbers: Mapping[str, float], best: Mapping[str, float]) -> str | None:

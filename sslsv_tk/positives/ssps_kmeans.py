@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from sslsv_tk.counts import Count, count_of, share_of
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
 from sslsv_tk.sampling.clusters import ClusterConfig, Clusters
 from sslsv_tk.sampling.filling import Filling, Pass
@@ -27,8 +28,8 @@ from sslsv_tk.sampling.references import References
 class SSPSKMeansConfig(ClusterConfig):
     """Settings of the sampler; the defaults are the paper's for VoxCeleb2."""
 
-    queue_size: int | None = None
-    """Utterances whose projections are kept; null means K, as in the paper."""
+    queue_size: Count | None = None
+    """Utterances whose projections are kept, or a share of all: N; null means K, as in the paper."""
     candidates: Literal["queued", "all"] = "queued"
     """Draw among the members whose projection is in the queue, or among all and keep the own positive when the
     drawn one is not queued (far fewer replaced)."""
@@ -38,10 +39,8 @@ class SSPSKMeansConfig(ClusterConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.queue_size is not None and self.queue_size < 1:
-            raise ValueError(
-                f"queue_size: expected at least 1, or null for the number of clusters; found {self.queue_size}."
-            )
+        if self.queue_size is not None:
+            share_of("queue_size", self.queue_size)
         if self.positive != "centroid":
             return
         if self.whitening != "none":
@@ -72,7 +71,8 @@ class SSPSKMeans(PositiveSampler):
         self.filling = Filling(first, config.filling, config.refresh)
         self.references = References(config, facts)
         self.clusters = Clusters(config, facts)
-        self.queue = PositiveQueue(min(config.queue_size or self.clusters.count, facts.utterances), facts)
+        size = count_of("queue_size", config.queue_size or self.clusters.count, facts.utterances)
+        self.queue = PositiveQueue(min(size, facts.utterances), facts)
         self._draws: MemberDraws | None = None
 
     def draw(self, epoch: int) -> dict[str, float]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sslsv_tk.clustering.ranks import Weights, check_weights, draw_ranks
+from sslsv_tk.counts import Count, count_of, share_of
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
 from sslsv_tk.sampling.filling import FilledBy, Filling
 from sslsv_tk.sampling.part import Part
@@ -28,16 +29,16 @@ class SSPSKNNConfig:
     """How often each candidate is drawn; exponential: the nearest most often."""
     decay: float = 0.7
     """Of exponential weights: rank r has weight exp(-decay r)."""
-    queue_size: int = 50_000
-    """Q, utterances that are candidates."""
+    queue_size: Count = 50_000
+    """Q, utterances that are candidates, or a share of all: N."""
     filling: FilledBy = "pass"
     """Where the first rows of the queue come from: a pass over all utterances in evaluation mode before the first
     epoch, or that epoch itself, in which every utterance then keeps its own positive."""
 
     def __post_init__(self) -> None:
-        for name in ("nearest", "queue_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, found {getattr(self, name)}.")
+        if self.nearest < 1:
+            raise ValueError(f"nearest: expected at least 1, found {self.nearest}.")
+        share_of("queue_size", self.queue_size)
         check_weights(self.weights, self.decay)
 
 
@@ -51,7 +52,7 @@ class SSPSKNN(PositiveSampler):
     def __init__(self, config: SSPSKNNConfig, facts: SamplerFacts) -> None:
         super().__init__(config, facts)
         facts.check_positives()
-        size = min(config.queue_size, facts.utterances)
+        size = min(count_of("queue_size", config.queue_size, facts.utterances), facts.utterances)
         if config.nearest >= size > 1:
             raise ValueError(
                 f"nearest: a queue of {size} utterances (queue_size {config.queue_size}, training set "

@@ -18,7 +18,7 @@ from sslsv_tk.loading.batches import EpochBatches
 from sslsv_tk.methods.base import Method
 from sslsv_tk.recipes.positives import Choice
 from sslsv_tk.recipes.systems import System
-from sslsv_tk.systems import assembly
+from sslsv_tk.systems import assembly, initial_weights
 from sslsv_tk.systems.configuration import SystemConfig
 
 
@@ -38,6 +38,12 @@ def check(system: System, choices: list[Choice]) -> None:
     for choice in choices:
         with _naming(choice):
             assembly.resolve(_load(system, choice))
+
+
+def check_initial_weights(system: System, checkpoint: Path) -> None:
+    """Does anything in the checkpoint fit the encoder?"""
+    loaded = _load(system)
+    initial_weights.compare(_build(loaded), loaded, checkpoint)
 
 
 def check_with(folder: Path, system: System, choices: list[Choice]) -> None:

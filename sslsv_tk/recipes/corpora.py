@@ -65,8 +65,7 @@ def check(corpora: Corpora, stages: set[int], generated: bool) -> None:
             _need("VOXCELEB2", "--train-audio", folder)
         for test_set in corpora.test_sets:
             _need("VOXCELEB1", "--test-audio", test_set.folder)
-    if stages & {1, 7}:
-        test_sets.check(corpora.test_sets, corpora.lists, about_to_read)
+    test_sets.check(corpora.test_sets, corpora.lists, 7 in stages, about_to_read)
     if 2 in stages and not generated:
         _need("MUSAN", "--musan", corpora.musan)
         _need("RIRS", "--rirs", corpora.rirs)

@@ -21,6 +21,12 @@ class Machine:
         """Threads of all processes of one machine that run.sh starts."""
         return self.num_threads * self.processes
 
+    @property
+    def trainer(self) -> list[str]:
+        """The words that a training command begins with."""
+        several = ["sslsv_tk.bin.run_processes", "--processes", str(self.processes), "python3", "-m"]
+        return ["python3", "-m", *(several if self.processes > 1 else []), "sslsv_tk.bin.train"]
+
 
 def decide(options: Options, batch_size: Callable[[], int]) -> Machine:
     """`batch_size` is asked only where several GPUs would share a batch."""
@@ -33,6 +39,7 @@ def decide(options: Options, batch_size: Callable[[], int]) -> Machine:
     nj, ngpu = (default if word == "auto" else int(word) for word, default in ((options.nj, nj), (options.ngpu, ngpu)))
     if options.cmd_backend == "local":
         if ngpu > 0 and _uses_gpus(options):
+            _refuse_missing_gpus(ngpu)
             _refuse_unusable_gpus()
         threads = options.cores // ngpu if options.cores > ngpu > 0 else options.cores
     threads = threads if options.num_threads == "auto" else int(options.num_threads)
@@ -50,6 +57,13 @@ def _usable(there: int, batch_size: Callable[[], int]) -> int:
 def _uses_gpus(options: Options) -> bool:
     """Stages 1, 2 and 7 have no use for one."""
     return int(options.stop_stage) >= 3 and int(options.stage) <= 6
+
+
+def _refuse_missing_gpus(wanted: int) -> None:
+    there = len(gpus.visible_gpus())
+    if wanted > there:
+        advice = f"--ngpu {there}, or --ngpu 0 for the CPU" if there else "--ngpu 0 for the CPU"
+        raise Mistake(f"--ngpu {wanted}: this machine offers {there} GPUs (nvidia-smi, CUDA_VISIBLE_DEVICES). {advice}")
 
 
 def _refuse_unusable_gpus() -> None:

@@ -1,12 +1,12 @@
 """What the user names: files and folders where the user stands, and the configurations of the recipe by name."""
 
-import difflib
 import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sslsv_tk.near_names import near_names
 from sslsv_tk.recipes.options import Mistake
 
 CONF = Path("conf")
@@ -34,23 +34,23 @@ class Places:
                 return Path(there)
         raise Mistake(f"{option} {path}: there is no file {self.of(path)}")
 
-    def named(self, option: str, word: str, folder: Path) -> Path:
-        """The file FOLDER/WORD.yaml of the recipe, or the one whose path the word is."""
+    def named(self, option: str, word: str, folder: Path, *others: str) -> Path:
+        """The file FOLDER/WORD.yaml of the recipe, or the one whose path the word is; `others`: words besides."""
         if "/" in word or word.endswith(".yaml"):
             return self.configuration(option, word)
         path = folder / f"{word}.yaml"
         if not path.is_file():
-            known = [file.stem for file in folder.glob("*.yaml")]
+            known = [*others, *(file.stem for file in folder.glob("*.yaml"))]
             raise Mistake(f"{option} {word}: there is no {path} here.{did_you_mean(word, known)}")
         return path
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The nearest name, or all of them."""
-    names = sorted(known)
-    near = difflib.get_close_matches(word, names, n=1)
+    """The names that are near, the nearest first, or all of them."""
+    names = sorted(set(known))
+    near = near_names(word, names)
     if near:
-        return f" Did you mean {near[0]}?"
+        return f" Did you mean {' or '.join(near)}?"
     return f" There are: {', '.join(names)}." if names else ""
 
 

@@ -37,6 +37,7 @@ class Options:
     num_threads: str
     system: str
     scale: str
+    init_from: str
     tag: str
     positives: str
     systems: str

@@ -1,11 +1,11 @@
 """The plan of a run: everything that its stages have to know, decided and checked before the first of them."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sslsv_tk.recipes import corpora, features, machine, positives, systems, test_sets
+from sslsv_tk.recipes import corpora, features, machine, positives, scale, systems, test_sets
 from sslsv_tk.recipes.corpora import Corpora
 from sslsv_tk.recipes.machine import Machine
 from sslsv_tk.recipes.names import Places
@@ -15,6 +15,7 @@ from sslsv_tk.recipes.systems import System
 from sslsv_tk.recipes.test_sets import TrialList
 
 _DEFAULT_SYSTEM = "simclr_fast_resnet34"
+_FOLDERS = {"datadir": "data", "dumpdir": "dump", "expdir": "exp"}
 _COPIES = ("noise", "music", "babble", "reverb")
 _CLIPS = ("musan_noise", "musan_music", "musan_speech", "rirs")
 
@@ -34,12 +35,17 @@ class Plan:
     watched: TrialList | None  # what --validation names
     machine: Machine
     bands: int | None  # of the features that stage 3 computes
+    initial: Path | None  # the checkpoint whose weights stage 4 begins with
 
     @property
     def folders(self) -> dict[str, str]:
         """datadir, dumpdir and expdir, and below dumpdir raw (audio) and dump (what training reads)."""
         found = folders(self.options)
         return {**found, "raw": f"{found['dumpdir']}/raw", "dump": f"{found['dumpdir']}/{self.options.feats_type}"}
+
+    def prepared(self, trials: TrialList) -> str:
+        """The file that stage 1 makes of a list."""
+        return f"{self.folders['datadir']}/{trials.set}/trials_{trials.name}"
 
     @property
     def training_set(self) -> Path | None:
@@ -54,6 +60,8 @@ class Plan:
         for line in found:
             if "\n" in line or "\r" in line:
                 raise Mistake(f"{line!r}: a name or a path with an end of line cannot be planned with")
+            if "{JOB}" in line:
+                raise Mistake(f"{line!r}: {{JOB}} is what run.sh writes for the number of a job. Name it otherwise")
         return found
 
     def _values(self) -> Iterator[tuple[str, Any]]:
@@ -64,7 +72,7 @@ class Plan:
         yield from self._values_of_systems()
         yield "listing", "feats.scp" if self.kept or self.options.feats_type == "fbank" else "wav.scp"
         yield from (("nj", self.machine.nj), ("ngpu", self.machine.ngpu), ("num_threads", self.machine.num_threads))
-        yield from (("processes", self.machine.processes), ("trainer_threads", self.machine.trainer_threads))
+        yield "trainer_threads", self.machine.trainer_threads
 
     def _values_of_audio(self) -> Iterator[tuple[str, Any]]:
         found, kept = self.corpora, self.kept
@@ -93,24 +101,42 @@ class Plan:
         yield from _each("choice_files", (choice.file for choice in self.choices))
         yield from _each("choice_settings", (" ".join(choice.settings) for choice in self.choices))
         yield from _each("evaluated", self.evaluated)
+        yield from _each("trainer", self.machine.trainer)
+        if self.initial is not None:
+            yield from _each("initial", ("--init-from", self.initial))
         if self.watched is not None:
-            yield "validation_data", f"{self.folders['dump']}/{self.watched.set}"
-            yield "validation_trials", f"{self.folders['datadir']}/{self.watched.set}/trials_{self.watched.name}"
+            yield from _each("watch", ("--validation-data", f"{self.folders['dump']}/{self.watched.set}"))
+            yield from _each("watch", ("--validation-trials", self.prepared(self.watched)))
 
 
 def folders(options: Options) -> dict[str, str]:
     """datadir, dumpdir and expdir; those of a generated corpus are its own."""
-    names = {"datadir": "data", "dumpdir": "dump", "expdir": "exp"}
-    return {name: getattr(options, name) or default + options.suffix for name, default in names.items()}
+    return {name: getattr(options, name) or default + options.suffix for name, default in _FOLDERS.items()}
 
 
-def make(options: Options, environment: Mapping[str, str]) -> Plan:
+def make(options: Options, environment: Mapping[str, str], after_stage_1: bool = False) -> Plan:
     """Decide; a Mistake or another ValueError where something cannot be meant."""
+    counted = after_stage_1 or options.stage > 1
     places = Places(options.caller, options.recipe)
+    options = replace(
+        options,
+        datadir=places.of(options.datadir),
+        dumpdir=places.of(options.dumpdir),
+        expdir=places.of(options.expdir),
+    )
     audio = corpora.find(options, places, environment)
-    kept = features.decide(options, audio, folders(options)["datadir"]) == "keep"
-    system = systems.find(options, places, "kept" if kept else options.feats_type)
+    datadir = folders(options)["datadir"]
+    kept = features.decide(options, audio, datadir) == "keep"
+    utterances = scale.count_utterances(datadir, audio) if options.scale == scale.AUTO and counted else None
+    system = systems.find(options, places, "kept" if kept else options.feats_type, utterances)
     choices, notes = _choices(options, places, system)
+    if options.scale == scale.AUTO and audio.train_set:
+        written = choices
+        choices = choices if utterances is None else [scale.choice(utterances, each) for each in choices]
+        notes.append(scale.note(utterances, system.settings, written, choices))
+    if options.stop_stage == 6 or (options.stage == 1 and options.stop_stage < 6):
+        silent = test_sets.without_list(audio.test_sets, audio.lists)
+        notes += [f"{name}: no trial list, so embeddings alone" for name in silent]
     if not audio.train_set:
         notes.insert(0, "--train-audio none: only the test sets are treated, stages 2, 4 and 5 are left out")
     elif kept:
@@ -126,37 +152,10 @@ def make(options: Options, environment: Mapping[str, str]) -> Plan:
         choices,
         systems.evaluated(options, trained, folders(options)["expdir"]),
         test_sets.of_validation(options.validation, audio.lists),
-        machine.decide(options, lambda: _setting(system, "training", "batch_size")),
-        _setting(system, "frontend", "bands") if options.feats_type == "fbank" and not kept else None,
+        machine.decide(options, lambda: setting(system, "training", "batch_size")),
+        setting(system, "frontend", "bands") if options.feats_type == "fbank" and not kept else None,
+        systems.initial_weights(options.init_from, places),
     )
-
-
-def check(plan: Plan, after_stage_1: bool = False) -> None:
-    """Refuse now what a stage could not do, hours later; what needs the training set as soon as that is there."""
-    if not after_stage_1:
-        corpora.check(plan.corpora, plan.stages, plan.options.generated)
-    if not plan.stages & {4, 5}:
-        return
-    from sslsv_tk.recipes import configured
-
-    choices = plan.choices if 5 in plan.stages else []
-    if not after_stage_1:
-        _refuse_positives_of_none(plan)
-        configured.check(plan.system, choices)
-    folder = plan.training_set
-    if folder is not None and (after_stage_1 or 1 not in plan.stages):
-        configured.check_with(folder, plan.system, choices)
-
-
-def _refuse_positives_of_none(plan: Plan) -> None:
-    from sslsv_tk.recipes import configured
-
-    names = [choice.name for choice in plan.choices if choice.name != "same_utterance"]
-    if {4, 5} <= plan.stages and names and not configured.has_positives(plan.system):
-        raise Mistake(
-            f"--positives {' '.join(names)}: {plan.options.system} is trained on labels and has no positives. "
-            "Give --positives none, or leave it out"
-        )
 
 
 def _stages(options: Options, audio: Corpora, kept: bool, choices: list[Choice]) -> set[int]:
@@ -185,14 +184,16 @@ def _choices(options: Options, places: Places, system: System) -> tuple[list[Cho
     return positives.find(default, places), []
 
 
-def _setting(system: System, section: str, name: str) -> int:
+def setting(system: System, section: str, name: str) -> int:
     """A whole number of the configuration; the default, which the classes know, where no file says it."""
     value = system.value(section, name)
     if value is None:
         from sslsv_tk.recipes import configured
 
         value = configured.setting(system, f"{section}.{name}")
-    return int(value)
+    if not isinstance(value, int):
+        raise Mistake(f"{section}.{name}: expected a whole number, found {value!r}")
+    return value
 
 
 def _each(name: str, values: Iterable[Any]) -> Iterator[tuple[str, Any]]:

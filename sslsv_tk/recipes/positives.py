@@ -9,7 +9,7 @@ from sslsv_tk.recipes.names import CONF, Places, did_you_mean, folder_name
 from sslsv_tk.recipes.options import Mistake
 
 ALIASES = CONF / "aliases.yaml"
-_SETTING = re.compile(r"[a-z_]+=[A-Za-z0-9_.+-]+")
+_SETTING = re.compile(r"[a-z_]+=[A-Za-z0-9_.+/-]+")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ def _choice(word: str, aliases: dict[str, str], places: Places) -> Choice:
         if not _SETTING.fullmatch(setting):
             raise Mistake(f"--positives {word}: expected SAMPLER:NAME=VALUE,NAME=VALUE; found '{setting}'")
     file = _file(word, sampler, aliases, places)
-    name = word if word in aliases else "_".join([file.stem, *(setting.partition("=")[2] for setting in settings)])
+    values = (setting.partition("=")[2].replace("/", "-") for setting in settings)  # N/6 is no name of a folder
+    name = word if word in aliases else "_".join([file.stem, *values])
     return Choice(folder_name("--positives", name), file, tuple(f"positives.{setting}" for setting in settings))
 
 

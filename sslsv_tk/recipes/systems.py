@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from sslsv_tk import config
+from sslsv_tk.recipes import scale
 from sslsv_tk.recipes.names import CONF, Places, did_you_mean, folder_name
 from sslsv_tk.recipes.options import Mistake, Options
+from sslsv_tk.recipes.scale import AUTO
 
 FILES_ALONE = "tiny"
 """The scale at which nothing is learned, so that methods keep their settings."""
@@ -31,42 +33,73 @@ class System:
         return table.get(name) if isinstance(table, dict) else None
 
 
-def find(options: Options, places: Places, features: str) -> System:
-    """From --system, --scale, --config, --set, --seed and --tag; `features` is raw, fbank or kept."""
+def find(options: Options, places: Places, features: str, utterances: int | None = None) -> System:
+    """From --system, --scale, --config, --set, --seed and --tag; `features` is raw, fbank or kept.
+
+    `utterances`: of the training set, where they are known; --scale auto asks for them.
+    """
     base, *variants = options.system.split("+")
     files = [places.named("--system", base, CONF / "systems")]
     files += [places.named("--system", variant, CONF / "variants") for variant in variants]
     name = folder_name("--system", "+".join(file.stem for file in files))
-    files += _of_scale(options, places, files)
+    own = [places.configuration("--config", path) for path in options.config if path]
+    fitting = _fitting_batch(options, files, own, utterances)
+    files += _of_scale(options, places, files, fitting is not None)
     if features != "raw":
         files.append(CONF / "features" / f"{features}.yaml")
-    files += [places.configuration("--config", path) for path in options.config if path]
+    files += own
     for word in options.set:
         if word.startswith("positives"):
             raise Mistake(f"--set {word}: stage 4 has no such setting. Write --positives SAMPLER:NAME=VALUE,NAME=VALUE")
     settings = (f"training.seed={options.seed}", *(word for word in options.set if word))
+    if fitting is not None:
+        settings = (f"training.batch_size={fitting}", *settings)
     system = System(f"{name}-{options.tag}" if options.tag else name, tuple(files), settings)
     _ = system.table  # a mistake in a file or a setting is told now
     return system
 
 
-def _of_scale(options: Options, places: Places, files: list[Path]) -> list[Path]:
+def _fitting_batch(options: Options, files: list[Path], own: list[Path], utterances: int | None) -> int | None:
+    """The batch of --scale auto; None where it has none to say: the system's fits, or the user has written one."""
+    if options.scale != AUTO or utterances is None:
+        return None
+    if System("", tuple(own), tuple(word for word in options.set if word)).value("training", "batch_size") is not None:
+        return None
+    wanted = System("", tuple(files), ()).value("training", "batch_size")
+    from sslsv_tk.systems.configuration import TrainingConfig  # with numpy, which a plan needs for nothing else
+
+    return scale.batch(utterances, TrainingConfig().batch_size if wanted is None else int(wanted))
+
+
+def _of_scale(options: Options, places: Places, files: list[Path], is_small: bool) -> list[Path]:
     """The size of the corpus, and what the method needs where steps are few: without that it may learn nothing."""
-    scale = options.scale or options.suffix.removeprefix("_")
-    if not scale:
+    name = options.scale or options.suffix.removeprefix("_")
+    if not name or (name == AUTO and not is_small):
         return []
-    size = places.named("--scale", scale, CONF / "scale")
-    if size.stem == FILES_ALONE:
-        return [size]
+    sizes = [] if name == AUTO else [places.named("--scale", name, CONF / "scale", AUTO)]
+    if sizes and sizes[0].stem == FILES_ALONE:
+        return sizes
     method = System("", tuple(files), ()).value("method", "name")
-    own = [CONF / "small" / f"{name}.yaml" for name in (f"{method}_{size.stem}", str(method))]
+    words = [*(f"{method}_{size.stem}" for size in sizes), str(method)]
+    own = [CONF / "small" / f"{word}.yaml" for word in words]
     for path in own:
         if path.is_file():
-            return [size, path]
+            return [*sizes, path]
     raise Mistake(
-        f"--scale {scale}: there is no {own[-1]}, which says what the method {method} needs where steps are few."
+        f"--scale {name}: there is no {own[-1]}, which says what the method {method} needs where steps are few."
         " Write it; a comment alone where nothing is needed."
     )
+
+
+def initial_weights(word: str, places: Places) -> Path | None:
+    """The checkpoint that --init-from names, itself or by the folder of a system; None where the word is empty."""
+    if not word:
+        return None
+    named = Path(places.of(word))
+    path = named / "checkpoints" / "averaged.pt" if named.is_dir() else named
+    if not path.is_file():
+        raise Mistake(f"--init-from {word}: there is no checkpoint {path}")
+    return path
 
 
 def evaluated(options: Options, trained: list[str], expdir: str) -> list[str]:

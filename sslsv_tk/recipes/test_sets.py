@@ -3,12 +3,13 @@
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sslsv_tk.recipes.names import WORD, Places, did_you_mean
 from sslsv_tk.recipes.options import Mistake
 
+_NAMED = re.compile(r"([A-Za-z0-9_.-]+)=(.+)")
 _OURS = re.compile(r"(train|voxceleb2_train|musan|rirs)(_.*)?")
 
 
@@ -27,11 +28,26 @@ class TrialList:
     path: str
     set: str
     name: str = ""
+    word: str = field(default="", compare=False)
+    """What the user typed; empty where nobody did."""
 
 
 def split(places: Places, value: str) -> list[str]:
-    """Words apart, but one folder whose name has spaces stays whole."""
-    return [value] if value and os.path.isdir(places.of(value)) else value.split()
+    """Words apart, but a path with spaces that is there stays whole, also behind SET=."""
+    spans, found = [match.span() for match in re.finditer(r"\S+", value)], list[str]()
+    while spans:
+        longest = 1
+        for count in range(2, len(spans) + 1):
+            if _is_there(places, value[spans[0][0] : spans[count - 1][1]]):
+                longest = count
+        found.append(value[spans[0][0] : spans[longest - 1][1]])
+        spans = spans[longest:]
+    return found
+
+
+def _is_there(places: Places, word: str) -> bool:
+    match = _NAMED.fullmatch(word)
+    return os.path.exists(places.of(word)) or (match is not None and os.path.exists(places.of(match[2])))
 
 
 def find_sets(places: Places, test_audio: str, voxceleb1: str) -> list[ScoredSet]:
@@ -61,7 +77,7 @@ def find_sets(places: Places, test_audio: str, voxceleb1: str) -> list[ScoredSet
 
 def find_lists(places: Places, trials: str, sets: list[ScoredSet], voxceleb1: str) -> list[TrialList]:
     """The lists of --trials, LIST or SET=LIST or folders of official lists, and those that lie in the sets' folders."""
-    lists = [found for word in trials.split() for found in _of_word(places, word, sets)]
+    lists = [found for word in split(places, trials) for found in _of_word(places, word, sets)]
     for test_set in sets:
         if any(found.set == test_set.name for found in lists):
             continue
@@ -73,21 +89,26 @@ def find_lists(places: Places, trials: str, sets: list[ScoredSet], voxceleb1: st
     return _named(lists)
 
 
-def check(sets: list[ScoredSet], lists: list[TrialList], about_to_read: bool) -> None:
-    """Every set has a list, and every list that stage 1 reads is there."""
-    for test_set in sets:
-        if not any(found.set == test_set.name for found in lists):
-            which = f"{test_set.name}=" if len(sets) > 1 else ""
-            raise ValueError(
-                f"--test-audio needs --trials {which}FILE: lines `1|0 a b` with paths below {test_set.folder}, "
-                "or `a b target|nontarget`."
-            )
+def without_list(sets: list[ScoredSet], lists: list[TrialList]) -> list[str]:
+    """The names of the sets that no list is about."""
+    return [test_set.name for test_set in sets if not any(found.set == test_set.name for found in lists)]
+
+
+def check(sets: list[ScoredSet], lists: list[TrialList], scores: bool, about_to_read: bool) -> None:
+    """Every set that is scored has a list, and every list that stage 1 reads is there."""
+    for name in without_list(sets, lists) if scores else []:
+        which = f"{name}=" if len(sets) > 1 else ""
+        folder = next(test_set.folder for test_set in sets if test_set.name == name)
+        raise Mistake(
+            f"--test-audio needs --trials {which}FILE: lines `1|0 a b` with paths below {folder}, or "
+            "`a b target|nontarget`. Embeddings alone: --stop-stage 6"
+        )
     for found in lists if about_to_read else []:
         if not os.path.isfile(found.path):
             official = " ".join(_official())
             raise ValueError(
-                f"there is no trial list {found.path}. Expected one of {official} (2: cleaned), or any list; "
-                "--trials FILE names it."
+                f"there is no trial list {found.word or found.path}. Expected one of {official} (2: cleaned), or any "
+                "list; --trials FILE names it."
             )
 
 
@@ -111,7 +132,7 @@ def _official() -> list[str]:
 
 def _split_name(places: Places, word: str) -> tuple[str, str]:
     """SET and path of SET=PATH; the set is empty where there is only a path, or a path with an equals sign."""
-    match = re.fullmatch(r"([A-Za-z0-9_.-]+)=(.+)", word)
+    match = _NAMED.fullmatch(word)
     if match and not os.path.exists(places.of(word)):
         return match[1], places.of(_without_slash(match[2]))
     return "", places.of(_without_slash(word))
@@ -133,7 +154,7 @@ def _of_word(places: Places, word: str, sets: list[ScoredSet]) -> list[TrialList
     names = [test_set.name for test_set in sets]
     if name not in names:
         raise Mistake(f"--trials {word}: there is no test set {name}; there are: {' '.join(names)}")
-    return [TrialList(path, name) for path in paths]
+    return [TrialList(path, name, word=word) for path in paths]
 
 
 def _set_of(path: str, sets: list[ScoredSet]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sslsv_tk import digests
+from sslsv_tk import digests, records
 from sslsv_tk.kaldi import directories
 from sslsv_tk.systems import checkpoints
 from sslsv_tk.systems.checkpoints import CheckpointFolder, DamagedCheckpoint
@@ -28,26 +28,24 @@ def write_average(system: System, epochs: int | None = None) -> None:
     if not chosen:
         raise ValueError(f"{system.folder}: no epoch file to average. Let at least one epoch of training end.")
     path = folder.folder / "averaged.pt"
+    missing = _missing_epochs(system, wanted) if wanted <= config.training.keep_epochs else []
+    if missing and _keeps(path, missing):
+        _log.warning("%s stays: the files of epochs %s, of which it is a mean, are gone", path, _words(missing))
+        return
+    if missing:
+        raise ValueError(
+            f"{folder.folder}: the files of epochs {_words(missing)} are gone, so the mean of the last {wanted} epochs "
+            f"would be one of fewer. Put them back, or take the mean of fewer: --set training.average_epochs=N"
+        )
     inputs = digests.of_files(folder.path_of(str(epoch)) for epoch in chosen)
     if _inputs_of(path) == inputs:
         _log.info("%s: complete", path)
         return
     latest = folder.training_state()
-    _say_missing(system, chosen, wanted, latest)
     models = _read_all(folder, chosen, latest)
     inputs = digests.of_files(folder.path_of(str(epoch)) for epoch in chosen)
     checkpoints.write(path, {"epochs": chosen, "inputs": inputs, "model": checkpoints.average(models)})
     _log.info("%s: mean of epochs %s", path, ", ".join(map(str, chosen)))
-
-
-def _say_missing(system: System, chosen: list[int], wanted: int, latest: Mapping[str, Any] | None) -> None:
-    """A warning where epochs that belong to the mean have no file: it is another mean without them."""
-    last = chosen[-1] if latest is None else int(latest["epoch"])
-    first = int(system.record.inputs.get("epochs of stage 4", 0)) + 1
-    missing = [epoch for epoch in range(max(first, last - wanted + 1), last + 1) if epoch not in chosen]
-    if missing:
-        files = ", ".join(f"{epoch}epoch.pt" for epoch in missing)
-        _log.warning("%s: %s not there; the mean is of %d epochs alone", system.checkpoints.folder, files, len(chosen))
 
 
 def _read_all(folder: CheckpointFolder, chosen: list[int], latest: Mapping[str, Any] | None) -> list[Any]:
@@ -62,12 +60,35 @@ def _read_all(folder: CheckpointFolder, chosen: list[int], latest: Mapping[str, 
     for epoch, fault in damaged.items():
         if not models or latest is None or latest["epoch"] != epoch or latest["step_in_epoch"] or latest["passed"]:
             raise ValueError(
-                f"{fault} Restore it; or remove it, and the mean is of the other epochs; or train anew: --force true."
+                f"{fault} Restore it, train anew with --force true, or take the mean of fewer epochs: --set"
+                f" training.average_epochs={max(1, chosen[-1] - epoch)}."
             ) from None
         models[epoch] = {name: latest["model"][name] for name in next(iter(models.values()))}
         checkpoints.write(folder.path_of(str(epoch)), {"epoch": epoch, "model": models[epoch]})
         _log.warning("%s Its weights stand in latest.pt as well: it was written anew.", fault)
     return [models[epoch] for epoch in chosen]
+
+
+def _missing_epochs(system: System, wanted: int) -> list[int]:
+    """Which of the last epochs that the run has done have no file any more."""
+    there = system.checkpoints.epochs()
+    latest = system.checkpoints.folder / "latest.pt"
+    last = int(checkpoints.read(latest, mapped=True)["epoch"]) if latest.is_file() else there[-1]
+    record = records.read(system.folder)
+    before = int(record.inputs.get("epochs of stage 4", 0)) if record is not None else there[0] - 1
+    return sorted(set(range(max(before, 0, last - wanted) + 1, last + 1)) - set(there))
+
+
+def _keeps(average: Path, missing: list[int]) -> bool:
+    """Is there a whole average that these epochs are part of?"""
+    try:
+        return set(missing) <= set(checkpoints.read(average)["epochs"])
+    except (FileNotFoundError, checkpoints.DamagedCheckpoint, KeyError):
+        return False
+
+
+def _words(epochs: list[int]) -> str:
+    return ", ".join(map(str, epochs))
 
 
 def _inputs_of(average: Path) -> str | None:

@@ -23,7 +23,7 @@ from sslsv_tk.monitoring.validation import Validation, ValidationList
 from sslsv_tk.nn.batch_norm import synchronise
 from sslsv_tk.runs import claim, training_data
 from sslsv_tk.segments import REFERENCE
-from sslsv_tk.systems import assembly
+from sslsv_tk.systems import assembly, initial_weights
 from sslsv_tk.systems.configuration import SystemConfig
 from sslsv_tk.systems.on_disk import System
 from sslsv_tk.training.loop import Trainer
@@ -125,6 +125,9 @@ def _inputs(config: SystemConfig, options: RunOptions, stage_4: dict[str, Any] |
     inputs = {
         f"{what} of {role}": digest for role, folder in existing.items() for what, digest in identity(folder).items()
     }
+    if config.training.init_from is not None:
+        weights = initial_weights.weights_of(Path(config.training.init_from))
+        inputs["weights that training begins with (--init-from)"] = _digest_of_weights(weights)
     if options.continue_from is not None and stage_4 is not None:
         inputs["record of stage 4"] = options.continue_from.record.identity
         inputs["epochs of stage 4"] = str(stage_4["epoch"])
@@ -153,7 +156,10 @@ def make_parts(config: SystemConfig, options: RunOptions, device: torch.device) 
     """Data, front end, model and sampler of a run."""
     training = config.training
     archive = training_data.open_checked(config.frontend, options.train_set, training.compare_reads)
-    method = assembly.build_method(config).to(device)
+    method = assembly.build_method(config)
+    if training.init_from is not None and not options.system.checkpoints.has_begun():
+        initial_weights.begin_with(method, config, Path(training.init_from))
+    method = method.to(device)
     if processes() > 1 and method.synchronised_batch_norm:
         synchronise(method)
     sampler = assembly.make_sampler(config, archive, method, device)

@@ -17,6 +17,7 @@ from sslsv_tk.clustering.kmeans import Clustering, Precision, random_rows, spher
 from sslsv_tk.clustering.neighbours import nearest_clusters
 from sslsv_tk.clustering.ranks import Weights, check_weights, draw_ranks
 from sslsv_tk.clustering.shared_rows import SharedRows
+from sslsv_tk.counts import Count, count_of, fitting_clusters, share_of
 from sslsv_tk.sampling.facts import SamplerFacts
 from sslsv_tk.sampling.part import Part
 from sslsv_tk.sampling.references import ReferenceConfig
@@ -26,8 +27,8 @@ from sslsv_tk.sampling.references import ReferenceConfig
 class ClusterConfig(ReferenceConfig):
     """Settings of the clusters; the defaults are the paper's for VoxCeleb2."""
 
-    clusters: int | float = 25_000
-    """K; below 1 it is a share of the utterances (0.02). The paper's K is four times the number of speakers."""
+    clusters: Count = 25_000
+    """K, or a share of the utterances: N/6, 0.02. The paper's K is four times the number of speakers."""
     neighbours: int = 1
     """M, nearest other clusters to draw from; 0 draws from the anchor's own cluster."""
     weights: Weights = "uniform"
@@ -43,10 +44,7 @@ class ClusterConfig(ReferenceConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (0 < self.clusters < 1 or (self.clusters >= 1 and float(self.clusters).is_integer())):
-            raise ValueError(
-                f"clusters: expected a whole number, or a share of the utterances below 1; found {self.clusters}."
-            )
+        share_of("clusters", self.clusters)
         if self.neighbours < 0:
             raise ValueError(f"neighbours: expected 0 (own cluster) or more, found {self.neighbours}.")
         if self.iterations < 0:
@@ -55,11 +53,11 @@ class ClusterConfig(ReferenceConfig):
 
     def clusters_of(self, utterances: int) -> int:
         """K for a training set of N utterances, checked against N and M."""
-        clusters = int(self.clusters) if self.clusters >= 1 else max(1, round(self.clusters * utterances))
+        clusters = count_of("clusters", self.clusters, utterances)
         if clusters > utterances:
             raise ValueError(
-                f"clusters: {clusters} clusters need at least as many utterances, found {utterances}. "
-                "Set fewer clusters, or a share of the utterances such as 0.02."
+                f"clusters: {clusters} clusters need at least as many utterances, found {utterances}. Set clusters to "
+                f"{fitting_clusters(utterances)}, or to a share such as N/6; `run.sh --scale auto` does it."
             )
         if self.neighbours >= clusters:
             raise ValueError(

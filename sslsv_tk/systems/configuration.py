@@ -63,6 +63,8 @@ class TrainingConfig:
     span_epochs: int | None = None  # of schedules that have an end; null: epochs + continued_epochs
     batch_size: int = 256  # utterances per step, over all processes
     seed: int = 0
+    init_from: str | None = field(default=None, metadata=FREE)
+    # the checkpoint whose weights stage 4 began with, as far as they fit; a run is known by these weights, not the path
     precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast of the encoder and heads; losses stay fp32
     compile: bool = False  # torch.compile of the encoder, in place
     log_steps: int = field(default=50, metadata=FREE)  # steps per log line

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from sslsv_tk.distributed.processes import is_first
 from sslsv_tk.monitoring.diagnostics import PositiveDiagnostics
-from sslsv_tk.monitoring.health import Health
+from sslsv_tk.monitoring.health import Health, still_alike
 from sslsv_tk.monitoring.records import NoRecords, RunningMeans, RunRecords, line
 from sslsv_tk.training.position import Position
 
 _log = logging.getLogger("train")
+_progress = logging.getLogger("progress")
 
 
 class EpochLog:
@@ -81,8 +82,8 @@ class EpochLog:
         self._window.clear()
         self._waited = self._worked = 0.0
 
-    def write_epoch(self, position: Position, learning_rate: float) -> None:
-        """The means of the epoch that has just ended."""
+    def write_epoch(self, position: Position, learning_rate: float) -> float:
+        """The means of the epoch that has just ended; its loss."""
         numbers = {
             **self._epoch.means(),
             **self.diagnostics.summary(),
@@ -90,9 +91,13 @@ class EpochLog:
             "seconds": time.monotonic() - self._started,
         }
         self._warn_of_collapse(numbers, position.epoch, position.step, whole_epoch=True)
-        numbers["collapsed"] = float(self.health.warned_epoch == position.epoch)
+        if self.health.warned_epoch == position.epoch:
+            numbers["collapsed"] = 1.0
+        elif not still_alike(numbers):  # of embeddings that have not spread yet nobody can say so
+            numbers["collapsed"] = 0.0
         self._write("epoch", numbers, position.epoch, position.step)
         self._epoch.clear()
+        return numbers.get("loss", 0.0)
 
     def write_validation(self, numbers: dict[str, float], position: Position) -> None:
         """How the weights do on the validation list after the epoch that has just ended."""
@@ -101,7 +106,7 @@ class EpochLog:
     def _warn_of_collapse(self, numbers: dict[str, float], epoch: int, step: int, whole_epoch: bool = False) -> None:
         warning = self.health.look(numbers, epoch, step, whole_epoch)
         if warning is not None:
-            _log.warning("%s", warning)
+            _progress.warning("%s", warning)
 
     def _write(self, kind: str, numbers: dict[str, float], epoch: int, step: int) -> None:
         """One line to the log and one to metrics.jsonl; `epoch` counts from 1."""

@@ -20,6 +20,7 @@ from sslsv_tk.training.epoch_log import EpochLog
 from sslsv_tk.training.optimisation import clip_gradients, learning_rate, make_optimiser, set_learning_rate
 from sslsv_tk.training.parts import Parts
 from sslsv_tk.training.passes import show_everyone
+from sslsv_tk.training.progress import RunProgress
 from sslsv_tk.training.run_state import RunState
 from sslsv_tk.training.step import over_processes
 from sslsv_tk.training.stopping import Stopped
@@ -45,6 +46,8 @@ class Trainer:
         """
         self.state.restore(stage_4)
         self.log.open(self.system.folder, self.state.position.step)
+        self.progress = RunProgress(self.state.position.epoch, last_epoch)
+        self.progress.say_start(self.config, self.parts, self.device)
         try:
             while self.state.position.epoch < last_epoch:
                 self._start_epoch()
@@ -104,11 +107,14 @@ class Trainer:
         position, validation = self.state.position, self.parts.validation
         self.state.refuse_non_finite()
         position.end_epoch()
-        self.log.write_epoch(position, self._rate())
+        loss, eer_percent = self.log.write_epoch(position, self._rate()), None
         self.state.save_epoch()
         if validation is not None and validation.is_due(position.epoch, last_epoch):
-            self.log.write_validation(validation.score(self.method, position.epoch, self.device), position)
+            numbers = validation.score(self.method, position.epoch, self.device)
+            self.log.write_validation(numbers, position)
+            eer_percent = numbers["eer_percent"]
         self.state.save()
+        self.progress.say_epoch(position.epoch, loss, eer_percent)
         if position.epoch < last_epoch:
             self._end_if_asked()
 

@@ -85,6 +85,36 @@ def test_another_variable_may_count_and_one_number_is_a_range() -> None:
     assert "\n3 JOB\n" in Path("x.3.log").read_text()
 
 
+def test_a_variable_in_braces_is_replaced_and_nothing_that_looks_like_it() -> None:
+    words = ["/data/JOB/x", "my_JOB_dir/part.{JOB}", "JOB"]
+    assert main(["local", "{JOB}=1:2", "my_JOB_dir/a=b/x.{JOB}.log", "echo", *words]) == 0
+    assert "\n/data/JOB/x my_JOB_dir/part.2 JOB\n" in Path("my_JOB_dir/a=b/x.2.log").read_text()
+    assert sorted(path.name for path in Path().iterdir()) == ["my_JOB_dir"]
+
+
+def test_without_a_range_no_word_is_a_variable() -> None:
+    assert main(["local", "my_JOB_dir/x.log", "echo", "JOB", "a.JOB"]) == 0
+    assert "\nJOB a.JOB\n" in Path("my_JOB_dir/x.log").read_text()
+
+
+def test_the_logs_of_earlier_attempts_stay_under_names_of_their_own() -> None:
+    for text in ("one", "two", "three"):
+        assert main(["local", "x.log", "echo", text]) == 0
+        assert main(["local", "JOB=1:2", "y.JOB.log", "echo", text]) == 0
+    found = {path.name: path.read_text().splitlines()[4] for path in Path().glob("*.log")}
+    assert found == {
+        "x.log": "three",
+        "x.1.log": "one",
+        "x.2.log": "two",
+        **{f"y.{job}.log": "three" for job in (1, 2)},
+        **{f"y.{job}.1.log": "one" for job in (1, 2)},
+        **{f"y.{job}.2.log": "two" for job in (1, 2)},
+    }
+    Path("x.log").write_text("")
+    assert main(["local", "x.log", "no-such-command"]) == 1
+    assert not Path("x.3.log").exists(), "an empty log says nothing"
+
+
 def test_failures_are_counted_and_the_first_log_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["bash", "-c", "echo job JOB says why; exit $((JOB % 2 * 3))"]
     assert main(["local", "JOB=1:4", "log/x.JOB.log", *command]) == 1
@@ -135,7 +165,7 @@ def test_gpus_that_are_not_there_are_refused(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert main(["local", "--gpu", "1", "x.log", "true"]) == 1
-    assert "offers 0 GPUs. Use --gpu 0" in capsys.readouterr().err
+    assert "offers 0 GPUs. The CPU: --gpu 0 (of run.sh: --ngpu 0)" in capsys.readouterr().err
 
 
 def test_places_follow_cores_memory_gpus_and_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +303,7 @@ def test_sizes_and_words_pass_as_they_are() -> None:
 
 
 def test_a_job_that_saved_its_state_is_not_called_failed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["local", "x.log", "bash", "-c", "exit 75"]) == 1
+    assert main(["local", "x.log", "bash", "-c", "exit 75"]) == 75
     said = capsys.readouterr().err
     assert "1 of 1 stopped by request, state saved: run again to go on, see x.log" in said
     assert "failed" not in said

@@ -1,6 +1,7 @@
 """A collapse is told within an epoch, with its numbers and what may help; a healthy start is not called one."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from sslsv_tk.methods.base import Method, Pairs
 from sslsv_tk.methods.simclr import SimCLR, SimCLRConfig
 from sslsv_tk.methods.simsiam import SimSiam
 from sslsv_tk.methods.vicreg import VICReg
-from sslsv_tk.monitoring.health import Health, find_collapse
+from sslsv_tk.monitoring.health import Health, find_collapse, still_alike
 from sslsv_tk.monitoring.records import RunningMeans
 
 UNTRAINED = {"embedding_deviation": 0.07, "effective_rank": 1.01}
@@ -33,7 +34,21 @@ PROJECTED = {"projection_deviation": 0.99, "projection_rank": 20.0}
     ],
 )
 def test_what_is_healthy(numbers: dict[str, float], best: dict[str, float]) -> None:
-    assert find_collapse(numbers, best, late=True) is None
+    assert find_collapse(numbers, best, late=numbers.get("effective_rank") != 1.01) is None
+
+
+def test_a_run_at_chance_is_told_late_and_never_called_healthy() -> None:
+    chance = {"embedding_deviation": 0.06, "effective_rank": 1.02, "loss": math.log(64)}
+    assert still_alike(chance) and not still_alike(TRAINED) and not still_alike({"loss": 0.0})
+    assert not still_alike({"embedding_deviation": 0.5, "effective_rank": 1.02})
+    for best in (UNTRAINED, {"embedding_deviation": 0.08, "effective_rank": 1.3}):
+        assert find_collapse(chance, best, late=False) is None, "every run begins like this"
+        found = find_collapse(chance, best, late=True)
+        assert found is not None and "nothing is learnt" in found
+        assert "(effective_rank 1.02, loss 4.159: the loss is that of chance)" in found
+    health = Health()
+    assert health.look(chance, 1, 199, whole_epoch=True) is None and health.look(chance, 2, 300) is None
+    assert health.look(chance, 2, 300, whole_epoch=True) is not None
 
 
 @pytest.mark.parametrize(
@@ -112,7 +127,7 @@ def test_an_untrained_encoder_is_no_collapse(settings: FastResNet34Config) -> No
     method.project([torch.randn(8, 40, 51) for _ in range(2)])
     numbers = {name: float(number) for name, number in method.measures().items()}
     assert 0.03 < numbers["embedding_deviation"] < 0.2
-    assert find_collapse(numbers, numbers, late=True) is None
+    assert find_collapse(numbers, numbers, late=False) is None and still_alike(numbers)
 
 
 def run(workspace, *settings: str):
@@ -126,7 +141,8 @@ def run(workspace, *settings: str):
 
 def test_simclr_on_noise_is_healthy(workspace) -> None:
     warnings, epochs = run(workspace, "training.epochs=6")
-    assert not warnings and [line["collapsed"] for line in epochs] == [0] * 6
+    alike = [still_alike(line) for line in epochs]
+    assert not warnings and [line.get("collapsed") for line in epochs] == [None if same else 0 for same in alike]
 
 
 def attract(self, pairs):
@@ -138,7 +154,7 @@ def test_a_run_warns_once_per_epoch_and_marks_the_epoch(workspace, monkeypatch) 
     """9 steps are an epoch, with a line every 2 of them."""
     monkeypatch.setattr(SimCLR, "loss", attract)
     warnings, epochs = run(workspace, "training.batch_size=2", "optimisation.learning_rate=0.03", "training.epochs=3")
-    assert epochs[-1]["collapsed"] == 1 and len(warnings) == sum(line["collapsed"] for line in epochs)
+    assert epochs[-1]["collapsed"] == 1 and len(warnings) == sum(line.get("collapsed", 0) for line in epochs)
     assert "collapse in epoch 3, by step" in warnings[-1] and "embedding_deviation" in warnings[-1]
 
 

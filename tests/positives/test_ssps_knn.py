@@ -178,7 +178,7 @@ def test_a_pass_over_references_alone_leaves_the_queue_as_it_is():
     "named, message",
     [
         ({"nearest": 0}, "nearest: expected at least 1, found 0"),
-        ({"queue_size": 0}, "queue_size: expected at least 1, found 0"),
+        ({"queue_size": 0}, "queue_size: expected a whole number, or a share of the utterances.*found 0"),
         ({"weights": "exponential", "decay": 0.0}, "decay: exponential weights need a number above 0; found 0"),
     ],
 )

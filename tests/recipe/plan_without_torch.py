@@ -31,6 +31,7 @@ def main() -> int:
     answers.check_with = lambda training_set, system, choices: asked(
         "check_with", training_set, system.name, *(choice.name for choice in choices)
     )
+    answers.check_initial_weights = lambda system, path: asked("check_initial_weights", system.name, path)
     answers.has_positives = lambda system: not system.name.startswith("supervised")
     answers.setting = lambda system, name: {"training.batch_size": 256, "frontend.bands": 40}[name]
     sys.modules[answers.__name__] = answers

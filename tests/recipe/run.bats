@@ -23,7 +23,16 @@ prepared() { # prepared SET ...: what stages 1 to 3 would leave, with three utte
         mkdir -p "data/$set" "dump/raw/$set"
         printf 'a x\nb x\nc x\n' | tee "data/$set/wav.scp" >"dump/raw/$set/wav.scp"
     done
+    touch data/{voxceleb1_test,test}/trials_veri_test2 2>/dev/null || true
     mkdir -p exp && echo "the table" >exp/RESULTS.md
+}
+
+trained() { # trained SYSTEM ...: what stages 4 and 5 would leave of each
+    local name
+    for name in "$@"; do
+        mkdir -p "exp/$name/checkpoints" && touch "exp/$name/checkpoints/"{averaged,latest,100epoch}.pt
+        echo "{encoder: {name: fast_resnet34}, method: {name: simclr}}" >"exp/$name/config.yaml"
+    done
 }
 
 called() { # called COUNT WORD: how many calls contain WORD
@@ -82,7 +91,7 @@ called() { # called COUNT WORD: how many calls contain WORD
     run ./run.sh
     expect 1 "there is no trial list $VOXCELEB1/veri_test2.txt"
     run ./run.sh --test-audio corpus/voxceleb1
-    expect 1 "--test-audio needs --trials FILE"
+    expect 2 "--test-audio needs --trials FILE"
     called 0 sslsv_tk
 }
 
@@ -102,6 +111,7 @@ called() { # called COUNT WORD: how many calls contain WORD
 @test "stages are inclusive, and each runs alone" {
     corpus
     prepared voxceleb2_train voxceleb1_test
+    trained simclr_fast_resnet34 simclr_fast_resnet34_ssps_kmeans
     counts=(3 2 13 2 2 4 3)
     for stage in 1 2 3 4 5 6 7; do
         : >"$calls"
@@ -118,6 +128,14 @@ called() { # called COUNT WORD: how many calls contain WORD
     corpus
     run ./run.sh --stage 3
     expect 1 "data/voxceleb2_train/wav.scp is missing or empty: run stages 1 and 2 first."
+    run ./run.sh --stage 5
+    expect 1 "stage 5 goes on from exp/simclr_fast_resnet34, which stage 4 has not trained. Begin with --stage 4"
+    run ./run.sh --stage 6
+    expect 1 "exp/simclr_fast_resnet34/checkpoints/averaged.pt: no such checkpoint. There are: none; run stage 4"
+    trained simclr_fast_resnet34 simclr_fast_resnet34_ssps_kmeans
+    rm exp/simclr_fast_resnet34/checkpoints/100epoch.pt && touch exp/simclr_fast_resnet34/checkpoints/60epoch.pt
+    run ./run.sh --stage 5
+    expect 1 "where stage 4 is at epoch 60 of 100. Let it end: --stage 4"
     run ./run.sh --stage 6
     expect 1 "dump/raw/voxceleb1_test/wav.scp is missing or empty: run stage 3 first."
 }
@@ -127,21 +145,23 @@ called() { # called COUNT WORD: how many calls contain WORD
     prepared voxceleb2_train voxceleb1_test
     run ./run.sh --stage 3 --stop-stage 3 --nj 2
     called 1 "check_disk_space --data data/voxceleb2_train data/voxceleb1_test data/musan_noise data/musan_music data/musan_speech data/rirs --out dump/raw"
-    called 6 "JOB=1:2 dump/log/pack_.*--num-jobs 2 --job JOB"
+    called 6 "{JOB}=1:2 dump/log/pack_.*--num-jobs 2 --job {JOB}"
+    trained simclr_fast_resnet34 simclr_fast_resnet34_ssps_kmeans
     run ./run.sh --stage 6 --stop-stage 6 --nj 8
-    called 2 "JOB=1:3 .*extract_embeddings .*--num-jobs 3 --job JOB"
+    called 2 "{JOB}=1:3 .*extract_embeddings .*--num-jobs 3 --job {JOB}"
 }
 
 @test "fbank: offline copies in stage 2, features of every set and copy in stage 3, then training and extraction on them" {
     corpus
     prepared voxceleb2_train voxceleb1_test voxceleb2_train_{noise,music,babble,reverb}
-    mkdir -p exp/one dump/fbank/voxceleb1_test && cp dump/raw/voxceleb1_test/wav.scp dump/fbank/voxceleb1_test/feats.scp
+    trained one
+    mkdir -p dump/fbank/voxceleb1_test && cp dump/raw/voxceleb1_test/wav.scp dump/fbank/voxceleb1_test/feats.scp
     run ./run.sh --feats-type fbank --nj 2 --compress cm2 --copies-seed 3 --stage 2 --systems one
     expect 0 "Successfully finished."
     called 1 "prepare_copies --data data/voxceleb2_train --clips data --seed 3 --force false"
     called 6 "finish_packing --data data/.* --out dump/raw/"
     called 1 "check_disk_space --data data/voxceleb2_train data/voxceleb1_test data/musan_noise .* --feature-data data/voxceleb2_train data/voxceleb1_test data/voxceleb2_train_noise .* --feature-out dump/fbank --bands 40 --compress cm2 --out dump/raw"
-    called 6 "JOB=1:2 dump/log/features_.*compute_features --config conf/systems/simclr_fast_resnet34.yaml conf/features/fbank.yaml --set training.seed=0 .*--compress cm2 --num-jobs 2 --force false --job JOB"
+    called 6 "{JOB}=1:2 dump/log/features_.*compute_features --config conf/systems/simclr_fast_resnet34.yaml conf/features/fbank.yaml --set training.seed=0 .*--compress cm2 --force false --num-jobs 2 --job {JOB}"
     called 1 "finish_features .*--audio dump/raw/voxceleb1_test --clips dump/raw --out dump/fbank/voxceleb1_test --compress"
     for kind in noise music babble reverb; do
         called 1 "finish_features .*--audio dump/raw/voxceleb2_train --copy data/voxceleb2_train_$kind --clips dump/raw --out dump/fbank/voxceleb2_train_$kind --compress"
@@ -170,7 +190,7 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
     called 1 "keep_features --config conf/systems/simclr_fast_resnet34.yaml conf/features/kept.yaml --set training.seed=0 --data data/train --out dump/fbank/train --force false"
     called 1 "keep_features --config .* --data data/test --out dump/fbank/test --force false"
     called 2 "bin.train --config conf/systems/simclr_fast_resnet34.yaml conf/features/kept.yaml --train-set"
-    called 2 "JOB=1:2 .*extract_embeddings"
+    called 2 "{JOB}=1:2 .*extract_embeddings"
     for word in pack_audio prepare_noises prepare_responses prepare_copies check_disk_space compute_features; do called 0 "$word"; done
     : >"$calls"
     rm -r k
@@ -211,6 +231,7 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
 
 @test "stage 5 goes on from stage 4, once for each name in --positives" {
     corpus
+    trained simclr_fast_resnet34
     run ./run.sh --stage 5 --stop-stage 5 --positives "same_speaker ssps_kmeans" --seed 3
     expect 0 "Stage 5"
     for name in same_speaker ssps_kmeans; do
@@ -230,9 +251,10 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
     called 1 "asked check_with data/voxceleb2_train simclr_fast_resnet34 ssps_6k_0"
     called 1 "bin.prepare_trials"
     for word in prepare_noises "bin.train "; do called 0 "$word"; done
+    [[ ${lines[-1]} == *"stopped by exit status 1: mend what the lines above name."* ]]
     echo check >"$SSLSV_VENV/failing"
     run ./run.sh --stage 1
-    expect 1 "check failed"
+    expect 2 "check failed"
     called 1 "bin.prepare_trials"
     rm "$SSLSV_VENV/failing"
     run ./run.sh --stage 4 --stop-stage 5 --positives same_utterance
@@ -243,7 +265,7 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
 @test "--systems and --checkpoint choose what stages 6 and 7 treat" {
     corpus
     prepared voxceleb2_train voxceleb1_test
-    mkdir exp/one exp/two && touch exp/one/config.yaml
+    trained one two
     run ./run.sh --stage 6 --systems "one two" --checkpoint latest
     expect 0 "Successfully finished."
     for name in one two; do
@@ -268,7 +290,8 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
 }
 
 @test "--train-audio none treats the test sets alone: no training audio, no noises, no training" {
-    mkdir -p t data/test dump/raw/test dump/fbank/test exp/old
+    mkdir -p t data/test dump/raw/test dump/fbank/test
+    trained old
     echo "1 x y" >t/trials
     echo "the table" >exp/RESULTS.md
     printf 'a x\nb x\n' | tee data/test/wav.scp dump/raw/test/wav.scp >dump/fbank/test/feats.scp
@@ -319,7 +342,7 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
     for words in "--set training.epochs" "--set training.epochs=010" "--set training.epochs=[1"; do
         # shellcheck disable=SC2086 # several words
         run ./run.sh --stage 4 $words
-        expect 1 "--set training.epochs"
+        expect 2 "--set training.epochs"
     done
 }
 
@@ -518,7 +541,7 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
 }
 
 @test "folders of SSLSV_PLUGINS are named from where the user stands" {
-    corpus
+    corpus && trained simclr_fast_resnet34
     mkdir -p ../../lab/positives
     echo "positives: {name: same_utterance}" >../../lab/positives/mine.yaml
     cd ../..

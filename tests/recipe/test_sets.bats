@@ -25,7 +25,7 @@ called() { # called COUNT WORD: how many calls contain WORD
         mkdir -p "data/$set" "dump/raw/$set"
         printf 'a x\nb x\n' | tee "data/$set/wav.scp" >"dump/raw/$set/wav.scp"
     done
-    mkdir -p exp/one && echo "the table" >exp/RESULTS.md
+    mkdir -p exp/one/checkpoints && touch exp/one/checkpoints/averaged.pt && echo "the table" >exp/RESULTS.md
     run ./run.sh --test-audio "$VOXCELEB1 cn eval=sitw" --trials "eval=free.txt sitw/core.lst" --systems one
     expect 0 "Successfully finished."
     called 1 "prepare_corpus --source $VOXCELEB1 --out data/voxceleb1_test --labels auto --only $VOXCELEB1/veri_test2.txt --features compute --tol"
@@ -71,7 +71,6 @@ called() { # called COUNT WORD: how many calls contain WORD
 
 @test "sets and lists that are not clear stop with one line before any work" {
     for words in "--trials|x=free.txt|there is no test set x; there are: voxceleb1_test" \
-        "--test-audio|cn sitw|--test-audio needs --trials sitw=FILE" \
         "--test-audio|train=cn|cannot be the name of a test set" \
         "--test-audio|cn|--trials|nowhere.txt|there is no trial list nowhere.txt. Expected one of veri_test.txt" \
         "--test-audio|gone|--trials|free.txt|there is no folder gone" \
@@ -83,6 +82,36 @@ called() { # called COUNT WORD: how many calls contain WORD
         [ "$status" -ne 0 ] && [[ $output == *"${parts[-1]}"* ]] || { echo "$words: $status, $output" && return 1; }
     done
     called 0 sslsv_tk.bin
+}
+
+@test "without a list there are embeddings and no scores: --stop-stage 6 takes such sets, stage 7 does not" {
+    for set in cn sitw; do
+        mkdir -p "data/$set" "dump/raw/$set"
+        printf 'a x\nb x\n' | tee "data/$set/wav.scp" >"dump/raw/$set/wav.scp"
+    done
+    mkdir -p exp/one/checkpoints && touch exp/one/checkpoints/averaged.pt
+    run ./run.sh --train-audio none --test-audio "cn sitw" --systems one --stop-stage 6
+    expect 0 "Successfully finished."
+    expect 0 "(plan) sitw: no trial list, so embeddings alone"
+    grep -q "prepare_corpus --source sitw --out data/sitw --labels auto --features" "$calls"
+    called 1 "extract_embeddings --system exp/one --checkpoint averaged --data dump/raw/sitw"
+    called 0 "score_trials"
+    called 1 "prepare_trials"
+    rm "$calls"
+    run ./run.sh --train-audio none --test-audio "cn sitw" --systems one
+    expect 2 "--test-audio needs --trials sitw=FILE: lines \`1|0 a b\` with paths below sitw"
+    expect 2 "Embeddings alone: --stop-stage 6"
+    [ ! -e "$calls" ]
+}
+
+@test "paths with spaces and with equals signs go wherever others go" {
+    mkdir -p "sp ace/set" a=b
+    printf '1 a b\n' | tee "sp ace/list one.txt" >a=b/two.txt
+    run ./run.sh --stop-stage 1 --test-audio "x=sp ace/set y=a=b" --trials "x=sp ace/list one.txt y=a=b/two.txt" --datadir run=1/data
+    expect 0 "Successfully finished."
+    called 1 "prepare_corpus --source sp ace/set --out run=1/data/x --labels auto --only sp ace/list one.txt"
+    called 1 "prepare_corpus --source a=b --out run=1/data/y --labels auto --only a=b/two.txt"
+    called 1 "local --end-with-parent run=1/data/log/prepare_y.log python3"
 }
 
 @test "a test set whose folder has spaces stays whole, one folder is called test" {

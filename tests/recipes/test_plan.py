@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sslsv_tk import gpus as gpus_there
-from sslsv_tk.recipes import machine, plan
+from sslsv_tk.recipes import checks, machine, plan
 from sslsv_tk.recipes.machine import Machine
 from sslsv_tk.recipes.options import Mistake
 
@@ -34,7 +34,7 @@ def test_the_names_are_those_that_run_sh_reads(make):
     plans = [
         make(),
         make(mini=True, positives="ssps_kmeans:clusters=3", validation="veri_test2"),
-        make(feats_type="fbank"),
+        make(feats_type="fbank", init_from="k/feats.scp"),
         make(feats_type="fbank", train_audio="k", test_audio="k", features="keep"),
     ]
     assert set().union(*(values(made) for made in plans)) == known
@@ -87,7 +87,7 @@ def test_positives_of_a_method_without_are_refused_before_stage_4(make):
     with pytest.raises(
         Mistake, match="--positives ssps_25k_1: supervised_ecapa is trained on labels and has no positiv"
     ):
-        plan.check(made)
+        checks.check(made)
 
 
 def test_a_value_with_an_end_of_line_is_refused(make):

@@ -116,8 +116,6 @@ def test_a_list_to_watch_is_one_of_those(find):
     [
         ({"train_audio": "gone"}, None, "VOXCELEB2: there is no folder gone. Set VOXCELEB2 in egs/voxceleb/db.sh"),
         ({"test_audio": "gone", "trials": "free.txt"}, None, "VOXCELEB1: there is no folder gone"),
-        ({"test_audio": "cn sitw"}, None, "--test-audio needs --trials sitw=FILE: lines"),
-        ({"test_audio": "sitw"}, None, "--test-audio needs --trials FILE: lines"),
         ({}, "vox1/veri_test2.txt", "there is no trial list vox1/veri_test2.txt. Expected one of veri_test.txt"),
         ({"musan": "gone"}, None, "MUSAN: there is no folder gone"),
         ({"rirs": "gone"}, None, "RIRS: there is no folder gone"),
@@ -132,6 +130,31 @@ def test_what_stages_1_and_2_read_has_to_be_there(find, given, remove, message):
     corpora.check(found, {3, 4}, generated=False)
     if "trials" not in message:
         corpora.check(found, {1, 2}, generated=True)
+
+
+@pytest.mark.parametrize(("test_audio", "word"), [("cn sitw", "sitw=FILE"), ("sitw", "FILE")])
+def test_a_set_without_a_list_is_refused_where_it_is_scored_alone(find, test_audio, word):
+    found = find(test_audio=test_audio)
+    with pytest.raises(Mistake, match=f"--test-audio needs --trials {word}: lines .*Embeddings alone: --stop-stage 6"):
+        corpora.check(found, {1, 7}, generated=False)
+    corpora.check(found, {1, 3, 6}, generated=False)
+    assert test_sets.without_list(found.test_sets, found.lists) == ["sitw" if " " in test_audio else "test"]
+
+
+def test_paths_with_spaces_and_equals_signs_stay_whole(find, recipe):
+    for path in ("with space/a list.txt", "a=b/x.wav"):
+        (recipe / path).parent.mkdir(parents=True, exist_ok=True)
+        (recipe / path).write_text("1 a b\n")
+    found = find(train_audio="with space cn", test_audio="a=b", trials="with space/a list.txt free.txt")
+    assert found.train_folders == ["with space", "cn"]
+    assert found.test_sets == [ScoredSet("test", "a=b")]
+    assert [(trials.path, trials.word) for trials in found.lists] == [
+        ("with space/a list.txt", "with space/a list.txt"),
+        ("free.txt", "free.txt"),
+    ]
+    found = find(test_audio="eval=with space cn", trials="eval=with space/a list.txt")
+    assert found.test_sets == [ScoredSet("eval", "with space"), ScoredSet("cn", "cn")]
+    assert found.lists[0] == TrialList("with space/a list.txt", "eval", "a list")
 
 
 def test_a_folder_that_is_not_named(places, make_options, recipe):

@@ -342,6 +342,42 @@ def test_the_untrained_encoder_is_kept_but_never_averaged(ssl):
     assert (ssl / "checkpoints" / "0epoch.pt").exists()
 
 
+@pytest.mark.parametrize(("gone", "words"), [((2,), "2"), ((3,), "3"), ((2, 3), "2, 3")])
+def test_an_epoch_file_that_is_gone_is_told_and_no_mean_of_fewer_takes_its_place(ssl, gone, words, caplog):
+    average_checkpoints.main(["--system", str(ssl)])
+    path = ssl / "checkpoints" / "averaged.pt"
+    whole = path.read_bytes()
+    for epoch in gone:
+        (ssl / "checkpoints" / f"{epoch}epoch.pt").unlink()
+    if len(gone) == 1:
+        average_checkpoints.main(["--system", str(ssl)])
+        assert path.read_bytes() == whole
+        assert f"averaged.pt stays: the files of epochs {words}, of which it is a mean, are gone" in caplog.text
+        path.unlink()
+        with pytest.raises(
+            ValueError, match=f"files of epochs {words} are gone, so the mean of the last 2 epochs would be"
+        ):
+            average_checkpoints.main(["--system", str(ssl)])
+        assert not path.exists()
+    else:
+        with pytest.raises(ValueError, match="no epoch file to average"):
+            average_checkpoints.main(["--system", str(ssl)])
+
+
+def test_the_first_epochs_of_stage_5_are_those_after_stage_4(workspace, ssl):
+    train.main(workspace.options("more", positives="same_utterance", base=ssl))
+    more = workspace.systems / "more"
+    average_checkpoints.main(["--system", str(more)])
+    assert checkpoints.read(more / "checkpoints" / "averaged.pt")["epochs"] == [4, 5]
+    (more / "checkpoints" / "averaged.pt").unlink()
+    (more / "checkpoints" / "4epoch.pt").unlink()
+    with pytest.raises(ValueError, match="the files of epochs 4 are gone"):
+        average_checkpoints.main(["--system", str(more)])
+    train.main(workspace.options("short", "training.continued_epochs=1", positives="same_utterance", base=ssl))
+    average_checkpoints.main(["--system", str(workspace.systems / "short")])
+    assert checkpoints.read(workspace.systems / "short" / "checkpoints" / "averaged.pt")["epochs"] == [4]
+
+
 def flip(path, place):
     contents = bytearray(path.read_bytes())
     contents[place] ^= 4
@@ -349,16 +385,14 @@ def flip(path, place):
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
-def test_a_damaged_epoch_file_is_named_with_what_can_be_done(ssl, damage, caplog):
+def test_a_damaged_epoch_file_is_named_with_what_can_be_done(ssl, damage):
     path = ssl / "checkpoints" / "2epoch.pt"
     os.truncate(path, 99) if damage == "cut" else flip(path, path.stat().st_size // 2)
-    with pytest.raises(ValueError, match=r"2epoch.pt: .* Restore it; or remove it, .*; or train anew: --force true"):
+    with pytest.raises(ValueError, match=r"2epoch.pt: .* Restore it, train anew .*--set training.average_epochs=1"):
         average_checkpoints.main(["--system", str(ssl)])
     assert not (ssl / "checkpoints" / "averaged.pt").exists()
-    path.unlink()
-    average_checkpoints.main(["--system", str(ssl)])
+    average_checkpoints.main(["--system", str(ssl), "--last", "1"])
     assert checkpoints.read(ssl / "checkpoints" / "averaged.pt")["epochs"] == [3]
-    assert "2epoch.pt not there; the mean is of 1 epochs alone" in caplog.text
 
 
 def test_a_damaged_file_of_the_last_epoch_is_written_anew_of_the_checkpoint(ssl):

@@ -16,7 +16,8 @@ from sslsv_tk.launch.base import THREAD_VARIABLES, JobArray, Resources
 
 def unique_name(array: JobArray) -> str:
     """A name that a person knows and that no other job of the cluster has."""
-    stem = re.sub(r"[^A-Za-z0-9_.-]", "_", Path(array.log).name.removesuffix(".log").replace(f".{array.variable}", ""))
+    name = Path(array.log).name.removesuffix(".log").removesuffix(f".{array.variable}")
+    stem = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
     return f"{stem}-{uuid.uuid4().hex[:8]}"
 
 
@@ -31,7 +32,8 @@ def text(array: JobArray, resources: Resources) -> str:
     Every word of the command is quoted; nothing in it is evaluated.
     """
     environment = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": _python_path()}
-    environment |= {name: os.environ[name] for name in (plugins.VARIABLE,) if name in os.environ}
+    outside = (plugins.VARIABLE, plugins.PYTHONPATH)
+    environment |= {name: os.environ[name] for name in outside if name in os.environ}
     environment |= dict.fromkeys(THREAD_VARIABLES, str(resources.num_threads))
     if not resources.gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ""

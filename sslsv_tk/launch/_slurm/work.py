@@ -55,6 +55,7 @@ class Work:
         for number in missing:
             log = Path(self.array.log_of(number))
             log.parent.mkdir(parents=True, exist_ok=True)
+            _job_log.keep_earlier(log)
             log.write_bytes(b"")
         if missing:
             self.jobs.submit(missing)
