@@ -59,6 +59,11 @@ def read(file: str | Path) -> Sums:
     return np.fromfile(path_of(file), dtype="<u4")
 
 
+def beside(file: str | Path) -> Sums | None:
+    """The sums of a file, None where there are none."""
+    return read(file) if path_of(file).is_file() else None
+
+
 def of_stretch(contents: bytes) -> Iterator[int]:
     """The sum of each block of bytes that begin with a block."""
     view = memoryview(contents)

@@ -17,7 +17,7 @@ from sslsv_tk.stamps import Stamps
 log = logs.logger("records")
 CONTENTS = "contents"
 """The name of the digest of entries, in descriptions of files and in facts."""
-_SUMS = ".sums"
+_ARK, _SUMS = ".ark", ".sums"
 
 
 @dataclass(frozen=True)
@@ -93,16 +93,19 @@ class Record:
 
     def arks(self) -> list[str]:
         """The arks among the outputs."""
-        return [name for name in self.outputs if name.endswith(".ark")]
+        return [name for name in self.outputs if name.endswith(_ARK)]
 
     def faults(self, folder: Path, names: Iterable[str] | None = None, stamps: Stamps | None = None) -> list[str]:
         """What is wrong with the outputs (or with those of some names), in words.
 
-        A file whose size, time and inode are those of `stamps` is taken as it is; every other one is hashed.
+        A file whose size, time and inode are those of `stamps` is taken as it is; every other one is hashed. Of an ark
+        whose sums are damaged nothing is known, and nothing said.
         """
         wanted = self.outputs if names is None else [name for name in names if name in self.outputs]
-        faults = []
-        for name in wanted:
+        faults: dict[str, str] = {}
+        for name in sorted(wanted, key=lambda name: name.endswith(_ARK)):  # arks last, after their sums
+            if f"{name}{_SUMS}" in faults:
+                continue
             path, expected = folder / name, self.outputs[name]
             digest = _digest_of(expected)
             try:
@@ -114,10 +117,10 @@ class Record:
             except (FileNotFoundError, NotADirectoryError):
                 fault = "is missing"
             if fault:
-                faults.append(f"{path} {fault}")
+                faults[name] = f"{path} {fault}"
         if stamps is not None:
             stamps.save()
-        return faults
+        return list(faults.values())
 
     def stamp(self, folder: Path, stamps: Stamps) -> None:
         """The outputs are what was just written: they need not be hashed until their stamps change."""

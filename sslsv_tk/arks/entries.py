@@ -169,8 +169,7 @@ class Entries(Generic[T]):
         file = self.open(row)
         there = max(0, os.fstat(file.fileno()).st_size - begin)
         if there < count or not self.compares or (sums := self._sums_of(row)) is None:
-            count = min(count, there)  # a damaged header may ask for any amount
-            return _read(file, begin, count)
+            return _read(file, begin, min(count, there))  # a damaged header may ask for any amount
         first = begin // BLOCK_BYTES
         lead = begin - first * BLOCK_BYTES
         contents = _read(file, begin - lead, lead + count + -(lead + count) % BLOCK_BYTES)
@@ -185,8 +184,7 @@ class Entries(Generic[T]):
         """The sums of the ark of a row; None for files of others, which have none."""
         number = int(self.file_of_row[row])
         if number not in self._sums:
-            path = os.fsdecode(self.files[number])
-            self._sums[number] = block_sums.read(path) if block_sums.path_of(path).is_file() else None
+            self._sums[number] = block_sums.beside(os.fsdecode(self.files[number]))
         return self._sums[number]
 
     def open(self, row: int) -> io.FileIO:
