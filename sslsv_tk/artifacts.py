@@ -1,13 +1,14 @@
-"""Files that appear whole or not at all, and the record of what made them."""
+"""Files that appear whole or not at all."""
 
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 RECORD = "made.json"
+"""The record of what made a folder (records.py)."""
 
 
 class StaleArtifact(ValueError):
@@ -41,56 +42,3 @@ def from_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("not JSON: nested too deeply") from None
-
-
-def read_record(folder: str | Path) -> dict[str, dict[str, Any]] | None:
-    """The options and inputs that made the artifact in `folder`, or None when it is not complete."""
-    try:
-        found = from_json((Path(folder) / RECORD).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or not all(isinstance(found.get(kind), dict) for kind in ("options", "inputs")):
-        raise StaleArtifact(
-            f"{folder}/{RECORD}: not a record of how this folder was made. Remove it, or use --force true."
-        )
-    return found
-
-
-def made_as(folder: str | Path, options: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
-    """Is the artifact in `folder` complete and made with these options from these inputs?
-
-    `inputs` maps a name that the user knows ("wav.scp of data/train") to a digest.
-    Raises StaleArtifact, naming each difference, when it was made otherwise.
-    """
-    found = read_record(folder)
-    if found is None:
-        return False
-    differences = differences_of(found, options, inputs)
-    if differences:
-        raise StaleArtifact(
-            f"{folder} was made otherwise ({'; '.join(differences)}). "
-            "Use another folder, or --force true to make it anew."
-        )
-    return True
-
-
-def differences_of(
-    found: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], inputs: Mapping[str, str]
-) -> list[str]:
-    """What another record has otherwise than these options and inputs, each in words."""
-    wanted = json.loads(json.dumps({"options": dict(options), "inputs": dict(inputs)}))
-    return [
-        f"{kind[:-1]} {name}: was {found[kind].get(name, 'absent')}, now {wanted[kind].get(name, 'absent')}"
-        for kind in ("options", "inputs")
-        for name in sorted(found[kind].keys() | wanted[kind].keys())
-        if found[kind].get(name) != wanted[kind].get(name)
-    ]
-
-
-def record(folder: str | Path, options: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
-    """Mark the artifact in `folder` as complete; call it last."""
-    with replacing(Path(folder) / RECORD) as stream:
-        json.dump({"options": dict(options), "inputs": dict(inputs)}, stream, indent=1, sort_keys=True)
-        stream.write("\n")

@@ -1,12 +1,13 @@
 """Digests of contents: of bytes, files, columns and values, and of the entries of arks.
 
-All are BLAKE2b (RFC 7693) of 128 bits, written as 32 hexadecimal digits. They tell damaged and mistaken contents, and
-are no proof against somebody who forges them.
+All are the first 128 bits of SHA-256, written as 32 hexadecimal digits: processors of today have instructions for it,
+so it takes a fifth of the time of BLAKE2b (docs/log.md). They tell damaged and mistaken contents, and are no proof
+against somebody who forges them.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +18,18 @@ _BYTES = 16
 _MODULUS: int = 2 ** (8 * _BYTES)
 
 
-def new() -> hashlib.blake2b:
-    """A digest of nothing yet."""
-    return hashlib.blake2b(digest_size=_BYTES)
-
-
 def of_chunks(chunks: Iterable[bytes | memoryview]) -> str:
     """The digest of stretches of bytes that stand one after the other."""
-    found = new()
+    found = hashlib.sha256()
     for chunk in chunks:
         found.update(chunk)
-    return found.hexdigest()
+    return found.hexdigest()[: 2 * _BYTES]
 
 
 def of_file(path: str | Path) -> str:
     """The digest of a whole file, whatever its size."""
     with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, new).hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()[: 2 * _BYTES]
 
 
 def of_files(paths: Iterable[str | Path]) -> str:
@@ -48,14 +44,16 @@ def of_value(value: Any) -> str:
 
 def of_columns(columns: Iterable[NDArray[Any] | None]) -> str:
     """The digest of arrays with their types and lengths; None counts as well."""
-    found = new()
+    return of_chunks(_stretches(columns))
+
+
+def _stretches(columns: Iterable[NDArray[Any] | None]) -> Iterator[bytes | memoryview]:
     for column in columns:
         if column is None:
-            found.update(b"-")
+            yield b"-"
         else:
-            found.update(f"{column.dtype.str}{len(column)}:".encode())
-            found.update(np.ascontiguousarray(column).view(np.uint8).data)
-    return found.hexdigest()
+            yield f"{column.dtype.str}{len(column)}:".encode()
+            yield np.ascontiguousarray(column).view(np.uint8).data
 
 
 class Contents:
@@ -70,10 +68,10 @@ class Contents:
 
     def add(self, *pieces: bytes) -> None:
         """Take in one entry: its key and all its bytes."""
-        found = new()
+        found = hashlib.sha256()
         for piece in pieces:
             found.update(piece)
-        self._sum = (self._sum + int.from_bytes(found.digest(), "little")) % _MODULUS
+        self._sum = (self._sum + int.from_bytes(found.digest()[:_BYTES], "little")) % _MODULUS
 
     def hexdigest(self) -> str:
         """The digest of what has been added."""

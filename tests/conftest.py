@@ -126,8 +126,12 @@ def _wait_at_rename(work: Callable[[], None], number: int, reports: int) -> None
 
 @pytest.fixture
 def contents() -> Callable[[Path], dict[str, bytes]]:
-    """contents(folder): the bytes of every file below it by its relative path."""
-    return lambda folder: {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    """contents(folder): the bytes of every file below it by its relative path; stamps are of a disk and a moment."""
+    return lambda folder: {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in folder.rglob("*")
+        if p.is_file() and not p.name.endswith(".stamps")
+    }
 
 
 @pytest.fixture

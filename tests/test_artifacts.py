@@ -1,7 +1,6 @@
 """Files that appear whole or not at all, and records that say what made them."""
 
 import errno
-import json
 import os
 import resource
 import signal
@@ -13,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from sslsv_tk import artifacts
-from sslsv_tk.artifacts import StaleArtifact
 
 MEBIBYTE = 2**20
 
@@ -121,59 +119,6 @@ def test_a_folder_that_may_not_be_made_is_an_error_of_the_system(tmp_path: Path)
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"), artifacts.replacing(tmp_path / "file" / "a.txt"):
         pass
-
-
-# records
-
-
-def test_a_folder_without_a_record_is_not_there(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for folder in (tmp_path, tmp_path / "none", tmp_path / "file"):
-        assert not artifacts.made_as(folder, {"bands": 40}, {})
-        assert artifacts.read_record(folder) is None
-
-
-def test_a_record_is_recognised(tmp_path: Path) -> None:
-    options, inputs = {"bands": 40, "widths": (8, 16), "name": None, "share": 400.0}, {"wav.scp of data/train": "12ab"}
-    artifacts.record(tmp_path / "new", options, inputs)
-    assert artifacts.made_as(tmp_path / "new", options, inputs)
-    assert artifacts.made_as(tmp_path / "new", dict(reversed({**options, "share": 400}.items())), inputs)
-    assert artifacts.read_record(tmp_path / "new") == {"options": {**options, "widths": [8, 16]}, "inputs": inputs}
-
-
-def test_every_difference_is_named(tmp_path: Path) -> None:
-    artifacts.record(tmp_path, {"bands": 40, "window": "hann", "same": 1}, {"wav.scp of data/train": "12ab"})
-    with pytest.raises(StaleArtifact) as caught:
-        artifacts.made_as(tmp_path, {"bands": 80, "shift": 160, "same": 1}, {"wav.scp of data/train": "34cd"})
-    assert str(caught.value) == (
-        f"{tmp_path} was made otherwise (option bands: was 40, now 80; option shift: was absent, now 160; "
-        "option window: was hann, now absent; input wav.scp of data/train: was 12ab, now 34cd). "
-        "Use another folder, or --force true to make it anew."
-    )
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "{", "[]", "3", "{}", '{"options": {}}', "\xff", '{"options": 1, "inputs": 2}', "[" * 100_000],
-    ids=range(9),
-)
-def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "made.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(StaleArtifact, match=r"made.json: not a record of how this folder was made. Remove it, or use"):
-        artifacts.made_as(tmp_path, {}, {})
-
-
-def test_a_record_that_failed_to_be_written_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(TypeError):
-        artifacts.record(tmp_path, {"path": object()}, {})
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_record_is_readable_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    artifacts.record(tmp_path, {"b": 1, "a": 2}, {})
-    text = (tmp_path / "made.json").read_text()
-    assert text.endswith("}\n") and text.index('"a"') < text.index('"b"')
-    assert json.loads(text) == {"inputs": {}, "options": {"a": 2, "b": 1}}
 
 
 def test_the_bytes_are_on_disk_before_the_name_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

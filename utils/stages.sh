@@ -53,7 +53,22 @@ __hold_wait_for_cancelling() { # the launcher of a run that was stopped holds it
     flock --timeout 60 "$__hold_lock"
 }
 
-runs() { [[ " $stages " == *" $1 "* ]]; }
+runs() { [[ " $stages " == *" $1 "* && " $complete " != *" $1 "* ]]; }
+
+find_complete() { # find_complete PLAN: into complete, the stages that are complete and skipped, by the files that they left
+    complete=$(python3 -m sslsv_tk.bin.completed --plan "$1" "${known[@]}")
+}
+
+__running="" # the stage that was begun last
+
+begins() { # begins STAGE: is it run? Whichever was run before has ended well then: it is skipped until one of its files changes
+    if [ -n "$__running" ] && [ "$__running" != "$1" ]; then
+        python3 -m sslsv_tk.bin.completed --plan "$expdir/log/plan" --note "$__running" "${known[@]}"
+        __running=""
+    fi
+    runs "$1" || return 1
+    __running=$1
+}
 
 jobs_for() { # jobs_for FILE MAKER: nj, but no more than FILE has lines
     [ -s "$1" ] || fail "$1 is missing or empty: run $2 first."
@@ -91,13 +106,33 @@ __plan_refused() { # __plan_refused STATUS [--after-stage 1]: nothing was begun,
     exit "$1"
 }
 
+__find_plan_of_before() { # into text, the plan of a call with the same words, where all of its stages are complete
+    local logs=${expdir:-exp} wanted
+    [ -n "$expdir" ] || ! "$mini" || logs+=_mini
+    [ -n "$expdir" ] || ! "$tiny" || logs+=_tiny
+    [[ -z $expdir || $logs == /* ]] || logs=$caller/$logs
+    logs+=/log
+    ! "$dry_run" && [ -s "$logs/plan" ] && [ -s "$logs/words" ] || return 1
+    [ "$(<"$logs/words")" = "$(printf '%s\n' "${known[@]}")" ] || return 1
+    wanted=$(sed -n 's/^stages=//p' "$logs/plan")
+    find_complete "$logs/plan"
+    [ "$complete" = "$wanted" ] || return 1
+    text=$(<"$logs/plan")
+}
+
 make_plan() { # make_plan [--after-stage 1]: what follows from the options into variables; --dry-run shows it and ends
-    local text line
-    text=$(python3 -m sslsv_tk.bin.plan "$@" "${all_options[@]}" "cores=$(nproc)" "cmd_backend=$cmd_backend" \
-        "caller=$caller" "recipe=$recipe") || __plan_refused $? "$@"
+    local text line stage
+    local words=("${all_options[@]}" "cores=$(nproc)" "cmd_backend=$cmd_backend" "caller=$caller" "recipe=$recipe")
+    known=("${words[@]}" "corpora=${VOXCELEB1:-} ${VOXCELEB2:-} ${MUSAN:-} ${RIRS:-}" "plugins=${SSLSV_PLUGINS:-}")
+    [ $# = 0 ] && __find_plan_of_before ||
+        text=$(python3 -m sslsv_tk.bin.plan "$@" "${words[@]}") || __plan_refused $? "$@"
     ! "$dry_run" || { printf '%s\n' "$text" && exit; }
     read_plan <<<"$text"
     for line in "${note[@]}"; do printf '%s (plan) %s\n' "$(date +%FT%T)" "$line"; done
     mkdir -p "$expdir/log"
     printf '%s\n' "$text" >"$expdir/log/plan"
+    printf '%s\n' "${known[@]}" >"$expdir/log/words"
+    [ $# = 0 ] || return 0
+    find_complete "$expdir/log/plan"
+    for stage in $complete; do log "Stage $stage: complete, skipped"; done
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts, digests
+from sslsv_tk import digests, records
 from sslsv_tk.arks import matrices
 from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.audio import wav
@@ -20,6 +20,7 @@ from sslsv_tk.kaldi.tables import Words
 from sslsv_tk.kaldi.trials import Trials
 from sslsv_tk.packing import parts
 from sslsv_tk.packing.parts import Part
+from sslsv_tk.records import Made
 
 RATE = 16_000
 HOP, BANDS = 160, 40
@@ -175,4 +176,4 @@ def write_embeddings(folder: Path, keys: Words, dimension: int) -> None:
                 stream.write(key.ljust(keys.dtype.itemsize) + b" " + head + vector.tobytes())
     offsets = tables.as_words(np.arange(len(keys)) * width + keys.dtype.itemsize + 1)
     tables.write_table(folder / "xvector.scp", keys, tables.joined(f"{folder / 'xvector.ark'}:".encode(), offsets))
-    artifacts.record(folder, {"checkpoint": "averaged"}, {})
+    records.write(folder, Made({"checkpoint": "averaged"}, {}), contents="00")

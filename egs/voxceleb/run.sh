@@ -130,9 +130,10 @@ if "$generated" && { runs 1 || runs 2; }; then
         --tiny "$tiny" \
         --force "$force"
     release
+    find_complete "$expdir/log/plan" # the audio is there now
 fi
 
-if runs 1; then
+if begins 1; then
     log "Stage 1: data preparation ($datadir: ${speech[*]})"
     hold "$datadir/log/lock"
     [ -z "$train_set" ] ||
@@ -149,10 +150,10 @@ if runs 1; then
             --out "$datadir/${list_sets[index]}/trials_${list_names[index]}"
     done
     release
-    if runs 4 || runs 5; then make_plan --after-stage 1; fi
 fi
+if [[ " $stages " == *" 1 "* ]] && { runs 4 || runs 5; }; then make_plan --after-stage 1; fi
 
-if runs 2; then
+if begins 2; then
     log "Stage 2: augmentation lists ($datadir/musan_noise, musan_music, musan_speech, rirs)"
     hold "$datadir/log/lock"
     job "$datadir/log/prepare_noises.log" prepare_noises \
@@ -174,7 +175,7 @@ if runs 2; then
     release
 fi
 
-if runs 3 && [ "$features" = compute ]; then
+if begins 3 && [ "$features" = compute ]; then
     log "Stage 3: 16-bit waveforms into arks ($raw)"
     hold "$dumpdir/log/lock"
     sets=("${speech[@]}" "${noises[@]}")
@@ -204,7 +205,7 @@ if runs 3 && [ "$features" = compute ]; then
     release
 fi
 
-if runs 3 && [ "$feats_type,$features" = fbank,compute ]; then
+if begins 3 && [ "$feats_type,$features" = fbank,compute ]; then
     log "Stage 3: log-mel frames into arks ($dump)"
     hold "$dumpdir/log/lock"
     for name in "${featured[@]}"; do
@@ -226,7 +227,7 @@ if runs 3 && [ "$feats_type,$features" = fbank,compute ]; then
     release
 fi
 
-if runs 3 && [ "$features" = keep ]; then
+if begins 3 && [ "$features" = keep ]; then
     log "Stage 3: features as they came ($dump)"
     hold "$dumpdir/log/lock"
     for name in "${speech[@]}"; do
@@ -241,12 +242,12 @@ if runs 3 && [ "$features" = keep ]; then
     release
 fi
 
-if runs 4; then
+if begins 4; then
     log "Stage 4: SSL pre-training ($expdir/$system)"
     train "$system" "${initial[@]}"
 fi
 
-if runs 5; then
+if begins 5; then
     for index in "${!continued[@]}"; do
         log "Stage 5: the same training goes on with other positives ($expdir/${continued[index]})"
         read -ra own <<<"${choice_settings[index]:+--set ${choice_settings[index]}}"
@@ -257,7 +258,7 @@ if runs 5; then
     done
 fi
 
-if runs 6; then
+if begins 6; then
     log "Stage 6: embeddings of ${test_sets[*]} (${evaluated[*]/#/$expdir/})"
     for name in "${evaluated[@]}"; do
         for test_set in "${test_sets[@]}"; do
@@ -276,7 +277,7 @@ if runs 6; then
     done
 fi
 
-if runs 7; then
+if begins 7; then
     log "Stage 7: scores, error rates and $expdir/RESULTS.md"
     for name in "${evaluated[@]}"; do
         hold "$expdir/log/$name/lock"
@@ -291,7 +292,7 @@ if runs 7; then
         release
     done
     job "$expdir/log/write_results.log" write_results --exp "$expdir"
-    cat "$expdir/RESULTS.md"
 fi
+begins nothing || [[ " $stages " != *" 7 "* ]] || cat "$expdir/RESULTS.md"
 
 log "Successfully finished. [elapsed=${SECONDS}s] Logs and results: $datadir, $dumpdir, $expdir (RESULTS.md after stage 7)"

@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts
 from sslsv_tk.arks import indexes
 from sslsv_tk.arks.entries import Entries
 from sslsv_tk.arks.indexes import ArchiveKind, Index
-from sslsv_tk.arks.writer import ArkWriter
+from sslsv_tk.arks.writer import writing_ark
 from sslsv_tk.audio import wav
 from sslsv_tk.kaldi import tables
 from sslsv_tk.kaldi.directories import DataDirectory
@@ -36,8 +35,7 @@ def write_pcm_ark(
     """
     labels = bytearray()
     ends, samples = array("q"), array("q")
-    with artifacts.replacing(ark, "wb") as stream:
-        writer = ArkWriter(stream)
+    with writing_ark(ark) as writer:
         for key, waveform in utterances:
             if waveform.dtype != np.int16 or waveform.ndim != 1 or not 0 < len(waveform) <= wav.MOST_SAMPLES:
                 raise ValueError(f"{key}: expected (samples,) int16, found {waveform.shape} {waveform.dtype}.")

@@ -8,11 +8,21 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sslsv_tk import block_sums
 from sslsv_tk.arks.indexes import ArchiveKind, Index
+from sslsv_tk.block_sums import BLOCK_BYTES, Sums
 from sslsv_tk.kaldi.tables import text
 
 _MOST_OPEN_FILES = 256
 T = TypeVar("T", bound=np.generic)
+
+
+def _read(file: io.FileIO, begin: int, count: int) -> bytes:
+    """`count` bytes from `begin` on, fewer where the file ends."""
+    contents = os.pread(file.fileno(), count, begin)
+    while len(contents) < count and (more := os.pread(file.fileno(), count - len(contents), begin + len(contents))):
+        contents += more
+    return contents
 
 
 class Renamings:
@@ -56,14 +66,17 @@ class Entries(Generic[T]):
         self.folder, self.kind, self._head = folder, kind, index.head
         self.keys, self.lengths, self.offsets = index.keys, index.lengths, index.offsets
         self.files, self.file_of_row = index.files, index.file_of_row
+        self.compares = False
+        """Is every block of an ark that is read compared with its sum (block_sums.py), where the ark has sums?"""
         self._open_files: dict[int, io.FileIO] = {}
+        self._sums: dict[int, Sums | None] = {}
         self._renamings = Renamings()
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.folder, self._head)
+        return type(self), (self.folder, self._head), {"compares": self.compares}
 
     def read_codes(self, name: str) -> NDArray[np.int32] | None:
         """A table such as utt2rec or utt2spk as one code per row: the place of its name among the sorted names.
@@ -154,11 +167,25 @@ class Entries(Generic[T]):
     def _pread(self, row: int, begin: int, count: int) -> bytes:
         """`count` bytes of the file that holds a row, fewer where it ends."""
         file = self.open(row)
-        count = min(count, max(0, os.fstat(file.fileno()).st_size - begin))  # a damaged header may ask for any amount
-        contents = os.pread(file.fileno(), count, begin)
-        while len(contents) < count and (more := os.pread(file.fileno(), count - len(contents), begin + len(contents))):
-            contents += more
-        return contents
+        there = max(0, os.fstat(file.fileno()).st_size - begin)
+        if there < count or not self.compares or (sums := self._sums_of(row)) is None:
+            return _read(file, begin, min(count, there))  # a damaged header may ask for any amount
+        first = begin // BLOCK_BYTES
+        lead = begin - first * BLOCK_BYTES
+        contents = _read(file, begin - lead, lead + count + -(lead + count) % BLOCK_BYTES)
+        if (damaged := block_sums.first_damaged(contents, sums[first:])) is not None:
+            raise ValueError(
+                f"{self.path(row)}: other contents than were written, in the {BLOCK_BYTES} bytes from"
+                f" {(first + damaged) * BLOCK_BYTES} on. {self.remedy}"
+            )
+        return contents[lead : lead + count]
+
+    def _sums_of(self, row: int) -> Sums | None:
+        """The sums of the ark of a row; None for files of others, which have none."""
+        number = int(self.file_of_row[row])
+        if number not in self._sums:
+            self._sums[number] = block_sums.beside(os.fsdecode(self.files[number]))
+        return self._sums[number]
 
     def open(self, row: int) -> io.FileIO:
         """The file of a row; beyond a number of open files the oldest is let go (its readers keep it alive)."""

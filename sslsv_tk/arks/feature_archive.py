@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts, logs, seeds
+from sslsv_tk import logs, records, seeds
 from sslsv_tk.arks import indexes, matrices
 from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.arks.entries import Entries
@@ -55,10 +55,10 @@ def _header(entries: Entries[np.float32], row: int) -> MatrixHeader:
 
 def maker(folder: Path) -> Maker | None:
     """Who made the frames of a folder: stage 3 computed them, or they were kept; None: no made.json tells."""
-    record = artifacts.read_record(folder)
+    record = records.read(folder)
     if record is None:
         return None
-    return "kept" if record["options"].get("features") == "kept" else "computed"
+    return "kept" if record.options.get("features") == "kept" else "computed"
 
 
 FEATURES = ArchiveKind(
@@ -148,12 +148,12 @@ def check_settings(archive: FeatureArchive, settings: Mapping[str, Any]) -> None
             f"{archive.folder} has {archive.bands} bands; frontend.bands is {settings['bands']}. Set it to"
             f" {archive.bands}, or run {STAGE} into another --dumpdir."
         )
-    record = artifacts.read_record(archive.folder)
+    record = records.read(archive.folder)
     if record is None:
         log.warning("%s: no made.json, so only the number of bands could be compared", archive.folder)
         return
     for name, value in settings.items():
-        found = record["options"].get(f"frontend.{name}", value)
+        found = record.options.get(f"frontend.{name}", value)
         if found != value:
             raise ValueError(
                 f"{archive.folder} was computed with frontend.{name} = {found}; the configuration says {value}."
@@ -187,6 +187,7 @@ class CopiedFeatures:
                 " or leave it out of augmentation.copies."
             )
         archive = FeatureArchive(folder)
+        archive.compares = self.clean.compares
         if archive.bands != self.clean.bands:
             raise ValueError(f"{folder} has {archive.bands} bands, {self.clean.folder} {self.clean.bands}.")
         return archive

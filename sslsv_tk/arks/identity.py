@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from sslsv_tk import artifacts, digests
-from sslsv_tk.arks import feature_archive, indexes
-from sslsv_tk.arks.audio_archive import AUDIO
+from sslsv_tk.arks import feature_archive, indexes, sources
+from sslsv_tk.arks.audio_archive import AUDIO, is_in_place
 from sslsv_tk.arks.feature_archive import FEATURES
 from sslsv_tk.arks.indexes import ArchiveKind
-from sslsv_tk.arks.records import CONTENTS, Record
+from sslsv_tk.arks.parted_folder import misplaced_arks
+from sslsv_tk.kaldi.directories import DataDirectory
+from sslsv_tk.records import CONTENTS, Record
+from sslsv_tk.stamps import Stamps
 
 _ABOUT_UTTERANCES = ("utt2spk", "utt2rec", "utt2category")
 
@@ -32,21 +35,25 @@ def identity(folder: str | Path) -> dict[str, str]:
 def contents(folder: str | Path) -> str:
     """The digest of the entries of packed audio (or features): their keys and their bytes.
 
-    It stands in the record of a folder that the jobs of stage 3 wrote; the sizes of its arks and the contents of the
-    tables that point into them are compared first. Arks that others made, and those of a folder without a record, are
-    known by keys, lengths and places, and by the sizes of the files.
+    It stands in the record of a folder that the jobs of stage 3 wrote; all its files are compared first. Arks that
+    others made, and those of a folder without a record, are known by keys, lengths and places, and by the sizes of the
+    files.
     """
     folder = Path(folder)
     kind = FEATURES if feature_archive.has_features(folder) else AUDIO
-    made = artifacts.read_record(folder)
-    if made is None or "facts" not in made:
+    path = folder / artifacts.RECORD
+    record = Record.read(path)
+    if record is None and path.exists():
+        raise ValueError(f"{path} is damaged. Run {kind.stage} again.")
+    if record is None or CONTENTS not in record.facts:
         return _of_others(folder, kind)
-    record = Record.read(folder / artifacts.RECORD)
-    if record is None:
-        raise ValueError(f"{folder}/{artifacts.RECORD} is damaged. Run {kind.stage} again.")
-    faults = record.faults(folder, [kind.scp, kind.lengths, *kind.others, *record.arks()])
+    faults = record.faults(folder, stamps=Stamps(path))
     if faults:
         raise ValueError(f"{'; '.join(faults)}. Run {kind.stage} again.")
+    if misplaced := misplaced_arks(folder, kind.scp, record):
+        raise ValueError(f"{misplaced}. Run {kind.stage} again: it writes the tables anew and keeps the arks.")
+    if is_in_place(folder) and (files := sources.changed(folder, DataDirectory.load(folder).values)):
+        raise ValueError(f"{files[0]} has changed since {folder} was made of it. Run {kind.stage} with --force true.")
     return str(record.facts[CONTENTS])
 
 

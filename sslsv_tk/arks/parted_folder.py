@@ -1,8 +1,9 @@
 """A folder of arks that the jobs of an array write in parts, and one command joins: audio, features, embeddings.
 
 A part has arks, tables and a record, written last; so has the folder, with tables over all parts. A record says what
-made the files, and describes each of them by size and digest. A file that is missing, cut or grown is noticed by its
-size, a table also by its contents, and just the part that it belongs to is made anew.
+made the files, and describes each of them by size and digest. A file that is missing or is not what was written is
+named, and just the part that it belongs to is made anew. What is made anew stays as it was until its new files are
+complete.
 """
 
 import contextlib
@@ -17,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts, digests, logs
-from sslsv_tk.arks import records
-from sslsv_tk.arks.records import CONTENTS, Made, Record
+from sslsv_tk import artifacts, digests, logs, records
 from sslsv_tk.kaldi import directories, tables
 from sslsv_tk.kaldi.tables import Words
+from sslsv_tk.records import CONTENTS, Made, Record
+from sslsv_tk.stamps import Stamps
 
 log = logs.logger("parts")
 _NOT_MADE = "has not been made"
@@ -60,8 +61,17 @@ class PartWriter:
         """Where a file of the part lies."""
         return self.folder.path(pattern, self.job)
 
+    def begin_replacing(self) -> None:
+        """All is computed, and the files of an earlier part are replaced from now on: its record goes, and the whole's.
+
+        Whoever is killed before has lost nothing.
+        """
+        for path in (self.folder.folder / artifacts.RECORD, self.path(self.folder.layout.record)):
+            path.unlink(missing_ok=True)
+
     def clear(self) -> None:
         """Remove the files of an earlier part, of which an empty one has none."""
+        self.begin_replacing()
         for pattern in (*self.folder.layout.arks, *self.folder.layout.tables):
             self.path(pattern).unlink(missing_ok=True)
 
@@ -91,14 +101,14 @@ def numbered(pattern: str, job: int) -> str:
 class PartedFolder:
     """The parts of `jobs` jobs in `folder`, and what joins them.
 
-    `follows` says that a folder of other options or inputs is made anew; else it is refused, so that nothing costly
-    is lost to a slip of the pen.
+    A folder of other options or inputs is refused, so that nothing is lost to a slip of the pen; one of which nothing
+    but the inputs `follows` are others is older than what is asked for, and made anew.
     """
 
     folder: Path
     jobs: int
     layout: Layout
-    follows: bool = False
+    follows: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
@@ -115,29 +125,22 @@ class PartedFolder:
         found = Record.read(self.folder / artifacts.RECORD)
         if found is None:
             return False
-        if differences := "; ".join(found.differences(made)):
-            if not self.follows:
-                raise artifacts.StaleArtifact(
-                    f"{self.folder} was made otherwise ({differences}). "
-                    "Use another folder, or --force true to make it anew."
-                )
-            log.info("%s was made otherwise (%s)", self.folder, differences)
+        if differences := found.differences(made):
+            if not all(difference.startswith(self._followed) for difference in differences):
+                records.refuse_other(self.folder, found, made)
+            log.info("%s was made otherwise (%s)", self.folder, "; ".join(differences))
             return False
-        faults = found.faults(self.folder) or self._misplaced(found)
+        faults = found.faults(self.folder, stamps=Stamps(self.folder / artifacts.RECORD))
+        if not faults and (misplaced := misplaced_arks(self.folder, self.layout.scp, found)):
+            faults = [f"{misplaced}. It is joined anew"]
         for fault in faults:
             log.warning("%s", fault)
         return not faults
 
-    def _misplaced(self, found: Record) -> list[str]:
-        """The scp of a folder that was moved names arks that are not its own; said in words."""
-        arks, scp = found.arks(), self.folder / self.layout.scp
-        if not arks:
-            return []
-        with open(scp, "rb") as stream:
-            ark = os.fsdecode(stream.readline().partition(b" ")[2].rpartition(b":")[0])
-        if os.path.isfile(ark) and any(os.path.samefile(ark, self.folder / name) for name in arks):
-            return []
-        return [f"{scp} points to {ark}, which is none of its arks: was the folder moved? It is joined anew"]
+    @property
+    def _followed(self) -> tuple[str, ...]:
+        """How differences begin that are followed."""
+        return tuple(f"input {name}:" for name in self.follows)
 
     def part(self, job: int, made: Made) -> Record | None:
         """The record of a part that is whole and made so; None, and the reason in the log, where there is none."""
@@ -163,7 +166,7 @@ class PartedFolder:
         wanted = Made({**made.options, JOBS: self.jobs}, made.inputs)
         if differences := found.differences(wanted):
             return f"was made otherwise ({'; '.join(differences)})"
-        if faults := found.faults(self.folder):
+        if faults := found.faults(self.folder, stamps=Stamps(self.path(self.layout.record, job))):
             return f"is damaged ({'; '.join(faults)})"
         return found
 
@@ -171,13 +174,13 @@ class PartedFolder:
     def writing(self, job: int, made: Made) -> Iterator[PartWriter]:
         """A block that writes the files of a part; its record is written when the block ends without an error."""
         writer = PartWriter(self, job)
-        record = self.path(self.layout.record, job)
-        for path in (self.folder / artifacts.RECORD, record):
-            path.unlink(missing_ok=True)
         for pattern in (*self.layout.arks, *self.layout.tables, self.layout.record):
             directories.remove_temporaries(self.path(pattern, job).parent, self.path(pattern, job).name)
         yield writer
-        Record({**made.options, JOBS: self.jobs}, made.inputs, writer.outputs(), writer.facts).write(record)
+        writer.begin_replacing()
+        record = Record({**made.options, JOBS: self.jobs}, made.inputs, writer.outputs(), writer.facts)
+        record.stamp(self.folder, Stamps(self.path(self.layout.record, job)))
+        record.write(self.path(self.layout.record, job))
 
     @contextlib.contextmanager
     def joining(self, made: Made, parts: Sequence[Record], facts: Mapping[str, Any]) -> Iterator[None]:
@@ -194,12 +197,14 @@ class PartedFolder:
         for name in (self.layout.scp, *self.layout.joined):
             if (path := self.folder / name).is_file():
                 outputs[name] = records.of_table(path)
-        about = {**facts, JOBS: self.jobs, CONTENTS: contents}
-        Record(made.options, made.inputs, outputs, about).write(self.folder / artifacts.RECORD)
+        record = Record(made.options, made.inputs, outputs, {**facts, JOBS: self.jobs, CONTENTS: contents})
+        record.stamp(self.folder, Stamps(self.folder / artifacts.RECORD))
+        record.write(self.folder / artifacts.RECORD)
 
     def _sweep(self) -> None:
         """Remove temporary files of killed runs and the parts of more jobs than there are."""
-        for pattern in (*self.layout.arks, *self.layout.tables, self.layout.record):
+        named = (*self.layout.arks, *self.layout.tables, self.layout.record)
+        for pattern in (*named, *(str(Stamps(Path(name)).path) for name in named)):
             above, name = pattern[: pattern.index("J")], pattern[pattern.index("J") + 1 :].partition("/")[0]
             directories.remove_temporaries(self.path(pattern, 1).parent)
             for stray in self.folder.glob(f"{above}*{name}"):
@@ -233,6 +238,18 @@ class PartedFolder:
         if ark.is_file() and values[0].rpartition(b":")[0] != os.fsencode(ark):
             values = tables.joined(os.fsencode(ark), b":", np.char.rpartition(values, b":")[:, 2])
         return keys, values
+
+
+def misplaced_arks(folder: Path, scp: str, found: Record) -> str | None:
+    """What is wrong, in words, where the scp of a folder names an ark that is not its own: the folder was moved."""
+    arks = found.arks()
+    if not arks:
+        return None
+    with open(folder / scp, "rb") as stream:
+        ark = os.fsdecode(stream.readline().partition(b" ")[2].rpartition(b":")[0])
+    if os.path.isfile(ark) and any(os.path.samefile(ark, folder / name) for name in arks):
+        return None
+    return f"{folder / scp} points to {ark}, which is none of its arks, as after a move"
 
 
 def require_all(folder: Path, wanted: Words, found: Words, remedy: str) -> None:

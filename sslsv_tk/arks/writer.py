@@ -1,12 +1,14 @@
-"""Entries written into an ark one after the other, with the place and the digest of each."""
+"""Entries written into an ark one after the other, with the place of each, the digest of all, and sums of blocks."""
 
+import contextlib
 from array import array
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from sslsv_tk import digests
+from sslsv_tk import artifacts, block_sums, digests
 from sslsv_tk.kaldi import tables
 from sslsv_tk.kaldi.tables import Words
 
@@ -17,7 +19,7 @@ class ArkWriter:
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream, self._end = stream, 0
         self.offsets = array("q")
-        self.contents = digests.Contents()
+        self.contents, self.sums = digests.Contents(), block_sums.BlockSums()
 
     def write(self, key: bytes, *pieces: bytes) -> None:
         """Write one entry, given in pieces."""
@@ -26,8 +28,18 @@ class ArkWriter:
         for piece in (label, *pieces):
             self._stream.write(piece)
             self._end += len(piece)
+            self.sums.update(piece)
         self.contents.add(label, *pieces)
 
     def places(self, ark: Path) -> Words:
         """`ark:offset` of each entry, the values of a scp."""
         return tables.joined(str(ark).encode(), b":", tables.as_words(np.array(self.offsets)))
+
+
+@contextlib.contextmanager
+def writing_ark(path: str | Path) -> Iterator[ArkWriter]:
+    """A block that writes an ark: it appears whole when the block ends without an error, its sums after it."""
+    with artifacts.replacing(path, "wb") as stream:
+        writer = ArkWriter(stream)
+        yield writer
+    writer.sums.write(block_sums.path_of(path))

@@ -36,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.force == "false" and (folder.is_complete() or folder.has_part(options.job)):
         log.info("%s: complete", part)
         return
-    count = folder.write_part(options.job, lambda: load_extractor(wanted, options.device), open_archive(options.data))
+    archive = open_archive(options.data)
+    archive.compares = True  # read whole anyway
+    count = folder.write_part(options.job, lambda: load_extractor(wanted, options.device), archive)
     log.info("%s: %d embeddings", part, count)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslsv_tk import logs
-from sslsv_tk.kaldi import trials
+from sslsv_tk.kaldi import prepared_trials, trials
 from sslsv_tk.kaldi.directories import DataDirectory, remove_temporaries
 
 log = logs.logger("prepare_trials")
@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found.require_both_kinds(options.source)
     remove_temporaries(options.out.parent, options.out.name)
     trials.write_trials(options.out, found, keys)
+    prepared_trials.write_record(options.out, options.source)
     targets = int(found.target.sum())
     counts = f"{len(found)} trials, {targets} target, {len(found) - targets} nontarget"
     log.info("%s, of %s: %s", options.out, trials.described(options.source), counts)

@@ -19,12 +19,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts, logs, seeds
+from sslsv_tk import artifacts, digests, logs, seeds
 from sslsv_tk.corpora import rejected
 from sslsv_tk.draws.augmentation import Decibels
 from sslsv_tk.kaldi import directories, tables
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import Words
+from sslsv_tk.records import Made
 from sslsv_tk.segments import SAMPLE_RATE_HZ
 
 CopyKind = Literal["noise", "music", "babble", "reverb"]
@@ -74,18 +75,25 @@ def prepare_copies(
 ) -> None:
     """Write data/SET_KIND for each kind; `clips` is the folder with musan_noise, ..., rirs of stage 2."""
     clean = functools.cache(lambda: DataDirectory.load(data))
-    found = {f"{name} of {Path(data).name}": value for name, value in directories.fingerprints(data).items()}
+    found = _inputs(data)
+    places = digests.of_file(data / directories.AUDIO) if (data / directories.AUDIO).is_file() else ""
     for kind in kinds:
         source = clips / CLIPS[kind]
-        inputs = found | {f"{name} of {source.name}": value for name, value in directories.fingerprints(source).items()}
+        inputs = found | _inputs(source)
         out, options = copy_folder(data, kind), {"kind": kind, **asdict(config)}
-        if not force and not (out / TABLE).is_file():
-            (out / artifacts.RECORD).unlink(missing_ok=True)
 
-        def make(kind: CopyKind = kind, source: Path = source, out: Path = out) -> None:
-            _write_copy(clean(), DataDirectory.load(source), kind, config, out)
+        def make(new: Path, kind: CopyKind = kind, source: Path = source) -> None:
+            _write_copy(clean(), DataDirectory.load(source), kind, config, new)
 
-        rejected.make_once(out, options, inputs, force, make)
+        rejected.make_once(out, Made(options, inputs), force, make, places)
+
+
+def _inputs(folder: Path) -> dict[str, str]:
+    """Digests of the tables that copies are drawn from: ids and lengths, but not where the audio lies."""
+    found = directories.fingerprints(folder)
+    if "utt2dur" in found:  # which lists the same ids
+        found.pop(directories.AUDIO, None)
+    return {f"{name} of {folder.name}": value for name, value in found.items()}
 
 
 def _write_copy(clean: DataDirectory, clips: DataDirectory, kind: CopyKind, config: CopyConfig, out: Path) -> None:

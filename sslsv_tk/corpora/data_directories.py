@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import logs
+from sslsv_tk import digests, logs
 from sslsv_tk.audio import headers, sound
 from sslsv_tk.audio.sound import UnreadableAudio
 from sslsv_tk.corpora import rejected
@@ -117,6 +117,26 @@ def _absolute(source: Path, values: Words, is_command: NDArray[np.bool_]) -> Wor
         )
     start = os.fsencode(existing[0])
     return np.where(relative, tables.joined(start + b"/", values), values)
+
+
+def digest_of_files(found: DataDirectory) -> str:
+    """A digest of the sizes of audio files, row by row, and of commands: a moved corpus has the same."""
+    sizes, path, size = np.full(len(found.values), -1, dtype=np.int64), b"", -1
+    are_commands = sound.are_commands(found.values)
+    for row in np.flatnonzero(~are_commands).tolist():
+        if path != (path := found.values[row]):
+            size = _size(path)
+        sizes[row] = size
+    commands = found.values[are_commands].tolist()
+    return digests.of_columns([found.keys, sizes, np.array(commands) if commands else None])
+
+
+def _size(path: bytes) -> int:
+    """Bytes; -1 for a file that is not there, which is named as unreadable when it is read."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
 
 
 def with_durations(found: DataDirectory, tolerance: float, listed_in: Path) -> DataDirectory:

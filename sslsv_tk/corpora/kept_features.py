@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from sslsv_tk import artifacts, digests, logs
+from sslsv_tk import artifacts, digests, logs, records
 from sslsv_tk.arks import feature_archive
 from sslsv_tk.arks.feature_archive import FeatureArchive, Maker
 from sslsv_tk.kaldi import directories, tables
 from sslsv_tk.kaldi.directories import FEATURES, FRAMES, DataDirectory
 from sslsv_tk.kaldi.tables import Words, text
+from sslsv_tk.records import Made
+from sslsv_tk.stamps import Stamps
 
 _SECONDS_PER_FRAME = 0.01  # of Kaldi, ESPnet and WeSpeaker, unless their configuration says otherwise
 _LEAST_RATIO, _MOST_RATIO = 0.9, 1.05
@@ -45,10 +47,12 @@ def take(data: Path, out: Path, settings: Mapping[str, Any], force: bool = False
     options = {"feats_type": "fbank", "features": "kept", "frontend.bands": settings["bands"]}
     first_rows = _first_rows(found.values)
     inputs = {**directories.fingerprints(data), "arks (bytes)": _digest_of_sizes(first_rows)}
-    whole = all((out / name).is_file() for name in (FEATURES, FRAMES))
-    if not force and artifacts.made_as(out, options, inputs) and whole:
-        log.info("%s is complete; nothing to do", out)
-        return
+    stamps = Stamps(out / artifacts.RECORD)
+    if not force and (made := records.made_as(out, options, inputs)):
+        if not (faults := made.faults(out, stamps=stamps)):
+            log.info("%s is complete; nothing to do", out)
+            return
+        log.warning("%s; %s is written anew", "; ".join(faults), out)
     archive = FeatureArchive(data)
     _check(archive, found, settings, first_rows.values())
     (out / artifacts.RECORD).unlink(missing_ok=True)
@@ -56,7 +60,8 @@ def take(data: Path, out: Path, settings: Mapping[str, Any], force: bool = False
         directories.remove_temporaries(out)
     shutil.rmtree(out / "parts", ignore_errors=True)  # frames that were computed here before
     replace(found, frames=archive.frames).write(out)
-    artifacts.record(out, options, inputs)
+    outputs = records.of_files(out, (*directories.TABLES, FEATURES, FRAMES))
+    records.write(out, Made(options, inputs), outputs).stamp(out, stamps)
     log.info(
         "%s: %d utterances, %d frames in %d arks", out, len(found.keys), int(archive.frames.sum()), len(first_rows)
     )

@@ -16,6 +16,7 @@ from sslsv_tk.corpora.rejected import Headers
 from sslsv_tk.kaldi import tables, utterance_ids
 from sslsv_tk.kaldi.directories import Cuts, DataDirectory
 from sslsv_tk.kaldi.tables import Words, text
+from sslsv_tk.records import Made
 
 log = logs.logger("noises")
 CATEGORIES = ("noise", "music", "speech")
@@ -77,17 +78,17 @@ def prepare_noises(
     rejected.check_tolerance(tolerance)
     for category, listing in by_category(source).items():
         folder = Path(out) / f"musan_{category}"
-        options = {"source": str(Path(source).absolute()), "cut_seconds": cut_seconds, "tolerance": tolerance}
+        options = {"category": category, "cut_seconds": cut_seconds, "tolerance": tolerance}
         inputs = {"audio files (paths and sizes)": listing.digest()}
 
-        def make(category: str = category, listing: AudioListing = listing, folder: Path = folder) -> None:
+        def make(new: Path, category: str = category, listing: AudioListing = listing, folder: Path = folder) -> None:
             keys, paths = keys_and_paths(listing)
             rows, headers = rejected.read_headers(keys, paths, tolerance, folder / "rejected")
             made = _cut(keys[rows], paths[rows], headers, category, cut_seconds)
-            made.write(folder)
+            made.write(new)
             log.info("%s: %d files, %d cuts", category, len(rows), len(made.keys))
 
-        rejected.make_once(folder, options, inputs, force, make)
+        rejected.make_once(folder, Made(options, inputs), force, make, listing.folder)
 
 
 def _cut(keys: Words, paths: Words, headers: Headers, category: str, cut_seconds: float) -> DataDirectory:
@@ -118,10 +119,10 @@ def prepare_responses(source: str, out: str | Path, tolerance: float = 0.0, forc
     """Write the data directory `out` of room responses: wav.scp, utt2dur, and utt2channel where files have several."""
     rejected.check_tolerance(tolerance)
     out, listing = Path(out), response_files(source)
-    options = {"source": str(Path(source).absolute()), "tolerance": tolerance}
+    options = {"category": "responses", "tolerance": tolerance}
     inputs = {"audio files (paths and sizes)": listing.digest()}
 
-    def make() -> None:
+    def make(new: Path) -> None:
         keys, paths = keys_and_paths(listing)
         rows, headers = rejected.read_headers(keys, paths, tolerance, out / "rejected")
         several = int((headers.channels > 1).sum())
@@ -132,6 +133,6 @@ def prepare_responses(source: str, out: str | Path, tolerance: float = 0.0, forc
             values=paths[rows],
             durations=headers.seconds,
             channels=np.ones(len(rows), dtype=np.int64) if several else None,
-        ).write(out)
+        ).write(new)
 
-    rejected.make_once(out, options, inputs, force, make)
+    rejected.make_once(out, Made(options, inputs), force, make, listing.folder)

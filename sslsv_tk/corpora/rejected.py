@@ -1,5 +1,7 @@
 """What all preparation of data directories shares: unreadable files set aside, and each directory made once."""
 
+import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts, logs
+from sslsv_tk import logs, records
+from sslsv_tk.artifacts import RECORD, StaleArtifact
 from sslsv_tk.audio import headers
 from sslsv_tk.audio.sound import UnreadableAudio
 from sslsv_tk.kaldi import directories, tables
 from sslsv_tk.kaldi.tables import Words, text
+from sslsv_tk.records import Made
+from sslsv_tk.stamps import Stamps
 
 log = logs.logger("preparation")
 _MOST_NAMED = 20
+_OUTPUTS = (*directories.TABLES, directories.FEATURES, directories.FRAMES, "augmentation", "features.index")
+_REPLACING = ".replacing"
+"""A mark in a directory whose tables are being replaced."""
 
 
 @dataclass(frozen=True)
@@ -69,27 +77,75 @@ def read_headers(keys: Words, paths: Words, tolerance: float, listed_in: Path) -
     return usable, Headers(rates_hz[usable], channels[usable], samples[usable])
 
 
-def make_once(
-    out: Path,
-    options: Mapping[str, Any],
-    inputs: Mapping[str, str],
-    force: bool,
-    make: Callable[[], None],
-) -> None:
-    """Run `make`, which writes the data directory `out`, unless it is there already, made just so.
+def make_once(out: Path, made: Made, force: bool, make: Callable[[Path], None], places: Any = None) -> None:
+    """Let `make` write the data directory `out`, into a folder that it is given, unless it is there, made just so.
 
-    One made otherwise raises StaleArtifact, unless `force`; one whose tables are damaged is made anew.
+    One made otherwise raises StaleArtifact, unless `force`, and so does one without a record, which somebody else made.
+    One whose tables are damaged, or whose audio was moved since (`places` is where it lies), is made anew. The old
+    tables stay until the new ones are complete.
     """
-    if not force and artifacts.made_as(out, options, inputs):
-        try:
-            found = directories.validate(out, speaker_prefix=False)
-            log.info("%s is complete: %d utterances; nothing to do", out, len(found.keys))
-            return
-        except (ValueError, OSError) as error:
-            log.warning("%s is made anew: %s", out, error)
-    (out / artifacts.RECORD).unlink(missing_ok=True)
-    if out.is_dir():
-        directories.remove_temporaries(out)
-    make()
-    directories.validate(out, speaker_prefix=False)
-    artifacts.record(out, options, inputs)
+    if not force and _is_complete(out, made, places):
+        return
+    new = out.with_name(f".{out.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        make(new)
+        found = directories.validate(new, speaker_prefix=False)
+        _replace_tables(new, out)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    outputs = records.of_files(out, _OUTPUTS)
+    record = records.write(out, made, outputs, places=places, utterances=len(found.keys))
+    record.stamp(out, Stamps(out / RECORD))
+    (out / _REPLACING).unlink(missing_ok=True)
+
+
+def _is_complete(out: Path, made: Made, places: Any) -> bool:
+    """Is the directory there, whole, made just so, of audio that lies where it lay?"""
+    found = records.made_as(out, made.options, made.inputs)
+    if found is None:
+        _refuse_without_record(out)
+        return False
+    faults = found.faults(out, stamps=Stamps(out / RECORD))
+    if not faults and found.facts["places"] != places:
+        log.info("%s: the same audio lies at another place now; its tables are written anew", out)
+        return False
+    for fault in faults:
+        log.warning("%s; %s is made anew", fault, out)
+    if not faults:
+        log.info("%s is complete: %d utterances; nothing to do", out, found.facts["utterances"])
+    return not faults
+
+
+def require_whole(data: Path) -> None:
+    """ValueError where tables of a data directory are not as stages 1 and 2 wrote them.
+
+    One without a record was made by somebody else, and is taken as it is.
+    """
+    found = records.read(data)
+    if found is not None and (faults := found.faults(data, stamps=Stamps(data / RECORD))):
+        raise ValueError(f"{'; '.join(faults)}. Run stages 1 and 2 again.")
+
+
+def _refuse_without_record(out: Path) -> None:
+    """StaleArtifact for tables that nobody says the making of, unless a killed run of ours was replacing them."""
+    if directories.listing(out) is not None and not (out / _REPLACING).exists():
+        raise StaleArtifact(
+            f"{out} holds {directories.listing(out)} but no {RECORD}, so what made it is not known, and it is not"
+            " written over. Use another folder, or --force true to make it anew."
+        )
+
+
+def _replace_tables(new: Path, out: Path) -> None:
+    """Move the tables of `new` to `out` and remove those of an earlier content that it lacks."""
+    out.mkdir(parents=True, exist_ok=True)
+    directories.remove_temporaries(out)
+    (out / _REPLACING).touch()
+    (out / RECORD).unlink(missing_ok=True)
+    names = {path.name for path in new.iterdir()}
+    for name in _OUTPUTS:
+        if name not in names:
+            (out / name).unlink(missing_ok=True)
+    for name in sorted(names):
+        os.replace(new / name, out / name)

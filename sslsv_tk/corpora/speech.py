@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import digests, logs
-from sslsv_tk.arks.feature_archive import FEATURES
 from sslsv_tk.corpora import audio_files, data_directories, kept_features, rejected, trees
 from sslsv_tk.corpora.data_directories import Features
 from sslsv_tk.corpora.trees import TREES, Part, Utterances
 from sslsv_tk.kaldi import directories, trials
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import Words
+from sslsv_tk.records import Made
 
 log = logs.logger("corpora")
 Layout = Literal["auto", "voxceleb", "folder", "any", "kaldi"]
@@ -65,8 +65,7 @@ class Corpus:
 
     def options(self, layout: str, labels: bool) -> dict[str, Any]:
         """What a data directory records of how it was made; what is not asked for is not mentioned."""
-        found = {
-            "sources": [str(Path(source).absolute()) for source in self.sources],
+        found: dict[str, Any] = {
             "layout": layout,
             "labels": labels,
             "tolerance": self.tolerance,
@@ -78,8 +77,9 @@ class Corpus:
         return found
 
     def lists(self) -> dict[str, str]:
-        """The trial lists as inputs of a record."""
-        return {f"trial list {path}": digests.of_file(path) for path in self.only}
+        """The trial lists as inputs of a record, in any order and wherever they lie."""
+        found = sorted(digests.of_file(path) for path in self.only)
+        return {"trial lists": digests.of_value(found)} if found else {}
 
     def named(self, keys: Words) -> NDArray[np.bool_]:
         """Which of the sorted keys (N,) are taken: those that any of the lists names, all where there is no list."""
@@ -124,26 +124,21 @@ def _prepare_tree(corpus: Corpus, out: Path, force: bool) -> None:
     labels = tree != "any" if corpus.labels is None else corpus.labels
     inputs = {"audio files (paths and sizes)": audio_files.digest(listings), **corpus.lists()}
 
-    def make() -> None:
+    def make(new: Path) -> None:
         rows, headers = rejected.read_headers(utterances.keys, utterances.paths, corpus.tolerance, out / "rejected")
-        _write_tree(utterances.select(rows), tree, labels, headers.seconds, out)
-        _remove_features(out)
+        found = _directory(utterances.select(rows), tree, headers.seconds)
+        (found if labels else replace(found, speakers=found.keys)).write(new)
+        kinds = {"recording": found.recordings, "speaker folder": found.speakers}
+        _describe(out, len(rows), headers.seconds, kinds)
 
-    rejected.make_once(out, corpus.options(tree, labels), inputs, force, make)
+    places = [listing.folder for listing in listings]
+    rejected.make_once(out, Made(corpus.options(tree, labels), inputs), force, make, places)
 
 
-def _write_tree(utterances: Utterances, tree: str, labels: bool, seconds: NDArray[np.float64], out: Path) -> None:
-    speakers = recordings = None
-    if tree != "any":
-        speakers, recordings = utterances.speakers_and_recordings()
-    DataDirectory(
-        keys=utterances.keys,
-        values=utterances.paths,
-        speakers=speakers if labels else utterances.keys,
-        recordings=recordings,
-        durations=seconds,
-    ).write(out)
-    _describe(out, len(seconds), seconds, {"recording": recordings, "speaker folder": speakers})
+def _directory(utterances: Utterances, tree: str, seconds: NDArray[np.float64]) -> DataDirectory:
+    """The tables of a tree, with speakers and recordings where its folders are that."""
+    speakers, recordings = (None, None) if tree == "any" else utterances.speakers_and_recordings()
+    return DataDirectory(utterances.keys, utterances.paths, speakers, recordings, durations=seconds)
 
 
 def _prepare_tables(corpus: Corpus, out: Path, force: bool) -> None:
@@ -160,25 +155,19 @@ def _prepare_tables(corpus: Corpus, out: Path, force: bool) -> None:
     labels = found.speakers is not None if corpus.labels is None else corpus.labels
     kept = found.table == directories.FEATURES
     inputs = {**directories.fingerprints(source, kept), **corpus.lists()}
+    if not kept:
+        inputs["wav.scp"] = data_directories.digest_of_files(found)
     options = corpus.options("kaldi", labels) | ({"features": "kept"} if kept else {})
 
-    def make() -> None:
+    def make(new: Path) -> None:
         made = data_directories.with_durations(found, corpus.tolerance, out / "rejected")
         known = made.speakers if labels else None
-        replace(made, speakers=made.keys if known is None else known).write(out)
+        replace(made, speakers=made.keys if known is None else known).write(new)
         if kept:
-            made = kept_features.complete(out)
-        else:
-            _remove_features(out)
+            made = kept_features.complete(new)
         _describe(out, len(made.keys), made.durations, {"recording": made.recordings, "speaker": known})
 
-    rejected.make_once(out, options, inputs, force, make)
-
-
-def _remove_features(out: Path) -> None:
-    """Those of an earlier content: what reads all tables would take them for features of the audio."""
-    for name in (directories.FEATURES, directories.FRAMES, FEATURES.name):
-        (out / name).unlink(missing_ok=True)
+    rejected.make_once(out, Made(options, inputs), force, make, digests.of_columns([found.values]))
 
 
 def _describe(out: Path, utterances: int, seconds: NDArray[np.float64] | None, kinds: dict[str, Words | None]) -> None:

@@ -153,6 +153,12 @@ class Augmentation:
             responses = ClipList([AudioArchive(folder / "rirs")])
         return cls(config, ClipList(archives) if archives else None, responses, category_rows)
 
+    def compare(self, compares: bool) -> None:
+        """Whether every block that is read of noises and responses is compared with its sum."""
+        for clips in (self.noises, self.responses):
+            for archive in () if clips is None else clips.archives:
+                archive.compares = compares
+
     def draw(self, seed: int, epoch: int, utterance_B: NDArray[np.int64], view: int) -> Draws:
         """What each segment of view number `view` gets in `epoch`."""
         u = seeds.uniform(_DRAWS, seed, "augmentation", epoch, utterance_B, view)

@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from sslsv_tk import artifacts
 from sslsv_tk.arks.feature_archive import Archive
 from sslsv_tk.arks.parted_folder import Layout, PartedFolder, require_all
-from sslsv_tk.arks.records import Made
-from sslsv_tk.arks.writer import ArkWriter
+from sslsv_tk.arks.writer import writing_ark
 from sslsv_tk.blocks import blocks_of_job
 from sslsv_tk.kaldi import tables
+from sslsv_tk.records import Made
 
 if TYPE_CHECKING:
     from sslsv_tk.extraction.embeddings import Extractor
 
-ARK, SCP = "parts/J/xvector.ark", "parts/J/xvector.scp"
-LAYOUT = Layout(arks=(ARK,), tables=(SCP,), record=f"parts/J/{artifacts.RECORD}", scp="xvector.scp", joined=())
+ARK, SUMS, SCP = "parts/J/xvector.ark", "parts/J/xvector.ark.sums", "parts/J/xvector.scp"
+LAYOUT = Layout(arks=(ARK,), tables=(SUMS, SCP), record=f"parts/J/{artifacts.RECORD}", scp="xvector.scp", joined=())
 REMEDY = "Run stage 6 again."
 
 
@@ -35,9 +35,9 @@ REMEDY = "Run stage 6 again."
 class EmbeddingFolder:
     """FOLDER/parts/J/{xvector.ark,xvector.scp,made.json} of the jobs, and FOLDER/{xvector.scp,made.json} of all.
 
-    `options` and `inputs` say what made them; embeddings made otherwise (another checkpoint file, another list)
-    are older than what is asked for and are made anew. The record also says of which epochs the checkpoint is the
-    mean; that follows from its file.
+    `options` and `inputs` say what made them. Embeddings of another state of the checkpoint are older than what is
+    asked for and are made anew; those of other audio, such as of a second set of the same name, are refused. The record
+    also says of which epochs the checkpoint is the mean; that follows from its file.
     """
 
     folder: Path
@@ -48,7 +48,7 @@ class EmbeddingFolder:
     @property
     def parts(self) -> PartedFolder:
         """The parts of all jobs."""
-        return PartedFolder(self.folder, self.jobs, LAYOUT, follows=True)
+        return PartedFolder(self.folder, self.jobs, LAYOUT, follows=("checkpoint", "configuration"))
 
     @property
     def made(self) -> Made:
@@ -77,11 +77,12 @@ class EmbeddingFolder:
             if not starts:  # more jobs than blocks
                 part.clear()
                 return 0
-            with artifacts.replacing(part.path(ARK), "wb") as stream:
-                (extractor, part.facts["epochs"]), ark = load(), ArkWriter(stream)
+            with writing_ark(part.path(ARK)) as ark:
+                extractor, part.facts["epochs"] = load()
                 for start in starts:
                     for row, embedding in enumerate(extractor.block(archive, start), start):
                         ark.write(archive.keys[row], _entry(embedding))
+                part.begin_replacing()
             part.contents[ARK] = ark.contents.hexdigest()
             keys = archive.keys[starts[0] : starts[0] + len(ark.offsets)]
             tables.write_table(part.path(SCP), keys, ark.places(part.path(ARK)))

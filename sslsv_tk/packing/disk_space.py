@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from sslsv_tk import artifacts, logs
+from sslsv_tk import logs, records
 from sslsv_tk.corpora import data_directories
 from sslsv_tk.kaldi import directories, tables
 from sslsv_tk.kaldi.directories import DataDirectory
@@ -108,7 +108,7 @@ def _device(path: Path) -> int:
 
 def _missing_bytes(data: Path, out: Path, bytes_per_second: int) -> float:
     """Estimated bytes of a set in `out`, less those of the arks that are there; 0 where the set is complete."""
-    if artifacts.read_record(out) is not None and directories.listing(out) is not None:
+    if records.read(out) is not None and directories.listing(out) is not None:
         return 0.0
     keys, seconds = _durations(data)
     estimated = len(keys) * (_TABLES_BYTES + 3 * keys.dtype.itemsize) + bytes_per_second * seconds

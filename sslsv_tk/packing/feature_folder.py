@@ -1,6 +1,6 @@
 """Where the features of a set lie, and what made them; torch is not loaded here.
 
-OUT/parts/J/{feats.ark,feats.scp,utt2num_frames,made.json}        what job J of N computed
+OUT/parts/J/{feats.ark,feats.ark.sums,feats.scp,utt2num_frames,made.json}   what job J of N computed
 OUT/{feats.scp,utt2num_frames,wav.scp,utt2spk,...,made.json}      all of it, made.json last
 """
 
@@ -21,19 +21,20 @@ from sslsv_tk.arks import identity, indexes, matrices
 from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.arks.feature_archive import FEATURES
 from sslsv_tk.arks.parted_folder import Layout, PartedFolder, require_all
-from sslsv_tk.arks.records import Made
-from sslsv_tk.arks.writer import ArkWriter
+from sslsv_tk.arks.writer import writing_ark
 from sslsv_tk.blocks import BLOCK, blocks_of_job
 from sslsv_tk.corpora import copies, copy_tables
 from sslsv_tk.kaldi import directories, tables
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import Words
+from sslsv_tk.records import Made
 
 Frames = Iterator[NDArray[np.float32]]
-ARK, SCP, FRAMES = "parts/J/feats.ark", "parts/J/feats.scp", "parts/J/utt2num_frames"
+ARK, SUMS = "parts/J/feats.ark", "parts/J/feats.ark.sums"
+SCP, FRAMES = "parts/J/feats.scp", "parts/J/utt2num_frames"
 LAYOUT = Layout(
     arks=(ARK,),
-    tables=(SCP, FRAMES),
+    tables=(SUMS, SCP, FRAMES),
     record=f"parts/J/{artifacts.RECORD}",
     scp=directories.FEATURES,
     joined=(directories.FRAMES, *directories.TABLES),
@@ -52,8 +53,10 @@ class FeatureSource:
 
     @cached_property
     def archive(self) -> AudioArchive:
-        """The clean audio."""
-        return AudioArchive(self.audio)
+        """The clean audio, every block of which is compared with its sum when it is read."""
+        found = AudioArchive(self.audio)
+        found.compares = True
+        return found
 
     @cached_property
     def kind(self) -> copies.CopyKind | None:
@@ -144,12 +147,13 @@ class FeatureFolder:
                 log.warning("%s is empty: fewer blocks of %d utterances than jobs", self.part(job), BLOCK)
                 part.clear()
                 return 0
-            with artifacts.replacing(part.path(ARK), "wb") as stream:
-                frames_of, ark = make(), ArkWriter(stream)
+            with writing_ark(part.path(ARK)) as ark:
+                frames_of = make()
                 for start in starts:
                     for row, frames in enumerate(frames_of(start), start):
                         lengths.append(len(frames))
                         ark.write(self.source.keys[row], matrices.encode(frames, compression))
+                part.begin_replacing()
             part.contents[ARK] = ark.contents.hexdigest()
             keys = self.source.keys[starts[0] : starts[0] + len(lengths)]
             tables.write_table(part.path(SCP), keys, ark.places(part.path(ARK)))

@@ -2,10 +2,12 @@
 
 import os
 from array import array
+from collections.abc import Callable
 
 import numpy as np
 
 from sslsv_tk import digests
+from sslsv_tk.arks.sources import SourceDigests
 from sslsv_tk.audio import headers, sound, wav
 from sslsv_tk.audio.sound import UnreadableAudio
 from sslsv_tk.audio.wav import Samples
@@ -17,11 +19,11 @@ from sslsv_tk.packing.parts import Part
 from sslsv_tk.segments import SAMPLE_RATE_HZ
 
 
-def index(share: DataDirectory, part: Part, tolerance: float) -> tuple[int, int, str]:
-    """Write wav.J.scp, utt2samples.J and utt2offset.J of a part.
+def index(share: DataDirectory, part: Part, tolerance: float, ready: Callable[[], None]) -> tuple[int, int, str]:
+    """Write wav.J.scp, utt2samples.J and utt2offset.J of a part; `ready` is called before the first of them.
 
-    Returns how many utterances it has, how many were rejected, and a digest of ids, places and sizes: the samples are
-    not read, and not copied, so nothing more is known of them.
+    Returns how many utterances it has, how many were rejected, and the digest of ids and samples, the same as of an
+    ark that they are copied into.
 
     ValueError where audio is of another kind, or where vad.scp leaves samples out: both need a copy.
     """
@@ -30,6 +32,7 @@ def index(share: DataDirectory, part: Part, tolerance: float) -> tuple[int, int,
     rejected: dict[str, str] = {}
     rows, offsets, samples = array("q"), array("q"), array("q")
     path, found, contents = "", None, digests.Contents()
+    digests_of_files = SourceDigests()
     for row in range(len(share.keys)):
         try:
             if path != (path := os.fsdecode(share.values[row])) or found is None:
@@ -42,15 +45,27 @@ def index(share: DataDirectory, part: Part, tolerance: float) -> tuple[int, int,
         rows.append(row)
         offsets.append(found.offset + 2 * begin)
         samples.append(end - begin)
-        contents.add(share.keys[row], f" {offsets[-1]} {samples[-1]} {found.announced}".encode())
+        contents.add(*_entry(share.keys[row], path, offsets[-1], samples[-1]))
+        digests_of_files.add(share.values[row])
     check_rejected(rejected, max(1, len(share.keys)), tolerance, part.file("rejected.J"))
+    ready()
     if rows:
         usable = np.array(rows)
         tables.write_table(part.file("wav.J.scp"), share.keys[usable], share.values[usable])
         tables.write_table(part.file("utt2offset.J"), share.keys[usable], np.array(offsets))
         tables.write_table(part.file("utt2samples.J"), share.keys[usable], np.array(samples))
-    part.file("wav.J.ark").unlink(missing_ok=True)
+    digests_of_files.write(part.file("sources.J"))
+    for name in ("wav.J.ark", "wav.J.ark.sums"):
+        part.file(name).unlink(missing_ok=True)
     return len(rows), len(rejected), contents.hexdigest()
+
+
+def _entry(key: bytes, path: str, offset: int, samples: int) -> tuple[bytes, ...]:
+    """The pieces of the entry that an ark would hold."""
+    with open(path, "rb") as stream:
+        stream.seek(offset)
+        contents = stream.read(2 * samples)
+    return key + b" ", wav.header(samples), contents
 
 
 def locate(path: str) -> Samples:

@@ -11,17 +11,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts, logs
-from sslsv_tk.arks import indexes
+from sslsv_tk import artifacts, logs, records
+from sslsv_tk.arks import audio_archive, indexes, sources
 from sslsv_tk.arks.audio_archive import AUDIO, OFFSETS
-from sslsv_tk.arks.parted_folder import PartedFolder, require_all
-from sslsv_tk.arks.records import Record
+from sslsv_tk.arks.parted_folder import JOBS, PartedFolder, require_all
 from sslsv_tk.audio.decoding import Tally
+from sslsv_tk.corpora.rejected import require_whole
 from sslsv_tk.kaldi import directories, tables
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import Words
 from sslsv_tk.packing import parts
 from sslsv_tk.packing.parts import LAYOUT, Part, Wanted
+from sslsv_tk.records import Record
 from sslsv_tk.segments import SAMPLE_RATE_HZ
 
 log = logs.logger("joining")
@@ -37,8 +38,8 @@ class _Tables:
     offsets: NDArray[np.int64] | None
 
 
-def is_complete(data: Path, out: Path, samples: str | None = None) -> bool:
-    """Is `out` finished, of these tables, with every file whole? Raises StaleArtifact when made otherwise.
+def is_complete(data: Path, whole: DataDirectory, out: Path, samples: str | None = None) -> bool:
+    """Is `out` finished, of the tables `whole` of `data`, with every file whole? StaleArtifact when made otherwise.
 
     `samples` is what the samples shall be; None takes what is there.
     """
@@ -46,7 +47,7 @@ def is_complete(data: Path, out: Path, samples: str | None = None) -> bool:
     if found is None:
         return False
     wanted = samples or str(found.options.get("samples"))
-    return PartedFolder(out, 1, LAYOUT).is_complete(parts.made_of_all(data, wanted))
+    return PartedFolder(out, 1, LAYOUT).is_complete(parts.made_of_all(data, whole, wanted))
 
 
 def finish(data: Path, out: Path, num_jobs: int, force: bool = False) -> None:
@@ -54,40 +55,75 @@ def finish(data: Path, out: Path, num_jobs: int, force: bool = False) -> None:
 
     Writes the tables of `out`, removes what earlier or killed runs left there, and made.json last.
     """
-    if not force and is_complete(data, out):
-        indexes.load(out, AUDIO)  # makes it where it is not there
-        log.info("%s is complete; nothing to do", out)
-        return
-    folder = PartedFolder(out, num_jobs, LAYOUT)
+    require_whole(data)
     whole = DataDirectory.load(data)
-    records = _require(folder, whole, data)
-    samples = str(records[0].options["samples"])
-    found = _read(folder, parts.is_in_place(samples))
+    if not force and is_complete(data, whole, out):
+        _refuse_changed(out, whole, DataDirectory.load(out).keys)
+        if not _is_moved(out, whole):
+            indexes.load(out, AUDIO)  # makes it where it is not there
+            log.info("%s is complete; nothing to do", out)
+            return
+        log.info("%s: its wav files lie at another place now; its tables are written anew", out)
+        num_jobs = _jobs_of(out)
+    folder = PartedFolder(out, num_jobs, LAYOUT)
+    made = _require(folder, whole, data)
+    samples = str(made[0].options["samples"])
+    found = _read(folder, whole, parts.is_in_place(samples))
     rejected = _rejected(folder)
     require_all(
         folder.folder, whole.keys, tables.concatenate([found.keys, rejected[0]]), "Run pack_audio with --force true."
     )
-    with folder.joining(parts.made_of_all(data, samples), records, {}):
+    with folder.joining(parts.made_of_all(data, whole, samples), made, {}):
         _set_aside(*rejected, whole, out)
+        files = [path for job in range(1, num_jobs + 1) if (path := folder.path(parts.SOURCES, job)).is_file()]
+        sources.join(files, out / sources.SOURCES)
+        _refuse_changed(out, whole, found.keys)
         _write(out, whole, found)
-    _describe(out, records, found)
+    _describe(out, made, found)
+
+
+def _jobs_of(out: Path) -> int:
+    """How many jobs wrote a finished folder."""
+    found = records.read(out)
+    assert found is not None
+    return int(found.facts[JOBS])
+
+
+def _is_moved(out: Path, whole: DataDirectory) -> bool:
+    """Do wav files that were indexed in place lie elsewhere than the tables say?"""
+    if not audio_archive.is_in_place(out):
+        return False
+    there = DataDirectory.load(out)
+    return not np.array_equal(there.values, whole.values[directories.find_rows(whole.keys, there.keys)])
+
+
+def _refuse_changed(out: Path, whole: DataDirectory, keys: Words) -> None:
+    """StaleArtifact where the audio of `keys` is not what was packed."""
+    files = sources.changed(out, whole.values[directories.find_rows(whole.keys, keys)])
+    if files:
+        raise artifacts.StaleArtifact(
+            f"{out} was made of other audio: {len(files)} files have other contents than were packed, the first is"
+            f" {files[0]}. Use another folder, or --force true to make it anew."
+        )
 
 
 def _require(folder: PartedFolder, whole: DataDirectory, data: Path) -> list[Record]:
     """The records of all parts, of the same kind of samples as the first; ValueError says which command makes one."""
     first = Record.read(folder.path(LAYOUT.record, 1))
     samples = str(first.options.get("samples")) if first else Wanted().samples
-    records = []
+    found = []
     for job in range(1, folder.jobs + 1):
         remedy = f"Run pack_audio --data {data} --out {folder.folder} --num-jobs {folder.jobs} --job {job}."
         share = parts.take(whole, Part(folder.folder, job, folder.jobs))
-        records.append(folder.require(job, parts.made(share, samples), remedy))
-    return records
+        found.append(folder.require(job, parts.made(share, samples), remedy))
+    return found
 
 
-def _read(folder: PartedFolder, in_place: bool) -> _Tables:
-    """The rows of all parts."""
+def _read(folder: PartedFolder, whole: DataDirectory, in_place: bool) -> _Tables:
+    """The rows of all parts; wav files are where the data directory says today."""
     keys, values, columns = folder.read_tables(parts.SCP, parts.SAMPLES, *([parts.PLACES] if in_place else []))
+    if in_place:
+        values = whole.values[directories.find_rows(whole.keys, keys)]
     return _Tables(keys, values, columns[0], columns[1] if in_place else None)
 
 

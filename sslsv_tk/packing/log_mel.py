@@ -43,6 +43,7 @@ class FeatureMaker:
             )
         if source.copy is not None and source.kind is not None and source.clip_folder is not None:
             clips = AudioArchive(source.clip_folder)
+            clips.compares = True
             self.clips = ClipList([clips])
             self._table = CopyTable(source.copy, clips.keys)
             self._lines = find_rows(self._table.keys, source.keys)

@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from sslsv_tk import logs
 from sslsv_tk.arks import audio_archive
+from sslsv_tk.arks.parted_folder import PartWriter
+from sslsv_tk.arks.sources import SourceDigests
 from sslsv_tk.audio import decoding, sound, vad
 from sslsv_tk.audio.decoding import Tally
 from sslsv_tk.audio.sound import UnreadableAudio
 from sslsv_tk.audio.waveforms import Source
+from sslsv_tk.corpora import rejected as data_directories
 from sslsv_tk.corpora.rejected import check_rejected, check_tolerance
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import text
@@ -36,10 +39,11 @@ def pack_part(data: Path, part: Part, wanted: Wanted = _DEFAULT, tolerance: floa
     listed in rejected.J; more than the share `tolerance` of them and no ark appears.
     """
     check_tolerance(tolerance)
-    if not force and is_complete(data, part.out, wanted.samples):
+    data_directories.require_whole(data)
+    whole = DataDirectory.load(data)
+    if not force and is_complete(data, whole, part.out, wanted.samples):
         log.info("%s is complete; nothing to do", part.out)
         return
-    whole = DataDirectory.load(data)
     if whole.table != "wav.scp":
         raise ValueError(f"{data}: features without audio (no wav.scp): there is nothing to pack. See keep_features.")
     share = parts.take(whole, part)
@@ -59,9 +63,10 @@ def pack_part(data: Path, part: Part, wanted: Wanted = _DEFAULT, tolerance: floa
             writer.clear()
             utterances, rejected = 0, 0
         elif wanted.copy:
-            utterances, rejected, writer.contents[parts.ARK] = _pack(share, part, wanted, tolerance, tally)
+            utterances, rejected, writer.contents[parts.ARK] = _pack(share, writer, wanted, tolerance, tally)
         else:
-            utterances, rejected, writer.contents[parts.SCP] = in_place.index(share, part, tolerance)
+            counts = in_place.index(share, part, tolerance, writer.begin_replacing)
+            utterances, rejected, writer.contents[parts.SCP] = counts
         writer.facts |= {"utterances": utterances, "rejected": rejected}
         writer.facts |= {"rates_hz": tally.rates_hz, "mixed": tally.mixed}
 
@@ -80,26 +85,33 @@ def _check(share: DataDirectory, wanted: Wanted) -> None:
         decoding.check_programs(share.values)
 
 
-def _pack(share: DataDirectory, part: Part, wanted: Wanted, tolerance: float, tally: Tally) -> tuple[int, int, str]:
+def _pack(
+    share: DataDirectory, part: PartWriter, wanted: Wanted, tolerance: float, tally: Tally
+) -> tuple[int, int, str]:
     """Write the ark of a part; how many utterances it has, how many were rejected, and the digest of its contents."""
     rejected: dict[str, str] = {}
+    digests = SourceDigests()
 
     def usable() -> Iterator[tuple[str, NDArray[np.int16]]]:
-        yield from _decode(share, wanted, rejected, tally)
+        for row, waveform in _decode(share, wanted, rejected, tally):
+            digests.add(share.values[row])
+            yield text(share.keys[row]), waveform
         # Still inside the temporary file of the ark: raising here leaves no ark behind.
-        check_rejected(rejected, len(share.keys), tolerance, part.file("rejected.J"))
+        check_rejected(rejected, len(share.keys), tolerance, part.path(parts.REJECTED))
+        part.begin_replacing()
 
-    part.file("utt2offset.J").unlink(missing_ok=True)  # of wav files that were indexed in place before
+    part.path(parts.PLACES).unlink(missing_ok=True)  # of wav files that were indexed in place before
     count, contents = audio_archive.write_pcm_ark(
-        usable(), part.file("wav.J.ark"), part.file("wav.J.scp"), part.file("utt2samples.J")
+        usable(), part.path(parts.ARK), part.path(parts.SCP), part.path(parts.SAMPLES)
     )
+    digests.write(part.path(parts.SOURCES))
     return count, len(rejected), contents
 
 
 def _decode(
     share: DataDirectory, wanted: Wanted, rejected: dict[str, str], tally: Tally
-) -> Iterator[tuple[str, NDArray[np.int16]]]:
-    """The key and the samples of every usable utterance; the others go to `rejected` with the reason."""
+) -> Iterator[tuple[int, NDArray[np.int16]]]:
+    """The row and the samples of every usable utterance; the others go to `rejected` with the reason."""
     began = said = time.monotonic()
     for row, found in decoding.decode(_sources(share, wanted), tally):
         key = text(share.keys[row])
@@ -108,7 +120,7 @@ def _decode(
         if isinstance(found, UnreadableAudio):
             rejected[key] = str(found)
         else:
-            yield key, found
+            yield row, found
         if time.monotonic() - said > _SECONDS_BETWEEN_LINES:
             said = time.monotonic()
             log.info("%d of %d utterances, %.0f per second", row + 1, len(share.keys), (row + 1) / (said - began))

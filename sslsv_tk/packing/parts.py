@@ -1,7 +1,8 @@
 """Parts of stage 3, raw: which utterances a job takes, which files it writes, and what decides their contents.
 
-OUT/split/wav.J.ark, wav.J.scp, utt2samples.J      part J of N: a contiguous share of the sorted utterances
+OUT/split/wav.J.ark, wav.J.ark.sums, wav.J.scp, utt2samples.J   part J of N: a contiguous share of the sorted utterances
 OUT/split/wav.J.scp, utt2samples.J, utt2offset.J   the same where wav files are indexed in place, without a copy
+OUT/split/sources.J                                digests of the files that the utterances were cut from
 OUT/split/rejected.J, part.J.json                  what was left out; the record of the part, written last
 """
 
@@ -11,26 +12,29 @@ from pathlib import Path
 import numpy as np
 
 from sslsv_tk import digests
+from sslsv_tk.arks import sources
 from sslsv_tk.arks.audio_archive import OFFSETS
 from sslsv_tk.arks.parted_folder import Layout, PartedFolder
-from sslsv_tk.arks.records import Made
-from sslsv_tk.audio import resampling
+from sslsv_tk.audio import resampling, sound
 from sslsv_tk.audio.resampling import Channel
 from sslsv_tk.kaldi import directories
 from sslsv_tk.kaldi.directories import DataDirectory
+from sslsv_tk.records import Made
 
-ARK, SCP = "split/wav.J.ark", "split/wav.J.scp"
+ARK, SUMS, SCP = "split/wav.J.ark", "split/wav.J.ark.sums", "split/wav.J.scp"
 SAMPLES, PLACES, REJECTED = "split/utt2samples.J", "split/utt2offset.J", "split/rejected.J"
+SOURCES = "split/sources.J"
 LAYOUT = Layout(
     arks=(ARK,),
-    tables=(SCP, SAMPLES, PLACES, REJECTED),
+    tables=(SUMS, SCP, SAMPLES, PLACES, REJECTED, SOURCES),
     record="split/part.J.json",
     scp=directories.AUDIO,
-    joined=(*directories.TABLES[1:], "utt2samples", OFFSETS, "rejected"),
+    joined=(*directories.TABLES[1:], "utt2samples", OFFSETS, "rejected", sources.SOURCES),
 )
 
 _SAMPLES = "16 kHz mono 16-bit"
 _IN_PLACE = "in place"
+_ABOUT = ("utt2spk", "spk2utt", "utt2rec", "utt2category")
 
 
 @dataclass(frozen=True)
@@ -92,12 +96,19 @@ def take(whole: DataDirectory, part: Part) -> DataDirectory:
 
 
 def made(share: DataDirectory, samples: str) -> Made:
-    """What decides the contents of a part: keys, files, cuts, channels and speech decisions of its share."""
+    """What decides the contents of a part: keys, commands, cuts, channels and speech decisions of its share.
+
+    Where a file lies does not count; what it held stands in `sources`.
+    """
     cuts = (share.cuts.starts, share.cuts.ends) if share.cuts else (None, None)
-    columns = [share.keys, share.values, *cuts, share.channels, *([] if share.vad is None else [share.vad])]
+    commands = share.values[sound.are_commands(share.values)].tolist() if len(share.values) else []
+    columns = [share.keys, np.array(commands) if commands else None, *cuts, share.channels]
+    if share.vad is not None:
+        columns.append(share.vad)
     return Made({"samples": samples}, {"utterances": digests.of_columns(columns)})
 
 
-def made_of_all(data: Path, samples: str) -> Made:
-    """What decides the contents of the folder: the tables of the data directory."""
-    return Made({"feats_type": "raw", "samples": samples}, directories.fingerprints(data))
+def made_of_all(data: Path, whole: DataDirectory, samples: str) -> Made:
+    """What decides the contents of the folder: the utterances, and the tables that say whose they are."""
+    tables_of_all = {name: digest for name, digest in directories.fingerprints(data).items() if name in _ABOUT}
+    return Made({"feats_type": "raw", "samples": samples}, {**made(whole, samples).inputs, **tables_of_all})

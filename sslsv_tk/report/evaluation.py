@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, digests, layout, logs, provenance
-from sslsv_tk.arks.indexes import read_scp
+from sslsv_tk.kaldi import prepared_trials
 from sslsv_tk.kaldi.directories import DataDirectory, find_rows, remove_temporaries
 from sslsv_tk.kaldi.tables import Words, first_words, text
 from sslsv_tk.kaldi.trials import Trials, read_trials
-from sslsv_tk.report import system
+from sslsv_tk.records import CONTENTS, Record
+from sslsv_tk.report import results, system
 from sslsv_tk.report.score_file import write_scores
 from sslsv_tk.scoring.bootstrap import LabelledTrials, TooFewSpeakers, eer_interval
 from sslsv_tk.scoring.cosine import cosine_scores
@@ -23,6 +24,8 @@ from sslsv_tk.scoring.metrics import error_rates
 Scores = NDArray[np.floating[Any]]
 
 REPLICATES = 1000
+_REFUSED = {"trials": "trials", "data": "audio", "speakers": "speakers"}
+"""What a row is of: two that differ here must not share a file, whatever their names."""
 log = logs.logger("score_trials")
 
 
@@ -80,12 +83,15 @@ class Evaluation:
 def is_complete(evaluation: Evaluation) -> bool:
     """Do scores and row stand there, whole, made from the embeddings and the list as they are now?
 
-    A row of something else under the same name raises StaleArtifact; older figures of the same are just redone.
+    A row of something else under the same name (another list, another test set) raises StaleArtifact; older figures of
+    the same are just redone.
     """
     try:
-        row = artifacts.from_json(evaluation.row.read_text(encoding="utf-8"))
+        row = results.unsealed(artifacts.from_json(evaluation.row.read_text(encoding="utf-8")))
         old = {name: row[name] for name in evaluation.identity()}
         made_from, scores_fingerprint = row["made_from"], row["scores_fingerprint"]
+        wanted = _made_from(evaluation, system.record_of(evaluation.embeddings))
+        others = [name for name in _REFUSED if made_from[name] != wanted[name]]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return False
     if old != evaluation.identity():
@@ -93,16 +99,22 @@ def is_complete(evaluation: Evaluation) -> bool:
             f"{evaluation.row} is the row of {old}, not of {evaluation.identity()}. "
             "Give the list another name, or use --force true to replace the row."
         )
+    if others:
+        raise artifacts.StaleArtifact(
+            f"{evaluation.row} was made of other {' and '.join(_REFUSED[name] for name in others)} than"
+            f" {evaluation.trials} and {evaluation.data}. Use another --expdir or another name (run.sh: --test-audio"
+            " NAME=DIR), or --force true to replace the row."
+        )
     whole = evaluation.scores.exists() and digests.of_file(evaluation.scores) == scores_fingerprint
-    return whole and bool(made_from == _made_from(evaluation))
+    return whole and bool(made_from == wanted)
 
 
 def evaluate(evaluation: Evaluation) -> dict[str, Any]:
     """Score the list, write the scores and then the row; returns the row."""
     for file in (evaluation.scores, evaluation.row):
         remove_temporaries(file.parent, file.name)
-    made_from = _made_from(evaluation)
-    options = _extraction_options(evaluation)
+    made = system.record_of(evaluation.embeddings)
+    options, made_from = _extraction_options(evaluation, made), _made_from(evaluation, made)
     listed = read_list(evaluation.data, evaluation.trials)
     scores = _score(evaluation, listed)
     figures = _figures(listed, scores)
@@ -120,6 +132,7 @@ def evaluate(evaluation: Evaluation) -> dict[str, Any]:
         "scores_fingerprint": digests.of_file(evaluation.scores),
         "made_from": made_from,
     }
+    row = results.sealed(row)
     with artifacts.replacing(evaluation.row) as stream:
         json.dump(row, stream, indent=1)
         stream.write("\n")
@@ -129,6 +142,7 @@ def evaluate(evaluation: Evaluation) -> dict[str, Any]:
 def read_list(data: Path, trials: Path) -> TrialList:
     """A trial list with the data directory that it speaks of; both kinds of trials must be there."""
     directory = DataDirectory.load(data)
+    prepared_trials.require_whole(trials)
     listed = read_trials(trials, directory.keys)
     listed.require_both_kinds(trials)
     return TrialList(trials, directory.keys, listed, directory.speakers)
@@ -177,34 +191,25 @@ def _interval(listed: TrialList, scores: Scores) -> list[float] | None:
     return [interval.low, interval.high]
 
 
-def _extraction_options(evaluation: Evaluation) -> dict[str, Any]:
-    """How the embeddings were made, as their made.json says; those of another checkpoint are refused."""
-    made = artifacts.read_record(evaluation.embeddings)
-    if made is None:
-        raise ValueError(f"{evaluation.embeddings}: no finished embeddings (no made.json). Run stage 6 first.")
-    found = str(made["options"].get("checkpoint", evaluation.checkpoint))
+def _extraction_options(evaluation: Evaluation, made: Record) -> dict[str, Any]:
+    """How the embeddings were made, as their record says; those of another checkpoint are refused."""
+    found = str(made.options.get("checkpoint", evaluation.checkpoint))
     if found != evaluation.checkpoint:
         raise artifacts.StaleArtifact(
             f"{evaluation.embeddings} holds embeddings of checkpoint {found}, not {evaluation.checkpoint}. "
             "Run stage 6 with --force true."
         )
-    return {**made["options"], **made.get("facts", {})}
+    return {**made.options, **made.facts}
 
 
-def _made_from(evaluation: Evaluation) -> dict[str, Any]:
-    """Fingerprints of all that the figures depend on."""
-    folder = evaluation.embeddings
-    _extraction_options(evaluation)
-    files = {
-        "trials": evaluation.trials,
-        "embeddings record": folder / artifacts.RECORD,
-        "xvector.scp": folder / "xvector.scp",
-        "wav.scp": evaluation.data / "wav.scp",
-        "utt2spk": evaluation.data / "utt2spk",
-        "config.yaml": evaluation.system / "config.yaml",
+def _made_from(evaluation: Evaluation, made: Record) -> dict[str, Any]:
+    """Digests of all that the figures depend on; no path and no name is among them."""
+    speakers = evaluation.data / "utt2spk"
+    return {
+        "trials": prepared_trials.digest(evaluation.trials),
+        "data": made.inputs.get("data", "unknown"),
+        "speakers": digests.of_file(speakers) if speakers.is_file() else "absent",
+        "embeddings": made.facts[CONTENTS],
+        "configuration": made.inputs.get("configuration", "unknown"),
+        "replicates": REPLICATES,
     }
-    found = {name: digests.of_file(path) if path.exists() else "absent" for name, path in files.items()}
-    if found["xvector.scp"] == "absent":
-        raise ValueError(f"{folder}: made.json says that embeddings are there, but xvector.scp is not. Run stage 6.")
-    arks = [text(ark) for ark in np.unique(read_scp(folder / "xvector.scp")[1])]
-    return {**found, "arks": digests.of_files(arks), "replicates": REPLICATES}

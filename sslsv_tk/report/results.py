@@ -1,12 +1,13 @@
 """Tables of results: one row per system, checkpoint and trial list, from the rows that stage 7 left."""
 
+import json
 import re
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sslsv_tk import artifacts
+from sslsv_tk import artifacts, digests
 from sslsv_tk.kaldi.directories import remove_temporaries
 from sslsv_tk.kaldi.trials import official_name
 from sslsv_tk.provenance import commit, hardware, versions
@@ -32,6 +33,7 @@ CONVENTION = (
     "minDCF(p): prior p of a target trial, both costs 1, normalised. Scores: cosine of full-length embeddings."
 )
 _TITLE = "# Results"
+_DIGEST = "digest"
 _Number = (int, float)
 _NEEDED: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("system", "checkpoint", "trials", "data"), str),
@@ -54,9 +56,25 @@ def read_rows(experiments: str | Path, systems: Collection[str] = ()) -> list[Ro
     return sorted((row for row in rows if not systems or row["system"] in systems), key=_place)
 
 
+def sealed(row: Row) -> Row:
+    """The row with a digest of all that it says."""
+    value = json.loads(json.dumps(row))
+    return {**value, _DIGEST: digests.of_value(value)}
+
+
+def unsealed(row: Any) -> Any:
+    """The row without its digest; ValueError where it says something else than was written."""
+    if not isinstance(row, dict) or _DIGEST not in row:
+        raise ValueError("no digest in it")
+    value = {name: row[name] for name in row if name != _DIGEST}
+    if digests.of_value(value) != row[_DIGEST]:
+        raise ValueError("other contents than were written")
+    return value
+
+
 def _read_row(path: Path) -> Row:
     try:
-        row = artifacts.from_json(path.read_text(encoding="utf-8"))
+        row = unsealed(artifacts.from_json(path.read_text(encoding="utf-8")))
     except ValueError as error:
         raise ValueError(f"{path}: not a row of results ({error}). Remove it and run stage 7 again.") from None
     missing = sorted(_NEEDED.keys() - row.keys()) if isinstance(row, dict) else ["everything"]

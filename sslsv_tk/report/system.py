@@ -1,26 +1,48 @@
 """What a system left on disk: its embeddings, and what its rows must say of it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts, digests
+from sslsv_tk import digests, records
 from sslsv_tk.arks.indexes import read_scp
+from sslsv_tk.artifacts import StaleArtifact
 from sslsv_tk.kaldi.tables import Words, text
+from sslsv_tk.records import CONTENTS, Record
 from sslsv_tk.systems.on_disk import System
 
 _VECTOR = np.dtype([("marker", "S6"), ("dimension", "<i4")])  # then that many float32
 _MARKER = b"\0BFV \4"
 
 
-def read_embeddings(folder: str | Path) -> tuple[Words, NDArray[np.float32]]:
-    """Keys (N,), sorted, and embeddings (N, D) of xvector.scp, whose arks hold Kaldi float vectors (FV)."""
-    scp = Path(folder) / "xvector.scp"
-    if artifacts.read_record(folder) is None or not scp.is_file():
+def record_of(folder: Path) -> Record:
+    """The record of finished embeddings, all of whose files are whole, whichever bytes they consist of."""
+    scp = folder / "xvector.scp"
+    found = records.read(folder)
+    if found is None or not scp.is_file():
         raise ValueError(f"{folder}: no finished embeddings (made.json and xvector.scp). Run stage 6 first.")
-    keys, arks, offsets = read_scp(scp)
+    if CONTENTS not in found.facts:
+        raise StaleArtifact(f"{folder}: its record has no digest of the embeddings. Run stage 6 with --force true.")
+    if faults := found.faults(folder):
+        raise ValueError(f"{'; '.join(faults)}. Run stage 6 again.")
+    return found
+
+
+def read_embeddings(folder: str | Path) -> tuple[Words, NDArray[np.float32]]:
+    """Keys (N,), sorted, and embeddings (N, D) of xvector.scp, whose arks hold Kaldi float vectors (FV).
+
+    Every byte is compared with what stage 6 wrote. A folder that was moved is read where it is.
+    """
+    folder = Path(folder)
+    own = {name: str(folder / name) for name in record_of(folder).arks()}
+    keys, arks, offsets = read_scp(folder / "xvector.scp")
+    if own:
+        arks = np.array([_own_ark(text(ark), own).encode() for ark in np.unique(arks)])[
+            np.unique(arks, return_inverse=True)[1]
+        ]
     parts = {ark: np.flatnonzero(arks == ark) for ark in np.unique(arks).tolist()}
     matrix: NDArray[np.float32] | None = None
     for ark, rows in parts.items():
@@ -32,6 +54,11 @@ def read_embeddings(folder: str | Path) -> tuple[Words, NDArray[np.float32]]:
     assert matrix is not None  # read_scp refuses an empty table
     order = np.argsort(keys, kind="stable")
     return keys[order], matrix[order]
+
+
+def _own_ark(ark: str, own: Mapping[str, str]) -> str:
+    """The path of an ark that a scp names, where the folder lies now."""
+    return next((path for name, path in own.items() if ark.endswith(f"/{name}")), ark)
 
 
 def _read_vectors(ark: str, offsets: NDArray[np.int64], keys: Words) -> NDArray[np.float32]:

@@ -1,11 +1,14 @@
 """The mean of a system's last epochs, which extraction uses by default."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from sslsv_tk import artifacts, digests
+from sslsv_tk import digests, records
 from sslsv_tk.kaldi import directories
 from sslsv_tk.systems import checkpoints
+from sslsv_tk.systems.checkpoints import CheckpointFolder, DamagedCheckpoint
 from sslsv_tk.systems.on_disk import System
 
 _log = logging.getLogger("train")
@@ -14,7 +17,8 @@ _log = logging.getLogger("train")
 def write_average(system: System, epochs: int | None = None) -> None:
     """averaged.pt: the mean of the last `epochs` epoch files (fewer: all of them), unless it is there already.
 
-    None means the training.average_epochs of the system's configuration.
+    None means the training.average_epochs of the system's configuration. A damaged file of the last epoch is made anew
+    of latest.pt, which has the same weights; any other one is an error that says what can be done.
     """
     config = system.config()
     wanted = config.training.average_epochs if epochs is None else epochs
@@ -31,24 +35,46 @@ def write_average(system: System, epochs: int | None = None) -> None:
     if missing:
         raise ValueError(
             f"{folder.folder}: the files of epochs {_words(missing)} are gone, so the mean of the last {wanted} epochs "
-            f"would be one of fewer. Put them back, or take the mean of fewer: average_checkpoints --system "
-            f"{system.folder} --last N"
+            f"would be one of fewer. Put them back, or take the mean of fewer: --set training.average_epochs=N"
         )
     inputs = digests.of_files(folder.path_of(str(epoch)) for epoch in chosen)
     if _inputs_of(path) == inputs:
         _log.info("%s: complete", path)
         return
-    models = [checkpoints.read(folder.path_of(str(epoch)))["model"] for epoch in chosen]
+    latest = folder.training_state()
+    models = _read_all(folder, chosen, latest)
+    inputs = digests.of_files(folder.path_of(str(epoch)) for epoch in chosen)
     checkpoints.write(path, {"epochs": chosen, "inputs": inputs, "model": checkpoints.average(models)})
     _log.info("%s: mean of epochs %s", path, ", ".join(map(str, chosen)))
+
+
+def _read_all(folder: CheckpointFolder, chosen: list[int], latest: Mapping[str, Any] | None) -> list[Any]:
+    """The weights after each of the epochs."""
+    models: dict[int, dict[str, Any]] = {}
+    damaged: dict[int, DamagedCheckpoint] = {}
+    for epoch in chosen:
+        try:
+            models[epoch] = checkpoints.read(folder.path_of(str(epoch)))["model"]
+        except DamagedCheckpoint as error:
+            damaged[epoch] = error
+    for epoch, fault in damaged.items():
+        if not models or latest is None or latest["epoch"] != epoch or latest["step_in_epoch"] or latest["passed"]:
+            raise ValueError(
+                f"{fault} Restore it, train anew with --force true, or take the mean of fewer epochs: --set"
+                f" training.average_epochs={max(1, chosen[-1] - epoch)}."
+            ) from None
+        models[epoch] = {name: latest["model"][name] for name in next(iter(models.values()))}
+        checkpoints.write(folder.path_of(str(epoch)), {"epoch": epoch, "model": models[epoch]})
+        _log.warning("%s Its weights stand in latest.pt as well: it was written anew.", fault)
+    return [models[epoch] for epoch in chosen]
 
 
 def _missing_epochs(system: System, wanted: int) -> list[int]:
     """Which of the last epochs that the run has done have no file any more."""
     there = system.checkpoints.epochs()
     last = _last_epoch(system.checkpoints.folder / "latest.pt", there[-1])
-    record = artifacts.read_record(system.folder)
-    before = int(record["inputs"].get("epochs of stage 4", 0)) if record is not None else there[0] - 1
+    record = records.read(system.folder)
+    before = int(record.inputs.get("epochs of stage 4", 0)) if record is not None else there[0] - 1
     return sorted(set(range(max(before, 0, last - wanted) + 1, last + 1)) - set(there))
 
 

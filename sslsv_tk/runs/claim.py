@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sslsv_tk import artifacts, provenance
+from sslsv_tk import artifacts, provenance, records
 from sslsv_tk import config as configuration
+from sslsv_tk.artifacts import StaleArtifact
 from sslsv_tk.distributed.collectives import processes
+from sslsv_tk.records import Made, Record
 from sslsv_tk.systems import assembly
 from sslsv_tk.systems.configuration import FREE, INHERITED, SystemConfig, marked
 from sslsv_tk.systems.on_disk import System
@@ -14,22 +16,26 @@ from sslsv_tk.systems.on_disk import System
 def claim(system: System, config: SystemConfig, inputs: Mapping[str, str]) -> None:
     """Make the folder that of this run: its configuration, its record, its environment.
 
-    `inputs`: fingerprints of what it reads, by a name that the user knows. Raises StaleArtifact where the folder holds
-    checkpoints of other settings or inputs.
+    `inputs`: digests of what it reads, by a name that the user knows. Raises StaleArtifact where the folder holds
+    checkpoints of other settings or inputs, or checkpoints that nobody says the making of.
     """
+    made = Made(_fixed_settings(config), inputs)
     if not system.checkpoints.has_begun():  # what was asked for before came to nothing
         (system.folder / artifacts.RECORD).unlink(missing_ok=True)
-    settings = _fixed_settings(config)
-    made = artifacts.read_record(system.folder)
-    if made is not None:
-        # A setting that came since the run began has its default, which is what was done before.
-        defaults = _fixed_settings(assembly.with_defaults(config))
-        new = [name for name in settings.keys() - made["options"].keys() if settings[name] == defaults.get(name)]
-        settings = {name: value for name, value in settings.items() if name not in new}
-    if not artifacts.made_as(system.folder, settings, inputs):
-        artifacts.record(system.folder, settings, inputs)
+    elif records.made_as(system.folder, made.options, made.inputs) is None:
+        raise StaleArtifact(
+            f"{system.folder} holds checkpoints but no {artifacts.RECORD}, so what made them is not known. Restore the"
+            " file, use another folder (run.sh: --tag), or --force true to train anew."
+        )
     configuration.dump(config, system.config_file)
+    records.write(system.folder, made, records.of_files(system.folder, [system.config_file.name]))
     _write_environment(system)
+
+
+def is_of(system: System, config: SystemConfig, inputs: Mapping[str, str]) -> bool:
+    """Is what the folder holds of these settings and inputs?"""
+    found = Record.read(system.folder / artifacts.RECORD)
+    return found is not None and not found.differences(Made(_fixed_settings(config), inputs))
 
 
 def _write_environment(system: System) -> None:

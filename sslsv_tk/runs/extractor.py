@@ -39,7 +39,11 @@ def embedding_folder(options: ExtractionOptions) -> EmbeddingFolder:
         layout.embeddings_folder(options.system, options.data, options.checkpoint),
         options.jobs,
         {"checkpoint": options.checkpoint},
-        {"checkpoint": digests.of_file(path), "data": identity.contents(options.data)},
+        {
+            "checkpoint": digests.of_file(path),
+            "configuration": digests.of_value(system.record.options),
+            "data": identity.contents(options.data),
+        },
     )
 
 

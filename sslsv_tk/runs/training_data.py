@@ -19,8 +19,17 @@ from sslsv_tk.systems.configuration import SystemConfig
 from sslsv_tk.training.inputs import Inputs, keep_on_device
 
 
-def open_checked(config: LogMelConfig, folder: Path) -> Archive:
-    """Audio for feats_type raw, features for fbank; ValueError where the folder holds the other or other settings."""
+def open_checked(config: LogMelConfig, folder: Path, compares: bool = False) -> Archive:
+    """Audio for feats_type raw, features for fbank; ValueError where the folder holds the other or other settings.
+
+    `compares`: every block that is read is compared with its sum.
+    """
+    archive = _open(config, folder)
+    archive.compares = compares
+    return archive
+
+
+def _open(config: LogMelConfig, folder: Path) -> Archive:
     feature_archive.refuse_other_kind(config.feats_type, folder)
     if config.feats_type == "raw":
         return AudioArchive(folder)
@@ -61,6 +70,8 @@ def _cut_from_audio(cut: Cut, archive: AudioArchive, clips: Path) -> tuple[Train
     """Segments cut from audio, augmented on the device."""
     config, method = cut.config, cut.method
     augmentation = None if config.augmentation.is_off else Augmentation.load(config.augmentation, clips)
+    if augmentation is not None:
+        augmentation.compare(config.training.compare_reads)
     on_device = augmentation is None or keep_on_device(augmentation, cut.device)
     segments = TrainingAudio(
         archive, method.segments, config.training.seed, augmentation, cut.references, read_clips=not on_device

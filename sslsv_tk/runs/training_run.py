@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from sslsv_tk import artifacts, digests, logs
+from sslsv_tk import digests, logs
 from sslsv_tk.arks.identity import identity
 from sslsv_tk.distributed.collectives import processes, rank
 from sslsv_tk.distributed.processes import from_first, is_first, on_every
@@ -63,6 +63,7 @@ def train(
         stage_4 = None if options.continue_from is None else _last_state(config, options.continue_from)
         parts.stop = stop or parts.stop
         Trainer(config, parts, options.system, device).run(stage_4, last_epoch)
+        from_first(options.system.forget_replaced)
 
 
 def _with_classes(config: SystemConfig, options: RunOptions) -> SystemConfig:
@@ -81,19 +82,38 @@ def _with_classes(config: SystemConfig, options: RunOptions) -> SystemConfig:
 def _prepare(config: SystemConfig, options: RunOptions, force: bool) -> int | None:
     """Make the folder of a run; the epoch up to which it is to be trained, None where it is complete."""
     system, base = options.system, options.continue_from
-    if force:
-        system.remove_training()
-    for folder in (system.folder, system.checkpoints.folder):
-        directories.remove_temporaries(folder)
+    system.undo_setting_aside()
     # Stage 4 is looked at before the folder is claimed: what it refuses leaves no trace.
     stage_4 = None if base is None else _last_state(config, base)
-    claim.claim(system, config, _inputs(config, options, stage_4))
+    inputs = _inputs(config, options, stage_4)
+    if force and not (system.replaced.is_dir() and claim.is_of(system, config, inputs)):
+        system.set_training_aside()
+    for folder in (system.folder, system.checkpoints.folder):
+        directories.remove_temporaries(folder)
     last_epoch = config.training.epochs if stage_4 is None else stage_4["epoch"] + config.training.continued_epochs
     state = system.checkpoints.training_state()
-    if state is not None and state["epoch"] >= last_epoch:
+    if state is not None:
+        _refuse_fewer_epochs(system, state, last_epoch)
+    claim.claim(system, config, inputs)
+    if state is not None and state["epoch"] == last_epoch:
         _log.info("%s: complete, %d epochs", system.folder, last_epoch)
+        system.forget_replaced()
         return None
+    if system.replaced.is_dir():
+        _log.info("%s is kept until the new training is complete", system.replaced)
     return last_epoch
+
+
+def _refuse_fewer_epochs(system: System, state: dict[str, Any], last_epoch: int) -> None:
+    """ValueError where training is past its last epoch, or within one after it: its weights would be of neither."""
+    begun = 1 if state["step_in_epoch"] or state["passed"] else 0
+    if state["epoch"] + begun > last_epoch:
+        where = f"in epoch {state['epoch'] + 1}" if begun else f"at the end of epoch {state['epoch']}"
+        raise ValueError(
+            f"{system.folder} is {where}, and is asked to end with epoch {last_epoch}. Set training.epochs (in stage 5"
+            f" training.continued_epochs) so that it ends with epoch {state['epoch'] + begun} or later, use another"
+            " folder (run.sh: --tag), or --force true to train anew."
+        )
 
 
 def _inputs(config: SystemConfig, options: RunOptions, stage_4: dict[str, Any] | None) -> dict[str, str]:
@@ -109,7 +129,7 @@ def _inputs(config: SystemConfig, options: RunOptions, stage_4: dict[str, Any] |
         weights = initial_weights.weights_of(Path(config.training.init_from))
         inputs["weights that training begins with (--init-from)"] = _digest_of_weights(weights)
     if options.continue_from is not None and stage_4 is not None:
-        inputs["record of stage 4"] = digests.of_value(artifacts.read_record(options.continue_from.folder))
+        inputs["record of stage 4"] = options.continue_from.record.identity
         inputs["epochs of stage 4"] = str(stage_4["epoch"])
         inputs["weights of stage 4"] = _digest_of_weights(stage_4["model"])
     return inputs
@@ -128,13 +148,14 @@ def _last_state(config: SystemConfig, base: System) -> dict[str, Any]:
     epochs = base.config().training.epochs
     if state["epoch"] < epochs:
         raise ValueError(f"{base.folder}: stage 4 is at epoch {state['epoch']} of {epochs}. Let it end before stage 5.")
+    _refuse_fewer_epochs(base, state, epochs)
     return state
 
 
 def make_parts(config: SystemConfig, options: RunOptions, device: torch.device) -> Parts:
     """Data, front end, model and sampler of a run."""
     training = config.training
-    archive = training_data.open_checked(config.frontend, options.train_set)
+    archive = training_data.open_checked(config.frontend, options.train_set, training.compare_reads)
     method = assembly.build_method(config)
     if training.init_from is not None and not options.system.checkpoints.has_begun():
         initial_weights.begin_with(method, config, Path(training.init_from))
@@ -166,6 +187,6 @@ def _make_validation(config: SystemConfig, options: RunOptions) -> Validation | 
     if options.validation_data is None or options.validation_trials is None:
         return None
     listed = ValidationList(options.validation_data, options.validation_trials, config.training.validation_epochs)
-    archive = training_data.open_checked(config.frontend, listed.data)
+    archive = training_data.open_checked(config.frontend, listed.data, compares=True)
     front_end = FrontEnd(config.frontend, assembly.encoder_class(config).input)
     return Validation(listed, archive, front_end, options.system)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ _log = logging.getLogger("train")
 
 
 class DamagedCheckpoint(ValueError):
-    """A checkpoint that cannot be read."""
+    """A checkpoint that cannot be read, or does not hold what was written."""
 
 
 def write(path: Path, state: Mapping[str, Any]) -> None:
@@ -44,9 +45,14 @@ def write(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def read(path: Path, device: torch.device | str = "cpu", mapped: bool = False) -> dict[str, Any]:
-    """torch.load of tensors and plain values only; `mapped`: of tensors those bytes alone that are looked at."""
+    """torch.load of tensors and plain values only, after a look at every byte: torch compares no checksum.
+
+    `mapped`: of tensors those bytes alone that are looked at, for files of which a digest was compared already.
+    """
     import torch
 
+    if not mapped:
+        refuse_damage(path)
     try:
         state = torch.load(path, map_location=device, weights_only=True, mmap=mapped)
     except FileNotFoundError:
@@ -57,6 +63,20 @@ def read(path: Path, device: torch.device | str = "cpu", mapped: bool = False) -
     if not isinstance(state, dict):
         raise DamagedCheckpoint(f"{path}: expected a table of states, found {type(state).__name__}.")
     return state
+
+
+def refuse_damage(path: Path) -> None:
+    """DamagedCheckpoint unless every tensor and value in the file has the checksum that was written with it."""
+    try:
+        with zipfile.ZipFile(path) as container:
+            damaged = container.testzip()
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # zipfile raises many kinds for a damaged directory
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DamagedCheckpoint(f"{path}: not a checkpoint that can be read ({reason}).") from None
+    if damaged is not None:
+        raise DamagedCheckpoint(f"{path}: damaged: {damaged} in it has another checksum than was written.")
 
 
 class CheckpointFolder:
@@ -128,7 +148,7 @@ class CheckpointFolder:
         if problems:
             raise DamagedCheckpoint(
                 f"{self.folder}: no checkpoint can be read ({'; '.join(problems)}). "
-                "Remove the folder to train anew, or restore the file."
+                "Restore one of the files, or train anew with --force true."
             )
         return None
 
@@ -146,7 +166,7 @@ class CheckpointFolder:
 
     def has_begun(self) -> bool:
         """Has a run written a checkpoint here, damaged or not?"""
-        return any((self.folder / name).exists() for name in ("latest.pt", "previous.pt"))
+        return any((self.folder / name).exists() for name in ("latest.pt", "previous.pt", "averaged.pt", "1epoch.pt"))
 
     def _check_samplers(self, state: Mapping[str, Any]) -> None:
         for part in state["samplers"]:

@@ -76,6 +76,8 @@ class TrainingConfig:
     # epochs between two EERs of the validation list, where there is one
     average_epochs: int = field(default=10, metadata=FREE)  # epochs whose weights averaged.pt is the mean of
     loader_workers: int = field(default=4, metadata=FREE)  # processes that read audio; 0: the training process itself
+    compare_reads: bool = field(default=False, metadata=FREE)
+    # compare every block of an ark that is read with its checksum: reading takes 1.6 times as long (docs/speed.md)
 
     def __post_init__(self) -> None:
         for name in (

@@ -1,6 +1,5 @@
 """The reader of features against kaldiio's full read, against every way an ark can be wrong, and offline copies."""
 
-import json
 import logging
 import os
 import pickle
@@ -13,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sslsv_tk import records
 from sslsv_tk.arks import feature_archive
 from sslsv_tk.arks.audio_archive import AudioArchive, write_pcm_ark
 from sslsv_tk.arks.feature_archive import CopiedFeatures, FeatureArchive, check_settings, open_archive
 from sslsv_tk.kaldi.tables import write_table
+from sslsv_tk.records import Made
 
 METHODS = {"FM": None, "CM": 2, "CM2": 3, "CM3": 5, "DM": None}
 BY_ROWS = [kind for kind in METHODS if kind != "CM"]
@@ -213,8 +214,7 @@ def test_settings_are_compared_by_name(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         check_settings(archive, {"bands": 5, "window": "hann"})
     assert "only the number of bands could be compared" in caplog.text
-    made = {"options": {"frontend.bands": 5, "frontend.window": "hamming"}, "inputs": {}}
-    (tmp_path / "made.json").write_text(json.dumps(made))
+    records.write(tmp_path, Made({"frontend.bands": 5, "frontend.window": "hamming"}, {}))
     check_settings(archive, {"bands": 5, "window": "hamming"})
     with pytest.raises(ValueError, match=r"computed with frontend.window = hamming; the configuration says hann"):
         check_settings(archive, {"bands": 5, "window": "hann"})

@@ -43,6 +43,10 @@ def test_neither_jobs_nor_places_change_it(data, tmp_path, monkeypatch, copy):
     three = make(data, Path("three"), 3, copy)
     assert identity(three) == first == identity(tmp_path / "three")
     three.rename("moved")
+    if copy:
+        with pytest.raises(ValueError, match=r"points to three/split/wav.1.ark, .* as after a move. Run stage 3 again"):
+            identity("moved")
+    join.finish(data, Path("moved"), 3)
     assert identity("moved") == first
     assert first.keys() == {"contents", "utt2spk"}
 
@@ -60,7 +64,11 @@ def test_samples_ids_and_speakers_change_it(data, tmp_path, corpus, write_audio,
     assert len({each["contents"] for each in (before, renamed, fewer, longer)}) == 4
     speakers = (data / "utt2spk").read_text().replace(" anna", " ann")
     (tmp_path / "out_longer" / "utt2spk").write_text(speakers)
-    other = identity(tmp_path / "out_longer")
+    with pytest.raises(ValueError, match=r"out_longer/utt2spk has 124 bytes instead of 128. Run stage 3 again"):
+        identity(tmp_path / "out_longer")
+    (data / "utt2spk").write_text(speakers)
+    (data / "spk2utt").unlink(missing_ok=True)
+    other = identity(make(data, tmp_path / "out_other", copy=copy))
     assert other["contents"] == longer["contents"] and other["utt2spk"] != longer["utt2spk"]
 
 

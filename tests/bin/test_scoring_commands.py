@@ -11,10 +11,11 @@ import kaldiio
 import numpy as np
 import pytest
 
-from sslsv_tk import artifacts, digests, logs
+from sslsv_tk import digests, logs, records
 from sslsv_tk.bin import compare_systems, keep_results, score_trials, write_results
 from sslsv_tk.config import Component, dump
 from sslsv_tk.kaldi.tables import write_table
+from sslsv_tk.records import Made
 from sslsv_tk.systems.configuration import SystemConfig, TrainingConfig
 
 SPEAKERS, UTTERANCES = 8, 4
@@ -42,7 +43,7 @@ class Experiment:
         lines = (f"{a} {b} {'target' if self.target((a, b)) else 'nontarget'}\n" for a, b in pairs)
         path.write_text("".join(lines))
 
-    def extract(self, system: str, noise: float = 1.0, checkpoint: str = "averaged", keys: list[str] | None = None):
+    def extract(self, system: str, noise: float = 1.0, checkpoint: str = "averaged", keys=None, change=None):
         """What stage 6 leaves, in two arks: a direction per speaker and noise; returns the embeddings by key."""
         generator = np.random.default_rng([int(100 * noise), *checkpoint.encode()])
         centres = np.random.default_rng(3).normal(size=(SPEAKERS, 16))
@@ -51,6 +52,8 @@ class Experiment:
             key: (centres[int(self.speaker_of[key][1:])] + noise * generator.normal(size=16)).astype(np.float32)
             for key in keys
         }
+        if change is not None:
+            change(vectors)
         folder = (
             self.root / "exp" / system / "embeddings" / ("test" if checkpoint == "averaged" else f"test_{checkpoint}")
         )
@@ -61,7 +64,10 @@ class Experiment:
                 f"{folder}/xvector.{number}.ark", {k: vectors[k] for k in part}, scp=f"{folder}/{number}.scp"
             )
         (folder / "xvector.scp").write_text((folder / "1.scp").read_text() + (folder / "2.scp").read_text())
-        artifacts.record(folder, {"checkpoint": checkpoint, "epochs": [3, 4, 5]}, {"model": str(noise)})
+        made = Made({"checkpoint": checkpoint}, {"checkpoint": str(noise), "data": "ab"})
+        files = ("xvector.scp", "xvector.1.ark", "xvector.2.ark")
+        outputs = records.of_files(folder, files)
+        records.write(folder, made, outputs, epochs=[3, 4, 5], contents=digests.of_files(folder / f for f in files[1:]))
         config = SystemConfig(Component("fast_resnet34"), Component("simclr"), training=TrainingConfig(seed=7))
         dump(config, self.root / "exp" / system / "config.yaml")
         return vectors
@@ -129,7 +135,7 @@ def test_the_second_run_does_nothing(experiment, log_lines):
     assert before[experiment.scores("simclr")] != experiment.scores("simclr").stat().st_mtime_ns
 
 
-def test_new_embeddings_or_a_new_list_or_a_broken_score_file_are_scored_again(experiment):
+def test_new_embeddings_or_a_broken_score_file_are_scored_again(experiment):
     experiment.extract("simclr", noise=1.0)
     experiment.score("simclr")
     first = experiment.scores("simclr").read_bytes()
@@ -140,8 +146,24 @@ def test_new_embeddings_or_a_new_list_or_a_broken_score_file_are_scored_again(ex
     experiment.scores("simclr").write_bytes(second[: len(second) // 2])
     experiment.score("simclr")
     assert experiment.scores("simclr").read_bytes() == second
-    experiment.write_trials(experiment.trials, experiment.pairs[:200])
+
+
+def test_another_list_or_test_set_of_the_same_name_is_refused(experiment, log_lines):
+    experiment.extract("simclr", noise=1.0)
     experiment.score("simclr")
+    whole = experiment.scores("simclr").read_bytes(), experiment.row("simclr")
+    folder = experiment.root / "exp/simclr/embeddings/test"
+    made = records.read(folder)
+    other = {**made.inputs, "data": "cd"}
+    records.write(folder, Made(made.options, other), made.outputs, **made.facts)
+    assert experiment.score("simclr") == 1
+    assert "all.json was made of other audio than" in log_lines.text and "--force true" in log_lines.text
+    records.write(folder, Made(made.options, made.inputs), made.outputs, **made.facts)
+    experiment.write_trials(experiment.trials, experiment.pairs[:200])
+    assert experiment.score("simclr") == 1
+    assert "all.json was made of other trials than" in log_lines.text
+    assert (experiment.scores("simclr").read_bytes(), experiment.row("simclr")) == whole
+    assert experiment.score("simclr", "--force", "true") == 0
     assert experiment.row("simclr")["number_of_trials"] == 200
     assert len(experiment.scores("simclr").read_text().splitlines()) == 200
 
@@ -170,7 +192,7 @@ def test_a_row_of_another_list_is_not_overwritten_silently(experiment, log_lines
 
 def test_embeddings_of_another_checkpoint_are_refused(experiment, log_lines):
     experiment.extract("simclr")
-    artifacts.record(experiment.root / "exp/simclr/embeddings/test", {"checkpoint": "latest"}, {})
+    records.write(experiment.root / "exp/simclr/embeddings/test", Made({"checkpoint": "latest"}, {}), contents="00")
     assert experiment.score("simclr") == 1
     assert "checkpoint latest, not averaged" in log_lines.text
 
@@ -209,10 +231,7 @@ def test_without_finished_embeddings_the_stage_to_run_is_named(experiment, log_l
 
 
 def test_a_broken_embedding_is_named(experiment, log_lines):
-    vectors = experiment.extract("simclr")
-    vectors[experiment.keys[5]][3] = np.nan
-    folder = experiment.root / "exp/simclr/embeddings/test"
-    kaldiio.save_ark(f"{folder}/xvector.1.ark", vectors, scp=f"{folder}/xvector.scp")
+    experiment.extract("simclr", change=lambda vectors: vectors[experiment.keys[5]].__setitem__(3, np.nan))
     assert experiment.score("simclr") == 1
     assert f"{experiment.keys[5]}: zero or non-finite" in log_lines.text
     assert not experiment.scores("simclr").exists()
@@ -223,7 +242,32 @@ def test_an_ark_cut_short_is_named(experiment, log_lines):
     ark = experiment.root / "exp/simclr/embeddings/test/xvector.2.ark"
     os.truncate(ark, ark.stat().st_size - 8)
     assert experiment.score("simclr") == 1
-    assert "xvector.2.ark" in log_lines.text and experiment.keys[-1] in log_lines.text
+    assert "xvector.2.ark has 1368 bytes instead of 1376. Run stage 6 again" in log_lines.text
+
+
+def test_one_flipped_bit_of_an_embedding_is_named(experiment, log_lines):
+    experiment.extract("simclr")
+    ark = experiment.root / "exp/simclr/embeddings/test/xvector.2.ark"
+    contents = bytearray(ark.read_bytes())
+    contents[500] ^= 1
+    ark.write_bytes(contents)
+    assert experiment.score("simclr") == 1
+    assert "xvector.2.ark has other contents than were written. Run stage 6 again" in log_lines.text
+    assert not experiment.scores("simclr").exists()
+
+
+def test_embeddings_that_were_moved_are_scored_where_they_are(experiment):
+    experiment.extract("simclr")
+    assert experiment.score("simclr") == 0
+    scores = experiment.scores("simclr").read_bytes()
+    (experiment.root / "exp").rename(experiment.root / "moved")
+    (experiment.root / "exp").symlink_to("moved")
+    assert experiment.score("simclr") == 0 and experiment.scores("simclr").read_bytes() == scores
+    (experiment.root / "exp").unlink()
+    (experiment.root / "exp").mkdir()
+    (experiment.root / "moved/simclr").rename(experiment.root / "exp/twin")
+    assert experiment.score("twin") == 1, "the row is that of another system"
+    assert experiment.score("twin", "--force", "true") == 0 and experiment.scores("twin").read_bytes() == scores
 
 
 @pytest.mark.parametrize("labels", ["absent", "itself"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sslsv_tk import artifacts
+from sslsv_tk import artifacts, records
 from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.corpora.speech import Corpus, prepare
 from sslsv_tk.kaldi.directories import validate
@@ -56,8 +56,8 @@ def test_tables_are_taken_with_absolute_paths_and_durations_of_headers(tmp_path,
     assert table(out, "utt2spk")["spk1-u2"] == "spk1" and not (out / "utt2rec").exists()
     assert caplog.text.count("feats.scp is not used") == 1 and not (out / "feats.scp").exists()
     assert {path.name: path.read_text() for path in (kaldi / "data/train").iterdir()} == before
-    record = artifacts.read_record(out)
-    assert record is not None and record["options"]["layout"] == "kaldi"
+    record = records.read(out)
+    assert record is not None and record.options["layout"] == "kaldi"
 
 
 @pytest.mark.parametrize("where", [".", "data", "data/train"])

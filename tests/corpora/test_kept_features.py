@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_corpus import write_configuration
 
-from sslsv_tk import artifacts, logs
+from sslsv_tk import artifacts, logs, records
 from sslsv_tk.arks.feature_archive import FeatureArchive
 from sslsv_tk.bin import copy_data_dir, keep_features, prepare_corpus
 from sslsv_tk.corpora import kept_features
@@ -17,6 +17,7 @@ from sslsv_tk.corpora.data_directories import Features
 from sslsv_tk.corpora.speech import Corpus, prepare
 from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.kaldi.directories import DataDirectory, validate
+from sslsv_tk.records import Made
 from sslsv_tk.runs import training_data
 
 KEYS = ("ann-1", "ann-2", "bob-1")
@@ -57,7 +58,7 @@ def test_frames_of_every_kind_are_those_that_kaldiio_reads(tmp_path, method):
     source = lay_out(tmp_path / "kaldi", frames_of(), method)
     before = {path: path.read_bytes() for path in (tmp_path / "kaldi").rglob("*") if path.is_file()}
     data, out = adopt(tmp_path, source), tmp_path / "dump"
-    assert [path.name for path in sorted(data.glob("*")) if path.suffix != ".index"] == [
+    assert [path.name for path in sorted(data.glob("*")) if path.suffix not in (".index", ".stamps")] == [
         *("feats.scp", "made.json", "spk2utt", "utt2dur", "utt2num_frames", "utt2spk")
     ]
     kept_features.take(data, out, SETTINGS)
@@ -171,7 +172,7 @@ def test_other_bands_are_one_line_with_both_numbers_and_the_remedy(tmp_path, dat
 
 def test_a_second_time_nothing_is_done_and_other_arks_are_noticed(tmp_path, data, caplog):
     kept_features.take(data, tmp_path / "dump", SETTINGS)
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "dump").iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "dump").iterdir() if path.suffix != ".stamps"}
     with caplog.at_level(logging.INFO):
         kept_features.take(data, tmp_path / "dump", SETTINGS)
     assert "complete; nothing to do" in caplog.text
@@ -257,7 +258,7 @@ def test_a_system_reads_frames_of_one_maker(tmp_path, data):
     for folder in (kept, computed, unknown):
         kept_features.take(data, folder, SETTINGS)
     made = {f"frontend.{name}": value for name, value in SETTINGS.items()}
-    artifacts.record(computed, {"feats_type": "fbank", "compress": "none", **made}, {})
+    records.write(computed, Made({"feats_type": "fbank", "compress": "none", **made}, {}))
     (unknown / "made.json").unlink()
     for_kept = LogMelConfig(feats_type="fbank", frames="kept")
     for_computed = LogMelConfig(feats_type="fbank")

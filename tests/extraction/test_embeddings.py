@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_corpus import pack, pack_all, write_configuration
 
-from sslsv_tk import logs
+from sslsv_tk import logs, records
 from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.bin import average_checkpoints, extract_embeddings, finish_extraction, train
 from sslsv_tk.blocks import BLOCK, blocks_of_job
 from sslsv_tk.extraction.embeddings import batches_of_rows
+from sslsv_tk.records import Made
 from sslsv_tk.runs.extractor import ExtractionOptions, embedding_folder, load_extractor
 from sslsv_tk.systems import assembly
 
@@ -69,7 +70,9 @@ def vectors(system: Path, name: str) -> dict[str, np.ndarray]:
 
 def states(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {
-        str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()
+        str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.read_bytes())
+        for p in folder.rglob("*")
+        if p.is_file() and p.suffix != ".stamps"
     }
 
 
@@ -199,15 +202,33 @@ def test_embeddings_older_than_their_checkpoint_are_made_anew(trained, system, t
     assert list(after) == list(before) and all(not np.allclose(after[key], before[key]) for key in before)
 
 
-def test_embeddings_of_another_list_are_made_anew(trained, system, tmp_path):
+def test_embeddings_of_a_second_set_of_the_same_name_are_refused(trained, system, tmp_path, caplog):
     data = tmp_path / "test"
     shutil.copytree(trained / "inputs" / "test", data)
     assert extract(system, data, 1) == 0
     for table in ("wav.scp", "utt2samples", "utt2spk", "utt2rec"):
         lines = (data / table).read_text().splitlines(keepends=True)
         (data / table).write_text("".join(lines[1:]))
-    assert extract(system, data, 1) == 0
+    before = states(system)
+    assert extract(system, data, 1) == 1
+    assert "embeddings/test was made otherwise (input data: was " in caplog.text and "--force true" in caplog.text
+    assert states(system) == before
+    assert extract(system, data, 1, "--force", "true") == 0
     assert len(vectors(system, "test")) == 6
+
+
+def test_an_edited_configuration_extracts_nothing(trained, system, caplog):
+    path = system / "config.yaml"
+    path.write_text(path.read_text().replace("window: hamming", "window: hann"))
+    assert extract(system, trained / "inputs" / "test", 1) == 1
+    assert "config.yaml has " in caplog.text and "Run stage 4 (or 5) again: it writes the file anew" in caplog.text
+    assert not (system / "embeddings").exists()
+
+
+def test_a_system_without_a_record_extracts_nothing(trained, system, caplog):
+    (system / "made.json").unlink()
+    assert extract(system, trained / "inputs" / "test", 1) == 1
+    assert "no made.json, so what made its checkpoints is not known" in caplog.text
 
 
 def test_the_same_data_by_another_path_is_nothing_new(trained, system, tmp_path, monkeypatch):
@@ -283,6 +304,8 @@ def test_what_cannot_be_extracted_is_one_line(trained, system, tmp_path, caplog,
     elif fault == "other encoder":
         text = (system / "config.yaml").read_text()
         (system / "config.yaml").write_text(text.replace("dimension: 12", "dimension: 13"))
+        made = records.read(system)
+        records.write(system, Made(made.options, made.inputs), records.of_files(system, ["config.yaml"]))
     elif fault == "no configuration":
         (system / "config.yaml").unlink()
     elif fault == "no data":

@@ -14,7 +14,7 @@ import soundfile
 import torch
 import yaml
 
-from sslsv_tk import artifacts, config
+from sslsv_tk import config, records
 from sslsv_tk.arks import indexes
 from sslsv_tk.arks.audio_archive import AUDIO, AudioArchive, write_pcm_ark
 from sslsv_tk.arks.feature_archive import FeatureArchive
@@ -23,6 +23,7 @@ from sslsv_tk.corpora import copies, copy_tables, data_directories
 from sslsv_tk.kaldi import directories, repair, table_sets, tables, trials
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.packing import disk_space, in_place
+from sslsv_tk.records import Made
 from sslsv_tk.report import comparison, results, score_file, system
 from sslsv_tk.report.evaluation import read_list
 from sslsv_tk.systems import checkpoints
@@ -235,11 +236,11 @@ def read_checkpoints(folder: Path) -> None:
 
 
 def make_record(folder: Path) -> None:
-    artifacts.record(folder, {"checkpoint": "averaged", "numbers": [1, 2]}, {"wav.scp": "0123456789abcdef"})
+    records.write(folder, Made({"checkpoint": "averaged", "numbers": [1, 2]}, {"wav.scp": "0123456789abcdef"}))
 
 
 def read_record(folder: Path) -> None:
-    artifacts.made_as(folder, {"checkpoint": "averaged", "numbers": [1, 2]}, {"wav.scp": "0123456789abcdef"})
+    records.made_as(folder, {"checkpoint": "averaged", "numbers": [1, 2]}, {"wav.scp": "0123456789abcdef"})
 
 
 def make_embeddings(folder: Path) -> None:
@@ -247,7 +248,7 @@ def make_embeddings(folder: Path) -> None:
     vectors = {tables.text(key): draw.normal(size=6).astype("f4") for key in KEYS}
     folder.mkdir(parents=True)
     kaldiio.save_ark(str(folder / "xvector.ark"), vectors, str(folder / "xvector.scp"))
-    artifacts.record(folder, {}, {})
+    records.write(folder, Made({}, {}), contents="00")
 
 
 def make_experiments(folder: Path) -> None:

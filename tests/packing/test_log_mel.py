@@ -155,7 +155,8 @@ def test_the_number_of_jobs_changes_no_bit(tmp_path, root, jobs):
 
 
 def times(folder: Path) -> dict[str, int]:
-    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".stamps")
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in files}
 
 
 def test_a_second_run_does_nothing_also_with_another_number_of_jobs(made):
@@ -246,7 +247,7 @@ def test_parts_of_an_earlier_number_of_jobs_go(root):
         ("no clips", "no wav.scp, so not a folder of packed audio"),
         ("no copy", "no table augmentation, so not an offline copy"),
         ("clip gone", "is not among the packed clips"),
-        ("cut audio", "cut short"),
+        ("cut audio", "train/wav.ark: "),
         ("copy of fewer", "lacks 1 copies of utterances of"),
         ("too short", "has 256 samples; the front end needs more than 256"),
         ("job 3 of 2", "--job 3 of --num-jobs 2: expected 1 to 2"),

@@ -11,13 +11,14 @@ import pytest
 import soundfile
 
 from sslsv_tk import artifacts
+from sslsv_tk.arks import identity
 from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.corpora import noises
 from sslsv_tk.corpora.speech import Corpus, prepare
 from sslsv_tk.kaldi.directories import DataDirectory, validate
 from sslsv_tk.kaldi.tables import as_words
 from sslsv_tk.packing import join, pack
-from sslsv_tk.packing.parts import Part
+from sslsv_tk.packing.parts import Part, Wanted
 
 
 def pack_corpus(data: Path, out: Path, num_jobs: int = 3, **options) -> None:
@@ -168,12 +169,12 @@ def test_shares_cover_every_utterance_once():
 
 def test_a_second_run_does_nothing_also_with_another_number_of_jobs(data, contents, caplog):
     pack_corpus(data, Path("out"), 3)
-    before = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*") if path.suffix != ".stamps"}
     with caplog.at_level(logging.INFO):
         pack_corpus(data, Path("out"), 3)
         pack_corpus(data, Path("out"), 2)
     assert caplog.text.count("out is complete; nothing to do") == 7
-    assert {path: path.stat().st_mtime_ns for path in Path("out").rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 def test_only_missing_and_broken_parts_are_made_again(data, contents):
@@ -219,7 +220,7 @@ def test_changed_inputs_are_stale_until_forced(tmp_path, data, corpus, write_aud
         lambda: join.finish(data, Path("out"), 2),
     ):
         with pytest.raises(
-            artifacts.StaleArtifact, match=r"out was made otherwise .*input wav\.scp: was .*--force true"
+            artifacts.StaleArtifact, match=r"out was made otherwise .*input utterances: was .*--force true"
         ):
             step()
     for job in (1, 2):
@@ -227,6 +228,61 @@ def test_changed_inputs_are_stale_until_forced(tmp_path, data, corpus, write_aud
     join.finish(data, Path("out"), 2)
     assert len(AudioArchive("out")) == 9
     np.testing.assert_array_equal(AudioArchive("out").read(8, 0, 4000), waveform)
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_audio_of_the_same_length_in_the_place_of_other_is_refused(data, corpus, copy):
+    wanted = Wanted(copy=copy)
+    for job in (1, 2):
+        pack.pack_part(data, Part(Path("out"), job, 2), wanted)
+    join.finish(data, Path("out"), 2)
+    path = corpus / "anna" / "r1" / "u1.wav"
+    whole, times = path.read_bytes(), path.stat()
+    os.utime(path, (1, 1))
+    join.finish(data, Path("out"), 2)  # touched alone: hashed, and the same
+    path.write_bytes(whole[:-2] + bytes([whole[-2] ^ 1, whole[-1]]))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(artifacts.StaleArtifact, match=r"1 files have other contents than were .*anna/r1/u1.wav"):
+        join.finish(data, Path("out"), 2)
+    if not copy:
+        with pytest.raises(ValueError, match=r"anna/r1/u1.wav has changed since out was made of it"):
+            identity.contents("out")
+    path.write_bytes(whole)
+    join.finish(data, Path("out"), 2)
+    path.unlink()
+    if copy:  # a corpus that is gone is no fault where it was copied
+        join.finish(data, Path("out"), 2)
+
+
+def test_audio_in_place_and_packed_audio_are_the_same_input(data):
+    for copy in (True, False):
+        pack.pack_part(data, Part(Path(f"out{copy}"), 1, 1), Wanted(copy=copy))
+        join.finish(data, Path(f"out{copy}"), 1)
+    assert identity.contents("outTrue") == identity.contents("outFalse")
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_a_corpus_that_was_moved_is_the_same(tmp_path, data, corpus, copy):
+    prepare(Corpus([str(corpus)], "folder"), tmp_path / "moving")
+    pack.pack_part(tmp_path / "moving", Part(Path("out"), 1, 1), Wanted(copy=copy))
+    join.finish(tmp_path / "moving", Path("out"), 1)
+    before = identity.contents("out")
+    corpus.rename(corpus.with_name("elsewhere"))
+    prepare(Corpus([str(corpus.with_name("elsewhere"))], "folder"), tmp_path / "moving")
+    assert "elsewhere" in (tmp_path / "moving/wav.scp").read_text()
+    pack.pack_part(tmp_path / "moving", Part(Path("out"), 1, 1), Wanted(copy=copy))
+    join.finish(tmp_path / "moving", Path("out"), 1)
+    assert identity.contents("out") == before and len(AudioArchive("out").read(0, 0, 100)) == 100
+
+
+def test_a_flipped_label_of_the_data_directory_is_not_packed(tmp_path, data, corpus):
+    prepare(Corpus([str(corpus)], "folder"), tmp_path / "made")
+    table = tmp_path / "made" / "utt2spk"
+    table.write_text(table.read_text().replace(" anna", " an2a", 1))
+    with pytest.raises(ValueError, match=r"made/utt2spk has other contents .* Run stages 1 and 2 again"):
+        pack.pack_part(tmp_path / "made", Part(Path("out"), 1, 1))
+    prepare(Corpus([str(corpus)], "folder"), tmp_path / "made")
+    pack.pack_part(tmp_path / "made", Part(Path("out"), 1, 1))
 
 
 def test_tables_that_were_changed_by_hand_are_refused_and_made_anew(data):
@@ -250,7 +306,8 @@ def test_strays_of_killed_runs_are_removed_and_other_files_left(data):
     Path("out/split/notes").write_text("x")
     join.finish(data, Path("out"), 1)
     assert not list(Path("out").rglob("*.tmp"))
-    assert sorted(os.listdir("out/split")) == ["notes", "part.1.json", "utt2samples.1", "wav.1.ark", "wav.1.scp"]
+    left = sorted(name for name in os.listdir("out/split") if not name.startswith("."))
+    assert left == ["notes", "part.1.json", "sources.1", "utt2samples.1", "wav.1.ark", "wav.1.ark.sums", "wav.1.scp"]
 
 
 def test_a_record_that_is_no_record_is_a_missing_part(data):

@@ -134,7 +134,7 @@ def test_killed_while_ffmpeg_decodes_nothing_is_left_and_the_rerun_makes_what_is
     job.wait()
     wait_until(lambda: not is_running(decoder))
     finished = {path.name for path in (out / "split").iterdir() if not path.name.startswith(".")}
-    assert finished == {"wav.1.ark", "wav.1.scp", "utt2samples.1", "part.1.json"}
+    assert finished == {"wav.1.ark", "wav.1.ark.sums", "wav.1.scp", "utt2samples.1", "sources.1", "part.1.json"}
     archive = pack_corpus(tmp_path / "data", out)
     assert (out / "split" / "wav.1.ark").stat().st_mtime_ns == first
     assert len(archive) == 8 and not list(out.rglob(".*.tmp"))

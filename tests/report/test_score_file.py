@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sslsv_tk import artifacts
+from sslsv_tk import records
 from sslsv_tk.kaldi.tables import as_words
+from sslsv_tk.records import Made
 from sslsv_tk.report import comparison, system
 from sslsv_tk.report.score_file import read_scores, write_scores
 
@@ -66,7 +67,7 @@ def test_a_damaged_ark_of_embeddings_gives_others_or_one_line(tmp_path_factory: 
     folder = tmp_path_factory.mktemp("embeddings")
     vectors = {f"u{row}": np.full(4, row, dtype=np.float32) for row in range(3)}
     kaldiio.save_ark(f"{folder}/xvector.ark", vectors, scp=f"{folder}/xvector.scp")
-    artifacts.record(folder, {}, {})
+    records.write(folder, Made({}, {}), contents="00")
     path = folder / data.draw(st.sampled_from(["xvector.ark", "xvector.scp", "made.json"]))
     contents = bytearray(path.read_bytes())
     place = data.draw(st.integers(0, 10_000)) % len(contents)  # paths in a table are not equally long in each run

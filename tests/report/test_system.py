@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import yaml
 
-from sslsv_tk import artifacts, digests
+from sslsv_tk import artifacts, digests, records
+from sslsv_tk.records import Made
 from sslsv_tk.report import system
 
 
 def write(folder: Path, vectors, name="xvector.ark"):
     folder.mkdir(parents=True, exist_ok=True)
     kaldiio.save_ark(f"{folder}/{name}", vectors, scp=f"{folder}/xvector.scp")
-    artifacts.record(folder, {}, {})
+    records.write(folder, Made({}, {}), contents="00")
 
 
 def draw(count=7, dimension=5):

@@ -1,7 +1,9 @@
 """What a run on disk allows when it is asked for again, and what stage 5 asks of stage 4."""
 
+import contextlib
 import json
 import os
+import random
 import shutil
 
 import pytest
@@ -13,6 +15,7 @@ from sslsv_tk.bin import average_checkpoints, train
 from sslsv_tk.config import Component, ConfigError
 from sslsv_tk.systems import assembly, checkpoints
 from sslsv_tk.systems.configuration import SystemConfig
+from sslsv_tk.training.loop import Trainer
 
 
 @pytest.fixture
@@ -51,18 +54,6 @@ def test_another_configuration_is_stale_and_names_the_option(workspace, ssl, set
         train.main(workspace.options("ssl", setting))
     assert named in str(caught.value) and "--force true" in str(caught.value)
     assert last(ssl)["step"] == before
-
-
-@pytest.mark.parametrize("setting", ["optimisation.trust", "method.symmetric", "frontend.feats_type"])
-def test_a_run_of_before_a_setting_came_goes_on_where_it_has_its_default(workspace, ssl, setting):
-    record = json.loads((ssl / "made.json").read_text())
-    del record["options"][setting]
-    (ssl / "made.json").write_text(json.dumps(record))
-    train.main(workspace.options("ssl", "training.epochs=4"))
-    assert last(ssl)["epoch"] == 4
-    other = {"optimisation.trust": "0.5", "method.symmetric": "false", "frontend.feats_type": "fbank"}[setting]
-    with pytest.raises(StaleArtifact, match=f"{setting}: was absent, now"):
-        train.main(workspace.options("ssl", "training.epochs=5", f"{setting}={other}"))
 
 
 def test_another_training_set_is_stale(workspace, ssl):
@@ -113,6 +104,70 @@ def test_options_that_change_no_number_may_change_and_more_epochs_go_on(workspac
     assert yaml.safe_load((ssl / "config.yaml").read_text())["training"]["epochs"] == 4
     steps = [json.loads(text)["step"] for text in (ssl / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(steps), "lines of the first three epochs stay, those of the fourth follow"
+
+
+@contextlib.contextmanager
+def interrupted_after(epochs, steps=0):
+    """Training ends by a KeyboardInterrupt after so many more epochs and steps, each saved."""
+    with pytest.MonkeyPatch.context() as patched:
+        ends, end_epoch, end_step = [epochs, steps], Trainer._end_epoch, Trainer._train_step
+
+        def count_epoch(trainer, last_epoch):
+            end_epoch(trainer, last_epoch)
+            ends[0] -= 1
+            if ends == [0, 0]:
+                raise KeyboardInterrupt
+
+        def count_step(trainer, batch):
+            if ends[0] <= 0 and ends[1] == 0:
+                raise KeyboardInterrupt
+            end_step(trainer, batch)
+            ends[1] -= ends[0] <= 0
+
+        patched.setattr(Trainer, "_end_epoch", count_epoch)
+        patched.setattr(Trainer, "_train_step", count_step)
+        yield
+
+
+def test_fewer_epochs_than_were_begun_are_refused(workspace, ssl):
+    train.main(workspace.options("ssl", "training.epochs=4"))
+    with pytest.raises(ValueError, match=r"ssl is at the end of epoch 4, and is asked to end with epoch 3\. Set"):
+        train.main(workspace.options("ssl", "training.epochs=3"))
+    with pytest.raises(KeyboardInterrupt), interrupted_after(0, steps=2):
+        train.main(workspace.options("ssl", "training.epochs=6"))
+    assert last(ssl)["step_in_epoch"] == 2
+    with pytest.raises(ValueError, match=r"is in epoch 5, and is asked to end with epoch 4\..* epoch 5 or later"):
+        train.main(workspace.options("ssl", "training.epochs=4"))
+    train.main(workspace.options("ssl", "training.epochs=5"))
+    assert last(ssl)["epoch"] == 5 and last(ssl)["step_in_epoch"] == 0
+
+
+def test_checkpoints_without_a_record_are_never_adopted(workspace, ssl):
+    (ssl / "made.json").unlink()
+    before = {path: path.read_bytes() for path in ssl.rglob("*") if path.is_file()}
+    for settings in ((), ("training.batch_size=6",)):
+        with pytest.raises(StaleArtifact, match=r"ssl holds checkpoints but no made.json, so what made them is not"):
+            train.main(workspace.options("ssl", *settings))
+    assert {path: path.read_bytes() for path in ssl.rglob("*") if path.is_file()} == before
+    train.main([*workspace.options("ssl", "training.epochs=1"), "--force", "true"])
+    assert last(ssl)["epoch"] == 1
+
+
+def test_force_keeps_the_old_until_the_new_is_complete_and_goes_on_after_a_kill(workspace, ssl):
+    old = {path.name: path.read_bytes() for path in (ssl / "checkpoints").iterdir()}
+    words = [*workspace.options("ssl", "training.seed=5", "training.epochs=2"), "--force", "true"]
+    with pytest.raises(KeyboardInterrupt), interrupted_after(1):
+        train.main(words)
+    kept = ssl / "replaced" / "checkpoints"
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == old and last(ssl)["epoch"] == 1
+    with interrupted_after(9):
+        train.main(words)  # the same command goes on
+    assert last(ssl)["epoch"] == 2 and not (ssl / "replaced").exists()
+    undisturbed = workspace.options("other", "training.seed=5", "training.epochs=2")
+    train.main(undisturbed)
+    for epoch in (1, 2):
+        name = f"checkpoints/{epoch}epoch.pt"
+        assert (ssl / name).read_bytes() == (workspace.systems / "other" / name).read_bytes()
 
 
 def test_force_trains_anew(workspace, ssl):
@@ -173,10 +228,9 @@ def test_stage_5_refuses_what_is_no_system(workspace):
 
 
 def test_stage_5_refuses_an_unfinished_stage_4(workspace, ssl):
-    configuration = yaml.safe_load((ssl / "config.yaml").read_text())
-    configuration["training"]["epochs"] = 9
-    (ssl / "config.yaml").write_text(yaml.safe_dump(configuration))
-    with pytest.raises(ValueError, match=r"stage 4 is at epoch 3 of 9. Let it end before stage 5"):
+    with pytest.raises(KeyboardInterrupt), interrupted_after(1):
+        train.main(workspace.options("ssl", "training.epochs=9"))
+    with pytest.raises(ValueError, match=r"stage 4 is at epoch 4 of 9. Let it end before stage 5"):
         train.main(workspace.options("five", base=ssl))
 
 
@@ -222,12 +276,13 @@ def test_stage_5_refuses_another_optimiser(workspace, stage4, setting):
     )
 
 
-def test_stage_5_reads_a_configuration_of_before_a_setting_came(workspace, ssl):
-    configuration = yaml.safe_load((ssl / "config.yaml").read_text())
-    del configuration["method"]["margin"]
-    (ssl / "config.yaml").write_text(yaml.safe_dump(configuration))
-    train.main(workspace.options("five", "training.continued_epochs=1", base=ssl))
-    assert last(workspace.systems / "five")["epoch"] == 4
+def test_stage_5_refuses_an_edited_configuration_of_stage_4(workspace, ssl):
+    configuration = (ssl / "config.yaml").read_text()
+    (ssl / "config.yaml").write_text(configuration.replace("window: hamming", "window: hann"))
+    with pytest.raises(ValueError, match=r"ssl/config.yaml has .*Run stage 4 .* again: it writes the file anew"):
+        train.main(workspace.options("five", "training.continued_epochs=1", base=ssl))
+    train.main(workspace.options("ssl"))
+    assert (ssl / "config.yaml").read_text() == configuration
 
 
 def test_a_checkpoint_that_does_not_fit_is_one_line(workspace, ssl):
@@ -323,11 +378,55 @@ def test_the_first_epochs_of_stage_5_are_those_after_stage_4(workspace, ssl):
     assert checkpoints.read(workspace.systems / "short" / "checkpoints" / "averaged.pt")["epochs"] == [4]
 
 
-def test_an_epoch_file_cut_short_is_named(ssl):
-    os.truncate(ssl / "checkpoints" / "2epoch.pt", 99)
-    with pytest.raises(ValueError, match=r"2epoch.pt: not a checkpoint that can be read"):
+def flip(path, place):
+    contents = bytearray(path.read_bytes())
+    contents[place] ^= 4
+    path.write_bytes(contents)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_damaged_epoch_file_is_named_with_what_can_be_done(ssl, damage):
+    path = ssl / "checkpoints" / "2epoch.pt"
+    os.truncate(path, 99) if damage == "cut" else flip(path, path.stat().st_size // 2)
+    with pytest.raises(ValueError, match=r"2epoch.pt: .* Restore it, train anew .*--set training.average_epochs=1"):
         average_checkpoints.main(["--system", str(ssl)])
     assert not (ssl / "checkpoints" / "averaged.pt").exists()
+    average_checkpoints.main(["--system", str(ssl), "--last", "1"])
+    assert checkpoints.read(ssl / "checkpoints" / "averaged.pt")["epochs"] == [3]
+
+
+def test_a_damaged_file_of_the_last_epoch_is_written_anew_of_the_checkpoint(ssl):
+    path = ssl / "checkpoints" / "3epoch.pt"
+    average_checkpoints.main(["--system", str(ssl)])
+    whole, average = path.read_bytes(), (ssl / "checkpoints" / "averaged.pt").read_bytes()
+    flip(path, len(whole) // 2)
+    average_checkpoints.main(["--system", str(ssl)])
+    assert path.read_bytes() == whole and (ssl / "checkpoints" / "averaged.pt").read_bytes() == average
+
+
+def test_no_flipped_bit_of_a_checkpoint_becomes_another_tensor(ssl, assert_same):
+    chance = random.Random(1)
+    for name in ("latest.pt", "3epoch.pt"):
+        path = ssl / "checkpoints" / name
+        whole, expected = path.read_bytes(), checkpoints.read(path)
+        accepted = 0
+        for _ in range(60):
+            flip(path, chance.randrange(len(whole)))
+            try:
+                assert_same(checkpoints.read(path), expected)
+                accepted += 1
+            except checkpoints.DamagedCheckpoint as error:
+                assert str(path) in str(error) and "\n" not in str(error)
+            path.write_bytes(whole)
+        assert accepted < 30, "a bit between tensors holds nothing"
+
+
+def test_a_flipped_bit_in_latest_gives_the_same_end(workspace, ssl, outcome, assert_same):
+    expected = outcome(ssl)
+    path = ssl / "checkpoints" / "latest.pt"
+    flip(path, path.stat().st_size // 2)
+    train.main(workspace.options("ssl"))
+    assert_same(outcome(ssl), expected)
 
 
 def test_a_damaged_average_is_made_again(ssl):

@@ -100,7 +100,7 @@ def test_with_both_damaged_the_run_stops_and_names_them(tmp_path):
     save(folder, 2)
     for name in ("latest.pt", "previous.pt"):
         os.truncate(folder.folder / name, 7)
-    with pytest.raises(DamagedCheckpoint, match=r"latest\.pt.*previous\.pt.*Remove the folder"):
+    with pytest.raises(DamagedCheckpoint, match=r"latest\.pt.*previous\.pt.*Restore one of the files, or train anew"):
         read_newest(CheckpointFolder(tmp_path))
 
 

@@ -40,20 +40,60 @@ def test_the_checkpoints_are_those_in_its_folder(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoints" / "2epoch.pt").exists() and System(tmp_path).checkpoints.epochs() == [2]
 
 
-def test_all_that_training_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    for name in ("checkpoints/latest.pt", "tensorboard/events", "made.json", "metrics.jsonl", "config.yaml"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    for name in ("train.log", "environment.txt", "scores/x.score", "embeddings/test/xvector.scp"):
+TRAINING = ("checkpoints/latest.pt", "tensorboard/events", "made.json", "metrics.jsonl", "config.yaml", "train.log")
+KEPT = ("environment.txt", "scores/x.score", "embeddings/test/xvector.scp")
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def lay_out(folder: Path, word: str) -> None:
+    for name in TRAINING:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(word)
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> System:
+    lay_out(tmp_path, "old")
+    for name in KEPT:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    System(tmp_path).remove_training()
-    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {
-        "environment.txt",
-        "x.score",
-        "xvector.scp",
-    }
-    System(tmp_path / "nothing").remove_training()
+        (tmp_path / name).write_text("kept")
+    return System(tmp_path)
+
+
+def test_what_is_to_be_replaced_is_kept_until_the_new_is_complete(trained: System) -> None:
+    kept = dict.fromkeys(KEPT, "kept")
+    old = {f"replaced/{name}": "old" for name in TRAINING}
+    trained.set_training_aside()
+    assert files(trained.folder) == kept | old
+    lay_out(trained.folder, "begun")
+    trained.set_training_aside()
+    assert files(trained.folder) == kept | old, "what was begun goes, the old stays"
+    lay_out(trained.folder, "new")
+    trained.forget_replaced()
+    assert files(trained.folder) == kept | dict.fromkeys(TRAINING, "new")
+    System(trained.folder / "nothing").set_training_aside()
+
+
+def test_killed_while_it_is_set_aside_nothing_is_lost(trained: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, rename = files(trained.folder), Path.rename
+    for moves in range(len(TRAINING) + 1):
+        done = 0
+
+        def killed(path: Path, target: Path, moves: int = moves) -> Path:
+            nonlocal done
+            done += 1
+            if done > moves:
+                raise KeyboardInterrupt
+            return rename(path, target)
+
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(Path, "rename", killed)
+            trained.set_training_aside()
+        trained.undo_setting_aside()
+        assert files(trained.folder) == before
 
 
 def test_a_system_is_read_without_torch(tmp_path: Path) -> None:

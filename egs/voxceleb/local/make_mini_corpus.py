@@ -31,7 +31,8 @@ from mini.synthesis import RATE_HZ, speak
 from mini.voice import draw_speaker, in_session
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts, config, logs, seeds
+from sslsv_tk import artifacts, config, logs, records, seeds
+from sslsv_tk.records import Made
 
 VERSION = 1  # raise when the same options make other audio
 log = logs.logger("make_mini_corpus")
@@ -75,13 +76,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     started = time.monotonic()
     with _appearing(out, replace=args.force == "true") as folder:
         counts = make(folder, options, args.jobs)
-        artifacts.record(folder, made_by, {})
+        records.write(folder, Made(made_by, {}))
     log.info("%s: %s in %.0f s", out, counts, time.monotonic() - started)
 
 
 def _is_there(out: Path, made_by: dict[str, object]) -> bool:
     """True for a complete corpus made so; raises for one made otherwise and for a folder that is something else."""
-    if artifacts.made_as(out, made_by, {}):
+    if records.made_as(out, made_by, {}):
         return True
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(

@@ -1,0 +1,114 @@
+"""What the audio files of a set held when it was packed: a digest for each utterance, of the file that it was cut from.
+
+OUT/sources            16 bytes for each row of OUT/wav.scp, in its order; zeros where a command gave the samples
+OUT/.sources.stamps    for each row size, time and inode (8 bytes each): a file that still has them is not hashed again
+"""
+
+import contextlib
+import os
+import time
+from array import array
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sslsv_tk import artifacts, digests
+from sslsv_tk.audio import sound
+from sslsv_tk.kaldi.tables import Words, text
+
+SOURCES = "sources"
+_NONE = bytes(16)
+_UNKNOWN = (-1, -1, -1)
+_RACY_NS = 100_000_000  # a file written so shortly before may be written again without another time
+_Stamp = tuple[int, int, int]
+
+
+class SourceDigests:
+    """The digests of files as they are packed, an utterance after the other."""
+
+    def __init__(self) -> None:
+        self._digests, self._stamps = bytearray(), array("q")
+        self._last: tuple[bytes, bytes, _Stamp] | None = None
+
+    def add(self, value: bytes) -> None:
+        """The next utterance was cut from this file, or comes from this command."""
+        if self._last is None or self._last[0] != value:
+            self._last = (value, *_look_at(value))
+        self._digests += self._last[1]
+        self._stamps.extend(self._last[2])
+
+    def write(self, path: Path) -> None:
+        """Write digests and, beside them, stamps."""
+        _write(path, self._digests, np.array(self._stamps, dtype=np.int64))
+
+
+def _look_at(value: bytes) -> tuple[bytes, _Stamp]:
+    """Digest and stamp of a file."""
+    if sound.are_commands(np.array([value]))[0]:
+        return _NONE, _UNKNOWN
+    stamp = _stamp_of(value)
+    is_racy = stamp[1] + _RACY_NS > time.time_ns()
+    return bytes.fromhex(digests.of_file(os.fsdecode(value))), _UNKNOWN if is_racy else stamp
+
+
+def _stamp_of(path: bytes) -> _Stamp:
+    found = os.stat(path)
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def stamps_of(path: Path) -> Path:
+    """Where the stamps lie that belong to digests."""
+    return path.with_name(f".{path.name}.stamps")
+
+
+def _write(path: Path, found: bytes | bytearray, stamps: NDArray[np.int64]) -> None:
+    with artifacts.replacing(path, "wb") as stream:
+        stream.write(found)
+    stamps.tofile(stamps_of(path))
+
+
+def join(parts: list[Path], path: Path) -> None:
+    """Digests and stamps of all parts as those of the whole."""
+    stamps = [np.fromfile(stamps_of(part), dtype=np.int64) for part in parts]
+    _write(path, b"".join(part.read_bytes() for part in parts), np.concatenate(stamps))
+
+
+def changed(folder: Path, values: Words, every: bool = False) -> list[str]:
+    """The files, of the `values` (N,) of a wav.scp, that have other contents than those that `folder` was packed of.
+
+    A file that is gone is not one of them: its audio is packed. `every`: also files with unchanged stamps are hashed.
+    """
+    path = folder / SOURCES
+    known = np.fromfile(path, dtype=np.dtype("V16"))
+    stamps = _read_stamps(path, len(known))
+    if len(known) != len(values):
+        raise ValueError(f"{path} is not of the utterances of {folder}/wav.scp. Run stage 3 with --force true.")
+    faults, hashed, last = [], False, b""
+    for row, value in enumerate(values.tolist()):
+        if value == last or known[row].tobytes() == _NONE:
+            continue
+        last = value
+        try:
+            if not every and tuple(stamps[row].tolist()) == _stamp_of(value):
+                continue
+            digest, stamp = _look_at(value)
+        except FileNotFoundError:
+            continue
+        if digest != known[row].tobytes():
+            faults.append(text(value))
+        else:
+            stamps[row], hashed = stamp, True
+    if hashed:
+        with contextlib.suppress(OSError):  # without stamps the files are hashed once more
+            stamps.tofile(stamps_of(path))
+    return faults
+
+
+def _read_stamps(path: Path, rows: int) -> NDArray[np.int64]:
+    """(N, 3); those of nothing where they are missing or damaged."""
+    try:
+        found = np.fromfile(stamps_of(path), dtype=np.int64)
+    except OSError:
+        found = np.zeros(0, dtype=np.int64)
+    return found.reshape(-1, 3) if len(found) == 3 * rows else np.full((rows, 3), -1, dtype=np.int64)
