@@ -166,7 +166,7 @@ def _why(worker: Any) -> str:
 def _no_room() -> str:
     free = shutil.disk_usage(SHARED).free
     return (
-        f"There is no room for a batch in {SHARED}, which has {free / 1e6:.0f} MB free. Lower training.loader_workers "
+        f"There is no room for a batch in {SHARED}, which has {free / 1e6:.1f} MB free. Lower training.loader_workers "
         f"(0: none is needed) or enlarge {SHARED} (docker run --shm-size)."
     )
 
@@ -207,8 +207,8 @@ def _check_shared_memory(size: int, workers: int, batches: int) -> None:
     if count * size > free:
         fitting = max(0, (free // size - 1) // AHEAD)
         raise LoaderFailed(
-            f"The loader needs {count * size / 1e6:.0f} MB of shared memory ({count} batches of {size / 1e6:.1f} MB), "
-            f"and {SHARED} has {free / 1e6:.0f} MB. Set training.loader_workers to {fitting}, or enlarge {SHARED} "
+            f"The loader needs {count * size / 1e6:.1f} MB of shared memory ({count} batches of {size / 1e6:.1f} MB), "
+            f"and {SHARED} has {free / 1e6:.1f} MB. Set training.loader_workers to {fitting}, or enlarge {SHARED} "
             f"(docker run --shm-size {-(-2 * count * size // 2**20)}m)."
         )
 
