@@ -272,8 +272,8 @@ stopping.leave(logs.run_command(train.main, words))
 """
 
 
-def start_hanging(workers: int, step: int, pipe: Path, words: Sequence[str]) -> "subprocess.Popen[str]":
-    arguments = ["-", "1", str(step), str(pipe), *words, f"training.loader_workers={workers}"]
+def start_hanging(step: int, pipe: Path, words: Sequence[str]) -> "subprocess.Popen[str]":
+    arguments = ["-", "1", str(step), str(pipe), *words]
     return subprocess.Popen([sys.executable, "-c", HANGING, *arguments], stderr=subprocess.PIPE, text=True)
 
 
@@ -292,8 +292,8 @@ def test_a_request_to_stop_saves_the_state_although_a_worker_hangs(
     workspace, stage4, outcome, assert_same, tmp_path, step
 ):
     os.mkfifo(tmp_path / "pipe")
-    words = workspace.options("ssl", "training.checkpoint_minutes=1000")
-    training = start_hanging(1, step, tmp_path / "pipe", words)
+    words = workspace.options("ssl", "training.checkpoint_minutes=1000", "training.loader_workers=1")
+    training = start_hanging(step, tmp_path / "pipe", words)
     wait_for(training, "hangs" if step == 1 else "step=4")  # there are 3 steps in an epoch
     training.send_signal(signal.SIGTERM)
     _, said = training.communicate(timeout=60)
@@ -310,8 +310,8 @@ def test_a_second_request_ends_at_once_where_the_trainer_itself_hangs(
     workspace, stage4, outcome, assert_same, tmp_path
 ):
     os.mkfifo(tmp_path / "pipe")
-    words = workspace.options("ssl")
-    training = start_hanging(0, 2, tmp_path / "pipe", words)
+    words = workspace.options("ssl", "training.loader_workers=0")
+    training = start_hanging(2, tmp_path / "pipe", words)
     wait_for(training, "hangs")
     training.send_signal(signal.SIGTERM)
     time.sleep(1.5)
