@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,8 @@ from sslsv_tk import artifacts
 
 FORMAT = "%(asctime)s (%(name)s) %(message)s"
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
+_LACK_OF_MEMORY = ("can't allocate memory", "out of memory")
+"""In errors of torch, on the CPU and on a GPU."""
 
 
 def logger(name: str) -> logging.Logger:
@@ -53,8 +56,9 @@ def also_to(path: str | Path) -> Iterator[None]:
 def run_command(main: Callable[[Sequence[str] | None], int | None], arguments: Sequence[str] | None = None) -> int:
     """Run a command's main: log the command line, turn expected errors into one line and exit status 1.
 
-    Expected are ValueError and its subclasses (the library's word for bad input) and OSError (disk full, not
-    allowed, not found). Everything else is a fault of ours and keeps its traceback.
+    Expected are ValueError and its subclasses (the library's word for bad input), OSError (disk full, not allowed, not
+    found), memory that does not suffice, and a library that cannot be loaded. Everything else is a fault of ours and
+    keeps its traceback.
     """
     logging.basicConfig(level=logging.INFO, handlers=[_Lines(sys.stderr)])
     words = sys.argv[1:] if arguments is None else list(arguments)
@@ -63,9 +67,27 @@ def run_command(main: Callable[[Sequence[str] | None], int | None], arguments: S
     log.info("%s", shlex.join([program, *words]))
     try:
         return main(arguments) or 0
-    except (ValueError, OSError) as error:
-        log.error("error: %s", " ".join(str(error).split()))
+    except (ValueError, OSError, MemoryError, RuntimeError, ImportError) as error:
+        line = _line_of(error)
+        if line is None:
+            raise
+        log.error("error: %s", " ".join(line.split()))
         return 1
     except KeyboardInterrupt:
         log.error("interrupted")
         return 2
+
+
+def _line_of(error: Exception) -> str | None:
+    """What a user is told of an error; None: it is a fault of ours."""
+    if isinstance(error, ImportError):
+        name = (error.name or "").partition(".")[0]
+        if name == __name__.partition(".")[0]:
+            return None
+        return f"{name or 'a library'} cannot be loaded ({error}). tools/install.sh makes or repairs the environment."
+    lack = isinstance(error, MemoryError) or any(sign in str(error) for sign in _LACK_OF_MEMORY)
+    if lack and not isinstance(error, (ValueError, OSError)):
+        tried = re.search(r"tried to allocate [\d.]+ \w+", str(error), re.IGNORECASE)
+        said = tried[0] if tried else str(error) or "an array cannot be made"
+        return f"not enough memory: {said}. Ask for less at a time, as by a smaller training.batch_size."
+    return str(error) if isinstance(error, (ValueError, OSError)) else None
