@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import math
 import re
+import stat
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,10 @@ from sslsv_tk.near_names import near_names
 T = TypeVar("T")
 _YAML_1_1 = re.compile(r"[-+]?(0[0-9_]+|.*[_:].*|0[bx].*)", re.IGNORECASE)
 """Numbers that are not what they look like: 010 (octal), 1:30 (sixties), 1_0, 0b10, 0x10."""
+_MOST_BYTES, _MOST_VALUES = 2**17, 100_000
+"""Of a configuration; the longest of the recipe has a few thousand bytes."""
+
+_LONGEST_VALUE = 200
 
 
 class ConfigError(ValueError):
@@ -49,18 +54,22 @@ class _Table(dict[str, Any]):
         self.places: dict[str, str] = {}
 
 
-def _parse(node: yaml.Node, file: str) -> Any:
+def _parse(node: yaml.Node, file: str, seen: list[int]) -> Any:
+    """The value of a node; `seen` counts the nodes, since aliases of aliases grow without bounds."""
+    seen[0] += 1
+    if seen[0] > _MOST_VALUES:
+        raise ConfigError(f"{file}: more than {_MOST_VALUES} values, by aliases of aliases. Write out what is meant.")
     if isinstance(node, yaml.MappingNode):
         table = _Table()
         for key_node, value_node in node.value:
             key, place = str(key_node.value), f"{file}:{key_node.start_mark.line + 1}"
             if key in table:
                 raise ConfigError(f"{place}: {key!r} is given twice, first at {table.places[key]}. Keep one.")
-            table[key] = _parse(value_node, file)
+            table[key] = _parse(value_node, file, seen)
             table.places[key] = place
         return table
     if isinstance(node, yaml.SequenceNode):
-        return [_parse(item, file) for item in node.value]
+        return [_parse(item, file, seen) for item in node.value]
     value = yaml.SafeLoader("").construct_object(node)
     if isinstance(value, int | float) and not isinstance(value, bool) and _YAML_1_1.fullmatch(node.value):
         place = f"{file}:{node.start_mark.line + 1}"
@@ -71,7 +80,7 @@ def _parse(node: yaml.Node, file: str) -> Any:
 def _read(text: str, file: str) -> Any:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        return None if node is None else _parse(node, file)
+        return None if node is None else _parse(node, file, [0])
     except ConfigError:
         raise
     except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError) as error:
@@ -94,18 +103,19 @@ def _merge(below: _Table, above: Mapping[str, Any]) -> _Table:
     return merged
 
 
-def read(file: str | Path, _open: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read(file: str | Path) -> dict[str, Any]:
     """The contents of a configuration file with its includes resolved."""
-    path = Path(file)
-    if path.resolve() in _open:
+    return _resolve(file, (), {})
+
+
+def _resolve(file: str | Path, above: tuple[Path, ...], known: dict[Path, _Table]) -> _Table:
+    """A file with its includes; `above` are those that include it, `known` those that were read for another one."""
+    path, place = Path(file), Path(file).resolve()
+    if place in above:
         raise ConfigError(f"{file}: includes itself.")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{file}: no such configuration file.") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{file}: not UTF-8 text, so not a YAML file.") from None
-    table = _read(text, str(file))
+    if place in known:
+        return known[place]
+    table = _read(_text(path), str(file))
     if table is None:  # nothing but comments
         table = _Table()
     if not isinstance(table, _Table):
@@ -115,9 +125,24 @@ def read(file: str | Path, _open: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(f"{table.places['include']}: include takes a list of files.")
     below = _Table()
     for item in includes:
-        included = read(path.parent / item, (*_open, path.resolve()))
-        below = _merge(below, included)
-    return _merge(below, table)
+        below = _merge(below, _resolve(path.parent / item, (*above, place), known))
+    known[place] = _merge(below, table)
+    return known[place]
+
+
+def _text(path: Path) -> str:
+    """What a file says; ConfigError for what is none, as a pipe, which might never end."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise ConfigError(f"{path}: a pipe or a device, not a configuration file.")
+        if status.st_size > _MOST_BYTES:
+            raise ConfigError(f"{path}: {status.st_size} bytes, so not a configuration file.")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text, so not a YAML file.") from None
 
 
 def load(cls: type[T], *files: str | Path, overrides: Sequence[str] = ()) -> T:
@@ -169,6 +194,12 @@ def build(cls: type[T], table: Mapping[str, Any], prefix: str = "") -> T:
         raise ConfigError(f"{_place_of(table, str(error))}: {error}") from None
 
 
+def _short(value: Any) -> str:
+    """What was found, for a message."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}... ({len(text)} characters)"
+
+
 def _place_of(table: Mapping[str, Any], message: str = "") -> str:
     """Where the settings that a message names were written, the last to win first; else the file of the table."""
     places = {key: place for key, place in getattr(table, "places", {}).items() if place}
@@ -198,7 +229,7 @@ def _convert(hint: Any, value: Any, place: str, name: str) -> Any:
 
 def _mapping(value: Any, place: str, name: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{place}: {name} takes a table of options, found {value!r}.")
+        raise ConfigError(f"{place}: {name} takes a table of options, found {_short(value)}.")
     return value
 
 
@@ -222,7 +253,7 @@ def _convert_union(members: tuple[Any, ...], value: Any, place: str, name: str) 
         with contextlib.suppress(ConfigError):
             return _convert(member, value, place, name)
     kinds = " or ".join(getattr(member, "__name__", str(member)) for member in members if member is not type(None))
-    raise ConfigError(f"{place}: {name} takes a value of type {kinds}, found {value!r}.")
+    raise ConfigError(f"{place}: {name} takes a value of type {kinds}, found {_short(value)}.")
 
 
 def _convert_literal(choices: tuple[Any, ...], value: Any, place: str, name: str) -> Any:
@@ -231,7 +262,7 @@ def _convert_literal(choices: tuple[Any, ...], value: Any, place: str, name: str
     if not any(value == choice and type(value) is type(choice) for choice in choices):
         near = near_names(str(value), map(str, choices))
         meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise ConfigError(f"{place}: {name} is one of {', '.join(map(str, choices))}; found {value!r}.{meant}")
+        raise ConfigError(f"{place}: {name} is one of {', '.join(map(str, choices))}; found {_short(value)}.{meant}")
     return value
 
 
@@ -239,7 +270,7 @@ def _convert_tuple(kinds: tuple[Any, ...], value: Any, place: str, name: str) ->
     any_length = kinds[-1] is Ellipsis
     if not isinstance(value, (list, tuple)) or (not any_length and len(value) != len(kinds)):
         length = "" if any_length else f" of {len(kinds)} values"
-        raise ConfigError(f"{place}: {name} takes a list{length}, found {value!r}.")
+        raise ConfigError(f"{place}: {name} takes a list{length}, found {_short(value)}.")
     each = kinds[:1] * len(value) if any_length else kinds
     return tuple(_convert(kind, item, place, name) for kind, item in zip(each, value, strict=True))
 
@@ -249,7 +280,7 @@ def _convert_scalar(hint: type, value: Any, place: str, name: str) -> Any:
         with contextlib.suppress(ValueError, OverflowError):
             value = float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise ConfigError(f"{place}: {name} takes a value of type {hint.__name__}, found {value!r}.")
+        raise ConfigError(f"{place}: {name} takes a value of type {hint.__name__}, found {_short(value)}.")
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{place}: {name} takes a finite number, found {value}.")
     return value

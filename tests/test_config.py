@@ -1,6 +1,7 @@
 """Strict YAML into dataclasses: what is accepted, what is refused, and that the message says where and what to do."""
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -323,6 +324,40 @@ def test_circular_includes_are_refused(write: Write) -> None:
     write("include: [b.yaml]", "a.yaml")
     first = write("include: [a.yaml]", "b.yaml")
     assert refusal(first).endswith("b.yaml: includes itself.")
+
+
+def test_aliases_of_aliases_are_refused_before_they_fill_the_memory(write: Write) -> None:
+    lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    bomb = write("\n".join(lines))
+    assert refusal(bomb) == f"{bomb}: more than 100000 values, by aliases of aliases. Write out what is meant."
+
+
+def test_includes_of_includes_are_read_once_each(write: Write) -> None:
+    """Ten lines of two includes each would be 2^40 readings."""
+    write("title: end", "f0.yaml")
+    for number in range(1, 41):
+        write(f"include: [f{number - 1}.yaml, f{number - 1}.yaml]", f"f{number}.yaml")
+    assert config.read(write("include: [f40.yaml]")) == {"title": "end"}
+
+
+def test_a_pipe_or_a_device_is_refused(write: Write, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in (str(tmp_path / "pipe"), "/dev/zero"):
+        message = f"{name}: a pipe or a device, not a configuration file."
+        assert refusal(Path(name)) == message
+        assert refusal(write(f"include: [{name}]")) == message
+
+
+def test_a_file_that_is_far_too_long_is_refused_unread(tmp_path: Path) -> None:
+    with (tmp_path / "long.yaml").open("wb") as stream:
+        stream.truncate(2**40)
+    assert refusal(tmp_path / "long.yaml") == f"{tmp_path}/long.yaml: {2**40} bytes, so not a configuration file."
+
+
+def test_a_long_value_is_shortened_in_the_message(write: Write) -> None:
+    found = refusal(write(f"inner: [{', '.join(['1'] * 20_000)}]"))
+    assert len(found) < 400 and found.endswith("... (60000 characters).")
 
 
 @pytest.mark.parametrize("text", ["include: a.yaml", "include: [1]", "include: {a: b}", "include:"])

@@ -53,6 +53,11 @@ def test_the_status_of_main_is_that_of_the_command(tmp_path: Path) -> None:
         ("raise ConfigError('unknown key')", "error: unknown key"),
         ("open('/nonexistent/file')", "error: [Errno 2] No such file or directory: '/nonexistent/file'"),
         ("'\\udce9'.encode()", "error: 'utf-8' codec can't encode"),
+        ("raise MemoryError", "error: not enough memory: an array cannot be made. Ask for less at a time"),
+        ("import numpy; numpy.ones(2**55)", "error: not enough memory: Unable to allocate 256. PiB for an array"),
+        ("import torch; torch.empty(2**50)", "error: not enough memory: tried to allocate 4503599627370496 bytes. Ask"),
+        ("import no_such_library.part", "error: no_such_library cannot be loaded (No module named 'no_such_library')."),
+        ("raise ImportError('libx.so: cannot open', name='torch')", "error: torch cannot be loaded (libx.so: cannot"),
     ],
 )
 def test_a_mistake_of_the_user_is_one_line_and_status_1(tmp_path: Path, body: str, line: str) -> None:

@@ -58,7 +58,7 @@ def outcome() -> Callable[[Path], dict[str, Any]]:
         latest = torch.load(folder / "latest.pt", weights_only=True)
         found = {"latest": {name: value for name, value in latest.items() if name not in _OF_TIMES}}
         found["sampler"] = torch.load(folder / latest["samplers"][0]["file"], weights_only=True)
-        for epoch in folder.glob("*epoch.pt"):
+        for epoch in sorted(folder.glob("*epoch.pt")):
             found[epoch.name] = torch.load(epoch, weights_only=True)
         lines = [json.loads(line) for line in (system / "metrics.jsonl").read_text().splitlines()]
         found["metrics"] = [{name: line[name] for name in line if name not in _TIMES} for line in lines]

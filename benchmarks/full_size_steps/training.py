@@ -87,7 +87,8 @@ def headers(site: Site) -> None:
 
 @step(f"{WORKERS} loader workers, {WORKER_BATCHES} batches")
 def workers(site: Site) -> str:
-    from sslsv_tk.loading.datasets import TrainingAudio, loader
+    from sslsv_tk.loading.datasets import TrainingAudio
+    from sslsv_tk.loading.loader import loader
     from sslsv_tk.segments import Segment
 
     archive = AudioArchive(site.packed)

@@ -5,6 +5,11 @@ Exit status: 0, 1 (a job failed), 2 (interrupted, or a mistake in the call) or 7
 python3 -m sslsv_tk.launch local [options] [JOB=1:4] log/x.JOB.log command ... JOB
 """
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is a job to be told of: an end, not a traceback
+
 import argparse
 import re
 import sys
@@ -13,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sslsv_tk import registry
+from sslsv_tk.launch import _job_log
 from sslsv_tk.launch._following import following
 from sslsv_tk.launch._job_log import OWN_LINES
 from sslsv_tk.launch.base import NO_VARIABLE, RUN_AGAIN, Backend, Interrupted, JobArray, Outcome, Resources
@@ -144,6 +150,8 @@ def _report_failures(array: JobArray, outcomes: Mapping[int, Outcome], failed: l
     for number in [number for number in failed[1:] if outcomes[number].state][:MOST_STATES]:
         print(f"launch: job {number}: {outcomes[number].state}, see {array.log_of(number)}", file=sys.stderr)
     print(_tail(array.log_of(first)), file=sys.stderr)
+    if full := _job_log.full_disk(array.log_of(first)):
+        print(f"launch: {full}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

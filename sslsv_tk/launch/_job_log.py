@@ -1,14 +1,18 @@
 """What the launcher itself writes into the log of a job: the lines above and below the job's own."""
 
+import contextlib
 import re
 import shlex
+import shutil
 import signal
 import socket
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
+_ROOM_BYTES = 2**16
 OWN_LINES = ("# command:", "# host:", "# started:", "# ended:")
 
 
@@ -44,6 +48,20 @@ def cannot_start(words: Sequence[str], error: OSError) -> tuple[int, str]:
     """The exit status of a command that cannot be started, as a shell has it, and the line for the log."""
     code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
     return code, f"{words[0]}: {error.strerror}\n"
+
+
+def add(log: IO[bytes], text: str) -> None:
+    """Write into the log of a job; a full disk that has no room for it must not keep the launcher from its jobs."""
+    with contextlib.suppress(OSError):
+        log.write(text.encode())
+
+
+def full_disk(path: str | Path) -> str | None:
+    """Where a log may lack its last lines for want of room: a sentence about that."""
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(Path(path).parent).free < _ROOM_BYTES:
+            return f"The disk of {path} is full, so the log may lack the reason. Make room."
+    return None
 
 
 def _now() -> str:

@@ -15,6 +15,8 @@ from sslsv_tk.launch.base import THREAD_VARIABLES
 GRACE_SECONDS = 50.0
 """For the others to end by themselves after one has failed: they say why, at the latest when it has been silent."""
 HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+HANGING_SECONDS = 10.0
+"""After the end by force: what has not ended then hangs in a call of the system, and is left behind."""
 _PAUSE = 0.1
 _log = logging.getLogger("run_processes")
 
@@ -60,8 +62,8 @@ def _say_who_failed(running: Sequence["subprocess.Popen[bytes]"]) -> None:
 
 
 def _wait(running: Sequence["subprocess.Popen[bytes]"]) -> int:
-    first_failure, end_by_force = 0, float("inf")
-    while None in [process.poll() for process in running]:
+    first_failure, end_by_force, leave = 0, float("inf"), float("inf")
+    while None in [process.poll() for process in running] and time.monotonic() < leave:
         failures = [process.returncode for process in running if process.returncode]
         if failures and not first_failure:
             first_failure, end_by_force = failures[0], time.monotonic() + GRACE_SECONDS
@@ -69,7 +71,7 @@ def _wait(running: Sequence["subprocess.Popen[bytes]"]) -> int:
             _say_who_failed(running)
             for process in running:
                 process.kill()
-            end_by_force = float("inf")
+            end_by_force, leave = float("inf"), time.monotonic() + HANGING_SECONDS
         time.sleep(_PAUSE)
     code = first_failure or next((process.returncode for process in running if process.returncode), 0)
     return 128 - code if code < 0 else code

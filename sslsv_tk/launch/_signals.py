@@ -23,6 +23,8 @@ def held(numbers: set[signal.Signals]) -> Iterator[set[signal.Signals]]:
     try:
         yield {signal.Signals(number) for number in before}
     finally:
+        while signal.sigtimedwait(numbers - before, 0):  # a second Ctrl-C, while the first was being obeyed
+            pass
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 

@@ -16,6 +16,10 @@ from sslsv_tk.launch.base import THREAD_VARIABLES, Backend, Interrupted, JobArra
 
 GRACE_SECONDS = 5.0
 """Between the request to end (SIGTERM) and the end by force (SIGKILL)."""
+HANGING_SECONDS = 10.0
+"""After SIGKILL: what has not ended then hangs in a call of the system, as a read of a disk that does not answer."""
+KILLED = 128 + signal.SIGKILL
+_PAUSE = 0.05
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,11 @@ class Running:
     log: IO[bytes]
     started: float
     stop_at: float | None = None
-    """When its time limit or its grace ends, by time.monotonic(); None: never."""
-    asked_to_stop: bool = False
+    """When its time limit, its grace or the wait for its end by force is over, by time.monotonic(); None: never."""
+    asked: int = 0
+    """How often it was asked to stop: first by request, then by force."""
+    is_left: bool = False
+    """It does not end even by force."""
 
 
 class Local(Backend):
@@ -78,10 +85,15 @@ def _run_all(run: Run, places: int) -> dict[int, int]:
                 else:
                     codes[number] = started
             _wait(running, run.stopping)
-            for job in [job for job in running.values() if job.process.poll() is not None]:
+            for job in [job for job in running.values() if job.is_left or job.process.poll() is not None]:
                 del running[job.slot]
                 codes[job.number] = _finish(job)
-    except Interrupted:
+    except Interrupted as interruption:
+        left = _stop_all(running)
+        if left:
+            interruption.left = f"processes that do not end left behind ({' '.join(map(str, left))})"
+        raise
+    except BaseException:
         _stop_all(running)
         raise
     return codes
@@ -119,7 +131,7 @@ def _start(run: Run, number: int, slot: int) -> Running | int:
     path.parent.mkdir(parents=True, exist_ok=True)
     _job_log.keep_earlier(path)
     log = path.open("wb", buffering=0)
-    log.write(_job_log.head(words).encode())
+    _job_log.add(log, _job_log.head(words))
 
     def prepare() -> None:
         _signals.end_with_parent(signal.SIGKILL)
@@ -138,7 +150,7 @@ def _start(run: Run, number: int, slot: int) -> Running | int:
         )
     except OSError as error:
         code, line = _job_log.cannot_start(words, error)
-        log.write(line.encode())
+        _job_log.add(log, line)
         _write_end(log, code, 0.0)
         return code
     seconds = run.resources.seconds
@@ -169,36 +181,41 @@ def _signal_group(job: Running, number: int) -> None:
 
 
 def _ask_to_stop(job: Running, reason: str) -> None:
-    """SIGTERM first, SIGKILL when called again after the grace."""
-    if not job.asked_to_stop:
-        job.log.write(f"# stopped: {reason}\n".encode())
-    _signal_group(job, signal.SIGKILL if job.asked_to_stop else signal.SIGTERM)
-    job.asked_to_stop, job.stop_at = True, time.monotonic() + GRACE_SECONDS
+    """SIGTERM first, SIGKILL when called again after the grace; then the job is left behind."""
+    if job.asked == 0:
+        _job_log.add(job.log, f"# stopped: {reason}\n")
+    job.is_left = job.asked > 1
+    _signal_group(job, signal.SIGKILL if job.asked else signal.SIGTERM)
+    job.stop_at = time.monotonic() + (HANGING_SECONDS if job.asked else GRACE_SECONDS)
+    job.asked += 1
 
 
-def _stop_all(running: dict[int, Running]) -> None:
-    """End every job and its children: by request, after the grace by force."""
+def _stop_all(running: dict[int, Running]) -> list[int]:
+    """End every job and its children: by request, after the grace by force; the processes that do not end even so."""
     for job in running.values():
-        _ask_to_stop(job, "the launcher was interrupted")
-    give_up = time.monotonic() + GRACE_SECONDS
+        if not job.asked:
+            _ask_to_stop(job, "the launcher was interrupted")
+    while waiting := [job for job in running.values() if not job.is_left and job.process.poll() is None]:
+        for job in waiting:
+            if job.stop_at is not None and time.monotonic() >= job.stop_at:
+                _ask_to_stop(job, "")
+        time.sleep(_PAUSE)
     for job in running.values():
-        try:
-            job.process.wait(max(0.0, give_up - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            _ask_to_stop(job, "")
-            job.process.wait()
         _finish(job)
+    return [job.process.pid for job in running.values() if job.is_left]
 
 
 def _finish(job: Running) -> int:
     """The exit status of an ended job, written into its log; what it left running in its group is ended."""
     _signal_group(job, signal.SIGKILL)
-    code = job.process.wait()
+    code = KILLED if job.is_left else job.process.wait()
     code = 128 - code if code < 0 else code
+    if job.is_left:
+        _job_log.add(job.log, f"# process {job.process.pid} does not end: it hangs in a read or write of a disk\n")
     _write_end(job.log, code, time.monotonic() - job.started)
     return code
 
 
 def _write_end(log: IO[bytes], code: int, seconds: float) -> None:
-    log.write(_job_log.end(code, seconds).encode())
+    _job_log.add(log, _job_log.end(code, seconds))
     log.close()

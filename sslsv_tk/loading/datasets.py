@@ -4,7 +4,6 @@ Shapes: B utterances of a batch, T samples of a segment, R samples of a room res
 """
 
 import dataclasses
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from sslsv_tk import seeds
 from sslsv_tk.arks.audio_archive import AudioArchive
@@ -52,9 +51,18 @@ class Batch:
         """For the loader: memory from which a copy to the GPU need not wait."""
         return self._map(lambda tensor: tensor.pin_memory())
 
+    def share_memory(self) -> "Batch":
+        """For another process: memory that both see. RuntimeError where there is no room for it."""
+        return self._map(lambda tensor: tensor.share_memory_() if tensor.numel() else tensor)
+
     def to(self, device: torch.device) -> "Batch":
         """All tensors on `device`."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def tensors(self) -> list[Tensor]:
+        """All that it consists of."""
+        views = [getattr(view, f.name) for view in (*self.views, *self.references) for f in dataclasses.fields(View)]
+        return [self.utterance_B, *(tensor for tensor in views if tensor is not None)]
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         def view(old: View) -> View:
@@ -189,26 +197,3 @@ class TrainingFeatures(TrainingSegments):
         else:
             cuts = [features.clean.read_looped(row, start, count) for row, start in zip(rows, start_B, strict=True)]
         return View(frames_BLF=torch.from_numpy(np.stack(cuts)))
-
-
-def loader(
-    dataset: TrainingSegments, requests: list[BatchRequest], workers: int, pin_memory: bool
-) -> DataLoader[Batch]:
-    """The batches of an epoch, in order, prefetched by `workers` processes (0: none)."""
-    return DataLoader(
-        dataset,
-        batch_size=None,
-        sampler=requests,
-        num_workers=workers,
-        pin_memory=pin_memory,
-        prefetch_factor=4 if workers else None,
-        worker_init_fn=_leave_requests_to_the_trainer,
-    )
-
-
-def _leave_requests_to_the_trainer(_: int) -> None:
-    """A SIGTERM for all of a job asks it to save its state and stop; torch lets a worker die of it, and so the trainer.
-
-    Workers end when they are told to, or when they find the trainer gone.
-    """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)

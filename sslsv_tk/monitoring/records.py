@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sslsv_tk import artifacts
 from sslsv_tk.distributed.collectives import processes, total
+from sslsv_tk.monitoring.event_file import EventFile
 
 _log = logging.getLogger("train")
 
@@ -84,13 +86,12 @@ class RunRecords(NoRecords):
 
     def write(self, numbers: Mapping[str, float | str], step: int) -> None:
         """One line; numbers also go to TensorBoard."""
-        self._file.write((json.dumps({"step": step, **numbers}) + "\n").encode())
-        self._file.flush()
+        with artifacts.naming(self._file.name):
+            self._file.write((json.dumps({"step": step, **numbers}) + "\n").encode())
+            self._file.flush()
         if self._board is not None:
-            kind = numbers.get("kind", "step")
-            for name, value in numbers.items():
-                if isinstance(value, (int, float)):
-                    self._board.add_scalar(f"{kind}/{name}", value, step)
+            scalars = {name: value for name, value in numbers.items() if isinstance(value, (int, float))}
+            self._board.write(str(numbers.get("kind", "step")), scalars, step)
 
     def bytes_written(self) -> int:
         """Size of metrics.jsonl, for the checkpoint."""
@@ -99,18 +100,18 @@ class RunRecords(NoRecords):
 
     def close(self) -> None:
         """Write out what is left."""
-        self._file.close()
+        with artifacts.naming(self._file.name):
+            self._file.close()
         if self._board is not None:
             self._board.close()
 
 
-def _tensorboard(folder: Path, step: int) -> Any:
+def _tensorboard(folder: Path, step: int) -> EventFile | None:
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        return EventFile(folder, step + 1)
     except ImportError:
         _log.info("tensorboard is not installed (pip install tensorboard): metrics.jsonl has the same numbers")
         return None
-    return SummaryWriter(str(folder), purge_step=step + 1)
 
 
 def line(numbers: Mapping[str, float | str]) -> str:

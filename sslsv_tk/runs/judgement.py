@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from sslsv_tk.loading.datasets import loader
+from sslsv_tk.loading.loader import loader
 from sslsv_tk.training.parts import Parts
 from sslsv_tk.training.passes import show_everyone
 

@@ -12,7 +12,7 @@ from sslsv_tk.config import Component, to_dict
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Method
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
-from sslsv_tk.systems import checkpoints
+from sslsv_tk.systems import checkpoints, size
 from sslsv_tk.systems.configuration import SystemConfig
 from sslsv_tk.systems.on_disk import System
 
@@ -35,8 +35,14 @@ def sampler_class(config: SystemConfig) -> type[PositiveSampler]:
 
 
 def build_method(config: SystemConfig) -> Method:
-    """Encoder and method with initial weights drawn from the seed."""
+    """Encoder and method with initial weights drawn from the seed; ValueError where they cannot fit into memory."""
+    settings = {"encoder": config.encoder.settings, "method": config.method.settings}
+    size.refuse_too_large(lambda: _build_method(config), settings)
     torch.manual_seed(config.training.seed)
+    return _build_method(config)
+
+
+def _build_method(config: SystemConfig) -> Method:
     encoder_type, method_type = encoder_class(config), method_class(config)
     encoder = encoder_type(config.encoder.build(encoder_type.Config))
     if encoder.bands not in (None, config.frontend.bands):

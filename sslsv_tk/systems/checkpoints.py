@@ -2,6 +2,7 @@
 
     checkpoints/latest.pt      everything to go on from: model, optimiser, position in the run, running sums
     checkpoints/previous.pt    the one before, for the case that latest.pt is damaged
+    checkpoints/coming.pt      the next latest.pt, where a run was killed between two renames
     checkpoints/sampler-<step>-<passed>.pt   queues and clusters that belong to the checkpoint of that step; of several
                                processes one file each, ...-<rank>of<processes>.pt
     checkpoints/<N>epoch.pt    the model after N epochs (0: untrained): for averaging and extraction
@@ -21,7 +22,7 @@ import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from sslsv_tk import artifacts, digests
 
@@ -36,12 +37,38 @@ class DamagedCheckpoint(ValueError):
     """A checkpoint that cannot be read, or does not hold what was written."""
 
 
+class _Unbroken:
+    """A stream for torch.save, which would tell a full disk as a fault of its own container.
+
+    After the first OSError it takes and drops what comes, and keeps the error.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.error: OSError | None = None
+
+    def write(self, piece: Any) -> int:
+        """The bytes of a piece, as if all were written."""
+        try:
+            if self.error is None:
+                self._stream.write(piece)
+        except OSError as error:
+            self.error = error
+        return len(piece)
+
+    def flush(self) -> None:
+        """Leave flushing to the end, where the errors count."""
+
+
 def write(path: Path, state: Mapping[str, Any]) -> None:
-    """torch.save through a temporary name."""
+    """torch.save through a temporary name; OSError where there is no room for it."""
     import torch
 
     with artifacts.replacing(path, "wb") as stream:
-        torch.save(dict(state), stream)
+        unbroken = _Unbroken(stream)
+        torch.save(dict(state), unbroken)  # type: ignore[arg-type]
+        if unbroken.error is not None:
+            raise unbroken.error
 
 
 def read(path: Path, device: torch.device | str = "cpu", mapped: bool = False) -> dict[str, Any]:
@@ -91,24 +118,27 @@ class CheckpointFolder:
     def save(self, state: Mapping[str, Any], sampler_state: Mapping[str, Any]) -> None:
         """Write a new latest.pt; the old one becomes previous.pt. Each process brings its own part of the sampler."""
         from sslsv_tk.distributed.collectives import processes, rank
-        from sslsv_tk.distributed.processes import from_first, gather_objects
+        from sslsv_tk.distributed.processes import from_first, gather_objects, on_every
 
         part = "" if processes() == 1 else f"-{rank()}of{processes()}"
         sampler = self.folder / f"sampler-{state['step']}-{state['passed']}{part}.pt"
-        write(sampler, sampler_state)
+        on_every(lambda: write(sampler, sampler_state))
         parts = gather_objects({"file": sampler.name, "digest": digests.of_file(sampler)})
         from_first(lambda: self._save(state, parts))
 
     def _save(self, state: Mapping[str, Any], samplers: list[dict[str, str]]) -> None:
         """Write latest.pt, and remove sampler files that belong neither to it nor to previous.pt."""
-        latest, previous = self.folder / "latest.pt", self.folder / "previous.pt"
+        latest, previous, coming = (self.folder / f"{name}.pt" for name in ("latest", "previous", "coming"))
+        # First, so that a disk without room for it leaves both generations.
+        write(coming, {**state, "samplers": samplers})
         # A link and a rename rather than a rename alone: at no moment is there no latest.pt.
         if latest.exists() and not self._latest_is_damaged:
             link = self.folder / f".previous.pt.{os.getpid()}.tmp"
             link.unlink(missing_ok=True)
             os.link(latest, link)
             os.replace(link, previous)
-        write(latest, {**state, "samplers": samplers})
+            link.unlink(missing_ok=True)  # which stays where both names were one file already
+        os.replace(coming, latest)
         self._latest_is_damaged = False
         # previous.pt names those of the save before; only what is older may go.
         names = {part["file"] for part in samplers}

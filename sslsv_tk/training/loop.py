@@ -10,7 +10,8 @@ import torch
 from sslsv_tk import seeds
 from sslsv_tk.distributed import collectives
 from sslsv_tk.distributed.processes import any_of
-from sslsv_tk.loading.datasets import Batch, loader
+from sslsv_tk.loading.datasets import Batch
+from sslsv_tk.loading.loader import loader
 from sslsv_tk.nn.batch_norm import average_statistics
 from sslsv_tk.positives.base import Pass
 from sslsv_tk.schedules import Progress
@@ -155,7 +156,10 @@ class Trainer:
         return float(self.optimiser.param_groups[0]["lr"])
 
     def _loader(self, requests: list[Any]) -> Any:
-        return loader(self.parts.segments, requests, self.config.training.loader_workers, self.device.type == "cuda")
+        pinned = self.device.type == "cuda"
+        return loader(
+            self.parts.segments, requests, self.config.training.loader_workers, pinned, self._end_if_asked_meanwhile
+        )
 
     # -- stopping ------------------------------------------------------------------------------------------------
 
@@ -171,6 +175,15 @@ class Trainer:
         """After a checkpoint."""
         if any_of(self.parts.stop.is_made)[0]:
             self._end_by_request()
+
+    def _end_if_asked_meanwhile(self) -> None:
+        """While no batch comes, which it may never do; of several processes the others cannot be asked now."""
+        if not self.parts.stop.is_made or collectives.processes() > 1:
+            return
+        # What an epoch or a pass begins with is saved, or is done again.
+        if self.state.position.step_in_epoch or 0 < self.state.position.passed < self.parts.batches.utterances:
+            self.state.save()
+        self._end_by_request()
 
     def _end_by_request(self) -> None:
         step = self.state.position.step

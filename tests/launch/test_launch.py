@@ -5,10 +5,12 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import full_disk
 import pytest
 
 from sslsv_tk.launch import local
@@ -212,6 +214,90 @@ def test_a_signal_ends_the_jobs_and_their_children(number: signal.Signals) -> No
     assert not is_alive("pid.1")
     until(lambda: not is_alive("child.1"))
     assert "# stopped: the launcher was interrupted" in Path("x.1.log").read_text()
+
+
+IMPATIENT = "import os, signal, time\nos.kill(os.getpid(), signal.{}); time.sleep(60)\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_comes_while_the_launcher_starts_is_no_traceback(number: signal.Signals) -> None:
+    Path("argparse.py").write_text(IMPATIENT.format(number.name))  # the first that it imports
+    environment = {**os.environ, "PYTHONPATH": f"{Path.cwd()}{os.pathsep}{Path(__file__).parents[2]}"}
+    command = [sys.executable, "-m", "sslsv_tk.launch", "local", "x.log", "true"]
+    ended = subprocess.run(
+        command, env=environment, preexec_fn=as_in_the_foreground, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-number, "", "")
+    assert not Path("x.log").exists()
+
+
+def test_a_second_signal_while_the_first_is_obeyed_is_no_traceback() -> None:
+    deaf = "trap '' TERM; echo $$ >pid.1; while true; do sleep 0.2; done"
+    command = [sys.executable, "-m", "sslsv_tk.launch", "local", "x.log", "bash", "-c", deaf]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    launcher = subprocess.Popen(
+        command, env=environment, preexec_fn=as_in_the_foreground, stderr=subprocess.PIPE, text=True
+    )
+    until(lambda: written("pid.1"))
+    launcher.send_signal(signal.SIGINT)
+    until(lambda: "# stopped" in Path("x.log").read_text())
+    launcher.send_signal(signal.SIGINT)
+    _, said = launcher.communicate(timeout=60)
+    assert launcher.returncode == 2
+    assert said == "launch: interrupted by SIGINT, jobs stopped, see x.log\n"
+
+
+@pytest.fixture
+def undying(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Jobs that no signal reaches, as one that hangs in a read of a disk that does not answer; ended after the test."""
+    started = []
+    monkeypatch.setattr(local, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(local, "HANGING_SECONDS", 0.1)
+    monkeypatch.setattr(local, "_signal_group", lambda job, _: started.append(job.process))
+    yield
+    for process in set(started):
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.usefixtures("undying")
+def test_a_job_that_hangs_does_not_hang_the_launcher(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["local", "--time", "0:01", "JOB=1:2", "x.JOB.log", *SLEEPER, "JOB"]) == 1
+    assert "2 of 2 failed, see x.1.log (exit code 137; jobs that failed: 1 2)" in capsys.readouterr().err
+    log = Path("x.1.log").read_text()
+    assert re.search(r"# process \d+ does not end: it hangs in a read or write of a disk\n# ended: .*\(SIGKILL\)", log)
+
+
+@pytest.mark.usefixtures("undying")
+def test_an_interrupted_launcher_says_which_processes_it_leaves(capsys: pytest.CaptureFixture[str]) -> None:
+    threading.Timer(0.1, interrupt_when, args=["child.1"]).start()
+    assert main(["local", "x.log", *SLEEPER, "1"]) == 2
+    pid = Path("pid.1").read_text().strip()
+    assert f"interrupted by SIGHUP, processes that do not end left behind ({pid}), see" in capsys.readouterr().err
+
+
+def interrupt_when(file: str) -> None:
+    """Send this process a signal once the job is up."""
+    until(lambda: written(file))
+    os.kill(os.getpid(), signal.SIGHUP)
+
+
+def test_jobs_end_with_a_launcher_whose_log_cannot_be_made(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("log/x.2.log").mkdir(parents=True)
+    assert main(["local", "--max-jobs-run", "2", "JOB=1:2", "log/x.JOB.log", *SLEEPER, "JOB"]) == 1
+    assert re.fullmatch(r"launch: error: .*log/x\.2\.log'\n", capsys.readouterr().err)
+    assert "exit code 143 (SIGTERM)" in Path("log/x.1.log").read_text()
+
+
+def test_a_full_disk_below_the_logs_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with full_disk.mounted(tmp_path / "disk", 2**20) as disk:
+        disk.leave(full_disk.PAGE)
+        assert main(["local", f"{disk.folder}/x.log", "bash", "-c", "seq 1 100000; echo why; exit 3"]) == 1
+        errors = capsys.readouterr().err
+    assert f"1 of 1 failed, see {disk.folder}/x.log (exit code 3; jobs that failed: 1)" in errors
+    assert errors.endswith(
+        f"launch: The disk of {disk.folder}/x.log is full, so the log may lack the reason. Make room.\n"
+    )
 
 
 def test_jobs_end_with_a_launcher_that_is_killed() -> None:

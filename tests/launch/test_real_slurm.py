@@ -129,14 +129,46 @@ def test_a_launcher_that_comes_after_a_killed_one_waits_for_its_job(cluster: Clu
     until(lambda: f"{job_of(first)}_3" not in cluster.jobs("running,completing"))
     second = cluster.start(*words)
     until(lambda: f"found job {job_of(first)} of an earlier call" in second.said())
-    assert "0 of 3 tasks ended well, 2 at work" in second.said()
+    assert "2 of 3 tasks at work; nothing is submitted twice" in second.said()
+    until(lambda: runs_of(3) == 2)
+    assert [runs_of(number) for number in (1, 2)] == [1, 1], "the cancelled one alone is done again at once"
     Path("go").touch()
     assert second.ended() == 0
-    assert [runs_of(number) for number in (1, 2, 3)] == [1, 1, 2], "the cancelled one alone is done again"
+    assert [runs_of(number) for number in (1, 2, 3)] == [2, 2, 2], "the others look at what is there now"
     assert not Path("x.JOB.log.slurm").exists()
 
 
-def test_a_launcher_that_comes_after_the_end_takes_the_outcome(cluster: Cluster) -> None:
+def test_the_same_call_twice_at_once_runs_once(cluster: Cluster) -> None:
+    words = ["JOB=1:2", "x.JOB.log", *PATIENT]
+    first = cluster.start(*words)
+    until(lambda: runs_of(1) and runs_of(2))
+    code, said = cluster.run(*words)
+    assert code == 1
+    assert re.fullmatch(
+        r"launch: error: x\.JOB\.log: another launcher \(process \d+ on .*\) is at work with it.*\n", said
+    )
+    Path("go").touch()
+    assert first.ended() == 0, "it was not disturbed"
+    assert (runs_of(1), runs_of(2)) == (1, 1)
+    assert not Path("x.JOB.log.slurm").exists()
+
+
+PROLOGUE = """
+prologue export GREETING='from the site'   # as a module would
+prologue echo "on $SLURM_JOB_NODELIST"
+"""
+
+
+def test_the_prologue_of_the_site_runs_on_the_node(cluster: Cluster) -> None:
+    conf = Path(cluster.conf())
+    conf.write_text(conf.read_text() + PROLOGUE)
+    assert cluster.run("x.log", "bash", "-c", "echo $GREETING", conf=str(conf))[0] == 0
+    log = Path("x.log").read_text()
+    assert re.match(r"on n\d\n# command: bash", log) and "\nfrom the site\n" in log
+
+
+def test_a_launcher_that_comes_after_the_end_runs_everything_again(cluster: Cluster) -> None:
+    """A setting may have been edited since, or an output deleted; each command knows by itself what is done."""
     words = ["JOB=1:2", "x.JOB.log", *PATIENT]
     first = cluster.start(*words)
     until(lambda: runs_of(1) and runs_of(2))
@@ -146,8 +178,9 @@ def test_a_launcher_that_comes_after_the_end_takes_the_outcome(cluster: Cluster)
     until(lambda: len(list(Path("x.JOB.log.slurm").glob("exit.*"))) == 2)
     code, said = cluster.run(*words)
     assert code == 0
-    assert "nothing is submitted twice" in said
-    assert (runs_of(1), runs_of(2)) == (1, 1)
+    assert said.count("submitted 1-2 of x.JOB.log") == 1
+    assert (runs_of(1), runs_of(2)) == (2, 2)
+    assert not Path("x.JOB.log.slurm").exists()
 
 
 def test_another_command_does_not_write_into_the_log_of_a_job_at_work(cluster: Cluster) -> None:

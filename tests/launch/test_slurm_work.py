@@ -1,17 +1,24 @@
 """A scheduler that is silent, refuses or forgets, and submissions that are done once."""
 
+import errno
+import fcntl
 import json
+import os
 import re
 import shlex
 import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from slurm_cluster import ARRAY, program, read_site
+from slurm_cluster import ARRAY, ROOT, program, read_site
 
 from sslsv_tk.launch._slurm import records, scheduler
 from sslsv_tk.launch._slurm.work import QUESTIONS_FOR_LOST, Work
 from sslsv_tk.launch.base import JobArray, Resources
+from sslsv_tk.launch.slurm import Slurm
 
 
 @pytest.fixture(autouse=True)
@@ -213,10 +220,114 @@ def test_the_same_call_finds_a_submission_whose_number_never_came(monkeypatch: p
     program("squeue", '[ "$4" = x-1 ] && printf "35\\n36\\n"', monkeypatch)
     program("scontrol", "echo 'JobId=35 ArrayJobId=35 ArrayTaskId=1-4 JobState=COMPLETED ExitCode=0:0'", monkeypatch)
     program("scancel", 'echo "$@" >>cancelled', monkeypatch)
+    program("sbatch", "echo 40", monkeypatch)
     second = work()
     second.begin()
-    assert [(each.name, each.job_id) for each in second.jobs.record.submissions] == [("x-1", "35")]
-    assert Path("cancelled").read_text() == "36\n", "the killed launcher may have called sbatch twice"
+    known, again = second.jobs.record.submissions
+    assert (known.name, known.job_id) == ("x-1", "35")
+    assert set(Path("cancelled").read_text().split()) == {"36"}, "the killed launcher may have called sbatch twice"
+    assert (again.job_id, again.numbers) == ("40", [1, 2, 3, 4]), "what has ended says nothing of the files of now"
+
+
+SUBMIT = 'echo "$@" >>calls; number=$((40 + $(wc -l <calls))); touch $number.1 $number.2; echo $number'
+SHOW = """
+for number in 1 2; do
+    [ -e $4.$number ] && state=COMPLETED || state=RUNNING
+    echo JobId=$4 ArrayJobId=$4 ArrayTaskId=$number JobState=$state ExitCode=0:0
+done
+"""
+
+
+def test_work_of_an_earlier_call_is_waited_for_and_then_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever was changed since then, a setting or an input: each command sees that by itself."""
+    array = JobArray(1, 2, "x.JOB.log", ("true",))
+    first = work(array)
+    records.Record(first.jobs.record.digest, [records.Submission("x-1", [1, 2], "35")]).write(first.jobs.folder)
+    Path("35.1").touch()  # the other one is at work
+    program("squeue", "true", monkeypatch)
+    program("scontrol", SHOW, monkeypatch)
+    program(
+        "sbatch",
+        'echo "$@" >>calls; number=$((40 + $(wc -l <calls))); touch $number.1 $number.2; echo $number',
+        monkeypatch,
+    )
+    second = work(array)
+    second.begin()
+    assert "1 of 2 tasks at work; nothing is submitted twice" in capsys.readouterr().err
+    assert "--array=1 " in Path("calls").read_text(), "the one that has ended runs again at once"
+    pauses = []
+
+    def pause(seconds: float, _: object) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            assert Path("calls").read_text().count("--array") == 1
+            Path("35.2").touch()
+
+    monkeypatch.setattr("sslsv_tk.launch._slurm.work._signals.pause", pause)
+    assert [outcome.code for outcome in second.wait().values()] == [0, 0]
+    assert re.findall(r"--array=(\S+)", Path("calls").read_text()) == ["1", "2"]
+    assert "1 tasks of the earlier call ended well; each runs again" in capsys.readouterr().err
+
+
+def test_a_second_call_at_the_same_time_is_refused_and_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = records.folder_of(ARRAY)
+    program("sbatch", "touch called", monkeypatch)
+    Path("slurm.conf").write_text("command sbatch\n")
+    with records.alone(folder):
+        with pytest.raises(
+            ValueError, match=r"^log/x\.JOB\.log: another launcher \(process \d+ on .*\) is at work with it"
+        ):
+            Slurm("slurm.conf").run(ARRAY, Resources())
+        assert (folder / "launcher").exists() and not Path("called").exists()
+    assert not folder.exists(), "nothing was submitted, and nothing is left"
+
+
+def test_a_lock_ends_with_its_process_however_that_ends() -> None:
+    folder = records.folder_of(ARRAY)
+    code = "import os; from pathlib import Path; from sslsv_tk.launch._slurm import records\n"
+    code += f"with records.alone(Path({str(folder.absolute())!r})): os.kill(os.getpid(), 9)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    assert ended.returncode == -signal.SIGKILL and (folder / "launcher").exists()
+    with records.alone(folder):
+        assert (folder / "launcher").read_text() == f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def test_a_lock_is_taken_anew_where_another_one_removes_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends between the opening of the file and the lock."""
+    folder, lock = records.folder_of(ARRAY), fcntl.flock
+    removed = []
+
+    def late(descriptor: int, how: int) -> None:
+        lock(descriptor, how)
+        if not removed:
+            removed.append(1)
+            records.remove(folder)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with records.alone(folder):
+        assert (folder / "launcher").exists() and removed
+
+
+def test_a_file_system_without_locks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(ValueError, match=r"cannot be locked \(No locks available\)\. Mount"), records.alone(Path("x")):
+        pass
+
+
+def test_unknown_options_of_a_file_are_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("slurm.conf").write_text("command sbatch\noption ram_free=* -l $0\noption ram_free=0\ndefault hold=1\n")
+    Slurm("slurm.conf").describe(ARRAY, Resources())
+    assert capsys.readouterr().err == (
+        "launch: slurm.conf: lines of options that the launcher does not have: ram_free hold\n"
+    )
 
 
 def test_a_task_that_slurm_has_forgotten_is_judged_by_its_own_record(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,8 @@ from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.kaldi import tables
 from sslsv_tk.loading.batches import BatchRequest, EpochBatches
-from sslsv_tk.loading.datasets import Batch, TrainingAudio, View, loader
+from sslsv_tk.loading.datasets import Batch, TrainingAudio, View
+from sslsv_tk.loading.loader import loader
 from sslsv_tk.segments import Segment
 from sslsv_tk.training.inputs import Inputs
 

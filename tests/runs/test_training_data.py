@@ -20,7 +20,8 @@ from sslsv_tk.bin import train
 from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.loading.batches import BatchRequest, EpochBatches
-from sslsv_tk.loading.datasets import TrainingAudio, TrainingFeatures, loader
+from sslsv_tk.loading.datasets import TrainingAudio, TrainingFeatures
+from sslsv_tk.loading.loader import loader
 from sslsv_tk.runs import training_data
 from sslsv_tk.segments import Segment
 from sslsv_tk.systems import assembly

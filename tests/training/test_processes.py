@@ -352,6 +352,19 @@ def test_a_later_process_that_fails_is_noticed_while_the_first_one_runs(monkeypa
     assert "process 1: 4 (exit status" in caplog.text
 
 
+def test_a_process_that_does_not_end_even_by_force_is_left_behind(monkeypatch, caplog):
+    """As one that hangs in a read of a disk that does not answer."""
+    monkeypatch.setattr(_processes, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(_processes, "HANGING_SECONDS", 0.1)
+    hangs = subprocess.Popen(["sleep", "300"])
+    kill = hangs.kill
+    monkeypatch.setattr(hangs, "kill", lambda: None)
+    assert _processes._wait([hangs, subprocess.Popen(["bash", "-c", "exit 7"])]) == 7
+    assert caplog.text.count("process 1: 7") == 1
+    kill()
+    hangs.wait()
+
+
 @pytest.mark.parametrize("code", [3, RUN_AGAIN])
 def test_the_first_failure_is_the_status_of_all(code):
     script = f"import os, sys, time; sys.exit({code}) if os.environ['RANK'] == '1' else time.sleep(1)"

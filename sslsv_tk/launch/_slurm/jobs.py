@@ -45,7 +45,7 @@ class Jobs:
         self.record.submissions.append(submission)
         self.record.write(self.folder)
         with artifacts.replacing(self.folder / "job.sh") as stream:
-            stream.write(script.text(self.array, self.resources))
+            stream.write(script.text(self.site, self.array, self.resources))
         words = script.call(self.site, self.array, self.resources, numbers, submission.name)
         calling = Calling(words, submission.name)
         try:

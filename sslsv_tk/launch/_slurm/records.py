@@ -3,19 +3,27 @@
     log/x.JOB.log.slurm/
       job.sh                       what Slurm starts, once for each task
       submission.json              what was submitted, so that a launcher that comes later finds it
+      launcher                     locked by the launcher that is at work with the array
       exit.<job>.<task>.json       how a task ended, written by itself
       again.<job>.<task>           a process of the task, on several nodes, has saved its state and stopped
 
 The folder goes when the array has ended.
 """
 
+import contextlib
+import fcntl
 import json
+import os
 import shutil
+import socket
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from sslsv_tk import artifacts, digests
 from sslsv_tk.launch.base import JobArray, Resources
+
+_SUBMISSION, _ENDING = "submission.json", ".slurm"
 
 
 @dataclass
@@ -44,7 +52,7 @@ class Record:
 
     def write(self, folder: Path) -> None:
         """Replace the file."""
-        with artifacts.replacing(folder / "submission.json") as stream:
+        with artifacts.replacing(folder / _SUBMISSION) as stream:
             json.dump(asdict(self), stream)
 
 
@@ -59,7 +67,7 @@ class Exit:
 
 def folder_of(array: JobArray) -> Path:
     """Where these files lie."""
-    return Path(f"{array.log}.slurm")
+    return Path(f"{array.log}{_ENDING}")
 
 
 def digest(array: JobArray, resources: Resources) -> str:
@@ -72,12 +80,61 @@ def digest(array: JobArray, resources: Resources) -> str:
 def read(folder: Path) -> Record | None:
     """The record of a launcher that was killed; None where there is none, or it is damaged."""
     try:
-        found = artifacts.from_json((folder / "submission.json").read_text(encoding="utf-8"))
+        found = artifacts.from_json((folder / _SUBMISSION).read_text(encoding="utf-8"))
         return Record(str(found["digest"]), [Submission(**each) for each in found["submissions"]])
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError):
         return None
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One launcher at a time with a log, from before it looks for jobs of earlier calls until all have ended.
+
+    ValueError where another one is at work; how a launcher ends does not matter, since locks end with processes.
+    """
+    lock = _locked(folder)
+    try:
+        os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        yield
+    finally:
+        if not (folder / _SUBMISSION).exists():
+            remove(folder)
+        os.close(lock)
+
+
+def _locked(folder: Path) -> int:
+    """The file `launcher`, locked and empty, as a file descriptor."""
+    path = folder / "launcher"
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # another one has just ended, and removed the folder
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(lock), os.stat(path)):
+                os.truncate(lock, 0)
+                return lock
+        except FileNotFoundError:  # removed between the two calls
+            pass
+        except OSError as error:
+            raise _refusal(folder, error, os.read(lock, 200).decode("utf-8", "replace")) from None
+        os.close(lock)
+
+
+def _refusal(folder: Path, error: OSError, holder: str) -> ValueError:
+    log = str(folder).removesuffix(_ENDING)
+    if isinstance(error, BlockingIOError):
+        return ValueError(
+            f"{log}: another launcher ({holder or 'just started'}) is at work with it. Wait for it or stop it."
+        )
+    return ValueError(
+        f"{folder}: cannot be locked ({error.strerror}). Mount its file system with locks (Lustre: flock), or put the "
+        "log elsewhere."
+    )
 
 
 def remove(folder: Path) -> None:

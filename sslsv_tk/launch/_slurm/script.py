@@ -26,10 +26,11 @@ def tasks_per_node(resources: Resources) -> int:
     return max(1, resources.gpus) if resources.num_nodes > 1 else 1
 
 
-def text(array: JobArray, resources: Resources) -> str:
-    """The job script: the environment, then the part of the launcher that runs on the node.
+def text(site: Site, array: JobArray, resources: Resources) -> str:
+    """The job script: the environment, the site's prologue, then the part of the launcher that runs on the node.
 
-    Every word of the command is quoted; nothing in it is evaluated.
+    Every word of the command is quoted; nothing in it is evaluated. The prologue is the site's own shell: it may change
+    the environment, or start the task itself, as in `exec apptainer exec IMAGE "${task[@]}"`.
     """
     environment = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": _python_path()}
     outside = (plugins.VARIABLE, plugins.PYTHONPATH)
@@ -45,8 +46,17 @@ def text(array: JobArray, resources: Resources) -> str:
         f"# One of {array.variable}={array.first}:{array.last}. Written by sslsv_tk.launch.\n"
         f"cd {shlex.quote(str(Path.cwd()))} || exit 1\n"
         f"{exports}\n"
-        f"exec {shlex.join([*start, *shape, array.variable, *array.words])}\n"
+        f"task=({shlex.join([*start, *shape, array.variable, *array.words])})\n"
+        f"{''.join(_prologue(site, line) for line in site.prologue)}"
+        f'exec "${{task[@]}}"\n'
     )
+
+
+def _prologue(site: Site, line: str) -> str:
+    """A line of the prologue; where it fails the job does, rather than run in another environment."""
+    failure = shlex.quote(f"{site.path}: this line of the prologue failed: {line}")
+    # The line may end with a comment.
+    return f"{{ {line}\n}} || {{ echo {failure} >&2; exit 1; }}\n"
 
 
 def call(site: Site, array: JobArray, resources: Resources, numbers: list[int], name: str) -> list[str]:

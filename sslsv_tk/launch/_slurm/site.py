@@ -1,15 +1,18 @@
-"""The site's options for Slurm, conf/slurm.conf, in the grammar of Kaldi.
+"""The site's options for Slurm, conf/slurm.conf, in the grammar of Kaldi; files of Kaldi and ESPnet are taken.
 
     command sbatch --export=ALL              the call, and what goes with each of its kind
     option mem=* --mem=$0                    words for an option of the launcher; $0 is its value
     option gpu=0                             a value of its own comes before *; no words: left out of the call
     default time=1:00:00                     the value of time or mem where the launcher was given none
+    prologue module load cuda                a line for bash, on the node, before the task
 
-No shell reads the file: words are split as a shell would split them, nothing in them is evaluated.
+No shell reads the other lines: words are split as a shell would split them, nothing in them is evaluated.
 """
 
+import contextlib
 import re
 import shlex
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +22,16 @@ WITHOUT_VALUE = ("mem", "time")
 """What the launcher may have been given no value of; of the rest it always has one."""
 NEUTRAL = {"num_threads": "1", "gpu": "0", "num_nodes": "1", "tasks_per_node": "1", "signal": "0"}
 """What every job has by itself: a file that does not describe such an option may be used with these values."""
+
+BUILT_IN = {
+    "num_nodes": ["--nodes=$0"],
+    "tasks_per_node": ["--ntasks-per-node=$0"],
+    "signal": ["--signal=B:USR1@$0"],
+}
+"""Words of what Kaldi has no options for, and a file need not describe: they are the same at every site."""
+TAKEN_CARE_OF = ("name", "max_jobs_run")
+"""Options of Kaldi that a file may describe, of which the launcher has words of its own: a name that is unique in the
+cluster, by which jobs are found again, and the limit of an array."""
 
 
 @dataclass
@@ -30,6 +43,10 @@ class Site:
     options: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     """Words by option and by value; the value * stands for all that have no words of their own."""
     defaults: dict[str, str] = field(default_factory=dict)
+    prologue: list[str] = field(default_factory=list)
+    """Lines for bash."""
+    unknown: list[str] = field(default_factory=list)
+    """Names of options that the launcher does not have, each once."""
 
     def arguments(self, values: Mapping[str, str]) -> list[str]:
         """The words for all options that have a value, here or among the defaults.
@@ -43,6 +60,8 @@ class Site:
         described = self.options.get(name, {})
         if not described and NEUTRAL.get(name) == value:
             return []
+        if not described and name in BUILT_IN:
+            described = {"*": BUILT_IN[name]}
         words = described.get(value, described.get("*"))
         if words is None:
             line = f"a line `option {name}=* ...`"
@@ -71,6 +90,11 @@ def read(path: str) -> Site:
 
 
 def _read_line(site: Site, line: str) -> None:
+    prologue = re.match(r"\s*prologue\s+(.*\S)", line)
+    if prologue:
+        _check_shell(prologue[1])
+        site.prologue.append(prologue[1])
+        return
     words = shlex.split(re.sub(r"(^|\s)#.*", "", line))  # a # within a word is part of it
     if not words:
         return
@@ -79,20 +103,50 @@ def _read_line(site: Site, line: str) -> None:
         _refuse_clusters(rest)
         site.command = rest
     elif kind == "option" and rest:
-        name, value = _name_and_value(rest[0])
-        if value in site.options.setdefault(name, {}):
-            raise ValueError(f"option {rest[0]} is there twice. Leave one of them.")
-        site.options[name][value] = rest[1:]
+        _read_option(site, rest)
     elif kind == "default" and len(rest) == 1:
-        name, value = _name_and_value(rest[0])
-        if name not in WITHOUT_VALUE:
-            names = " or ".join(WITHOUT_VALUE)
-            raise ValueError(f"expected a default of {names}, found {name}, which the launcher always gives.")
-        site.defaults[name] = value
+        _read_default(site, rest[0])
     else:
         raise ValueError(
-            f"expected `command ...` (once), `option NAME=VALUE ...` or `default NAME=VALUE`, found {line!r}."
+            "expected `command ...` (once), `option NAME=VALUE ...`, `default NAME=VALUE` or `prologue LINE`, found "
+            f"{line!r}."
         )
+
+
+def _read_option(site: Site, words: list[str]) -> None:
+    name, value = _name_and_value(words[0])
+    if _is_used(site, name):
+        if value in site.options.setdefault(name, {}):
+            raise ValueError(f"option {words[0]} is there twice. Leave one of them.")
+        site.options[name][value] = words[1:]
+
+
+def _read_default(site: Site, word: str) -> None:
+    name, value = _name_and_value(word)
+    if not _is_used(site, name):
+        return
+    if name not in WITHOUT_VALUE and NEUTRAL[name] != value:
+        raise ValueError(
+            f"default {word}: the launcher always gives {name}, {NEUTRAL[name]} where nothing is asked for. Leave the "
+            f"line out, or say so with the option of the launcher in cmd.sh."
+        )
+    site.defaults[name] = value
+
+
+def _is_used(site: Site, name: str) -> bool:
+    """Does the launcher ask for such an option? Others are noted."""
+    if name not in (*NAMES, *TAKEN_CARE_OF, *site.unknown):
+        site.unknown.append(name)
+    return name in NAMES
+
+
+def _check_shell(line: str) -> None:
+    """ValueError for what is no whole command of bash, since it would break the script around it."""
+    with contextlib.suppress(FileNotFoundError):  # no bash here: there will be one on the nodes
+        checked = subprocess.run(["bash", "-n", "-c", line], capture_output=True, text=True, check=False)
+        if checked.returncode:
+            complaint = checked.stderr.strip().splitlines()[0].partition(": line ")[2] or checked.stderr.strip()
+            raise ValueError(f"prologue {line}: not a whole command of bash ({complaint}).")
 
 
 def _refuse_clusters(words: list[str]) -> None:
@@ -103,7 +157,7 @@ def _refuse_clusters(words: list[str]) -> None:
 
 
 def _name_and_value(word: str) -> tuple[str, str]:
-    match = re.fullmatch(r"([a-z_]+)=(.+)", word)
-    if not match or match[1] not in NAMES:
+    match = re.fullmatch(r"([A-Za-z]\w*)=(.+)", word)
+    if not match:
         raise ValueError(f"expected NAME=VALUE with a name of {', '.join(NAMES)}, found {word!r}.")
     return match[1], match[2]

@@ -37,6 +37,10 @@ class Work:
     unknown: Counter[int] = field(default_factory=Counter)
     accounted: dict[str, dict[int, states.TaskState]] = field(default_factory=dict)
     """What accounting said in this round, by job."""
+    joined: set[int] = field(default_factory=set)
+    """Tasks of an earlier call that are at work still."""
+    joined_well: set[int] = field(default_factory=set)
+    """Those that have ended well, and are to run again."""
 
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.array, self.resources, self.site, self.stopping)
@@ -61,7 +65,11 @@ class Work:
             self.jobs.submit(missing)
 
     def _take_up(self, earlier: records.Record) -> set[int]:
-        """The tasks of an earlier call that are still at work; those that ended well are not done again."""
+        """The tasks of an earlier call that are still at work; they are waited for.
+
+        How others ended says nothing of now: settings, inputs or outputs may have changed since. Each command knows by
+        itself what is done already, so all run again.
+        """
         seen = self.jobs.survey(earlier, list(self.array.numbers))
         at_work = {number for number, state in seen.items() if not state.has_ended}
         ids = " ".join(str(submission.job_id) for submission in earlier.submissions)
@@ -72,18 +80,11 @@ class Work:
             return set()
         self.jobs.record = earlier
         self.jobs.cancel_twins()
-        well = [number for number in self.unfinished if self._ended_well(number, seen)]
-        self.outcomes.update(dict.fromkeys(well, Outcome(0)))
-        if at_work or well:
-            text = f"{len(well)} of {len(self.array.numbers)} tasks ended well, {len(at_work)} at work"
+        if at_work:
+            text = f"{len(at_work)} of {len(self.array.numbers)} tasks at work"
             say(f"found job {ids} of an earlier call with {self.array.log}: {text}; nothing is submitted twice.")
+        self.joined = set(at_work)
         return at_work
-
-    def _ended_well(self, number: int, seen: dict[int, states.TaskState]) -> bool:
-        if number in seen:
-            return seen[number].state == "COMPLETED"
-        ended = self.jobs.exit_of(number)
-        return ended is not None and ended.code == 0
 
     def wait(self) -> dict[int, Outcome]:
         """Watch until all tasks have ended; those that lost their node are submitted again."""
@@ -92,13 +93,25 @@ class Work:
             self.jobs.cancel_twins()
             self.accounted.clear()
             seen = self.jobs.survey(self.jobs.record, self.unfinished)
-            again = [number for number in self.unfinished if self._look_at(number, seen.get(number))]
+            unsettled = [number for number in self.unfinished if number not in self.joined_well]
+            again = [number for number in unsettled if self._look_at(number, seen.get(number))]
+            again = sorted({*again, *self._joined_again()})
             if again:
                 self._submit_again(again)
             if self.unfinished:
                 _signals.pause(pause, self.stopping)
                 pause = min(1.2 * pause, LONGEST_PAUSE_SECONDS)
         return self.outcomes
+
+    def _joined_again(self) -> set[int]:
+        """The tasks of an earlier call that ended well, once none of them is at work: they run again, as those did that
+        had ended before this call.
+        """
+        again = set[int]() if self.joined else self.joined_well
+        if again:
+            say(f"{len(again)} tasks of the earlier call ended well; each runs again, to look at what is there now")
+            self.joined_well = set()
+        return again
 
     def _submit_again(self, numbers: list[int]) -> None:
         """A call that is refused now is the failure of these tasks, not of those that are at work."""
@@ -121,7 +134,11 @@ class Work:
             return True
         if ended is None and outcome.code:
             _end_log(self.array.log_of(number), outcome)
-        self.outcomes[number] = outcome
+        if number in self.joined and outcome.code == 0:
+            self.joined_well.add(number)
+        else:
+            self.outcomes[number] = outcome
+        self.joined.discard(number)
         return False
 
     def _must_run_again(
