@@ -14,15 +14,16 @@ _log = logging.getLogger("train")
 def write_average(system: System, epochs: int | None = None) -> None:
     """averaged.pt: the mean of the last `epochs` epoch files (fewer: all of them), unless it is there already.
 
-    None means the training.average_epochs of the system's configuration.
+    None means as many as the system's configuration says for its stage: training.average_epochs, or
+    training.continued_average_epochs.
     """
     config = system.config()
-    wanted = config.training.average_epochs if epochs is None else epochs
     folder = system.checkpoints
     directories.remove_temporaries(folder.folder, "averaged.pt")
-    chosen = [epoch for epoch in folder.epochs() if epoch > 0][-wanted:]
-    if not chosen:
+    trained = [epoch for epoch in folder.epochs() if epoch > 0]
+    if not trained:
         raise ValueError(f"{system.folder}: no epoch file to average. Let at least one epoch of training end.")
+    chosen = trained[-(config.training.averaged(trained[-1]) if epochs is None else epochs) :]
     path = folder.folder / "averaged.pt"
     inputs = digests.of_files(folder.path_of(str(epoch)) for epoch in chosen)
     if _inputs_of(path) == inputs:
