@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sslsv_tk import config
-from sslsv_tk.recipes.names import CONF, Places, did_you_mean, folder_name
+from sslsv_tk.recipes.names import CONF, WORD, Places, did_you_mean, folder_name
 from sslsv_tk.recipes.options import Mistake, Options
 
 FILES_ALONE = "tiny"
@@ -35,8 +35,11 @@ def find(options: Options, places: Places, features: str) -> System:
     """From --system, --scale, --config, --set, --seed and --tag; `features` is raw, fbank or kept."""
     base, *variants = options.system.split("+")
     files = [places.named("--system", base, CONF / "systems")]
-    files += [places.named("--system", variant, CONF / "variants") for variant in variants]
-    name = folder_name("--system", "+".join(file.stem for file in files))
+    names = [files[0].stem]
+    for word in variants:
+        files.append(_variant(places, word, files[0].stem))
+        names.append(word if files[-1].parent.name == word else files[-1].stem)
+    name = folder_name("--system", "+".join(names))
     files += _of_scale(options, places, files)
     if features != "raw":
         files.append(CONF / "features" / f"{features}.yaml")
@@ -48,6 +51,18 @@ def find(options: Options, places: Places, features: str) -> System:
     system = System(f"{name}-{options.tag}" if options.tag else name, tuple(files), settings)
     _ = system.table  # a mistake in a file or a setting is told now
     return system
+
+
+def _variant(places: Places, word: str, system: str) -> Path:
+    """conf/variants/WORD.yaml, or conf/variants/WORD/SYSTEM.yaml where a variant says something else of each system."""
+    folder = CONF / "variants" / word
+    if not WORD.fullmatch(word) or not folder.is_dir():
+        return places.named("--system", word, CONF / "variants")
+    path = folder / f"{system}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+        raise Mistake(f"--system {system}+{word}: {word} changes nothing of {system}. It is for {known}.")
+    return path
 
 
 def _of_scale(options: Options, places: Places, files: list[Path]) -> list[Path]:
