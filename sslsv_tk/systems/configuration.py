@@ -78,7 +78,9 @@ class TrainingConfig:
     validation_epochs: int = field(default=5, metadata=FREE)
     # epochs between two EERs of the validation list, where there is one
     average_epochs: int = field(default=10, metadata=FREE)  # epochs whose weights averaged.pt is the mean of
-    continued_average_epochs: int | None = field(default=None, metadata=FREE)  # the same of stage 5; null: as stage 4
+    continued_average_epochs: int | None = field(
+        default=None, metadata=FREE
+    )  # of stage 5 at most so many; null: as of 4
     loader_workers: int = field(default=4, metadata=FREE)  # processes that read audio; 0: the training process itself
 
     def __post_init__(self) -> None:
@@ -103,12 +105,11 @@ class TrainingConfig:
             raise ValueError(
                 f"training.continued_average_epochs must be at least 1, or null; found {self.continued_average_epochs}."
             )
-        for name in ("average_epochs", "continued_average_epochs"):
-            if (getattr(self, name) or 0) > self.keep_epochs:
-                raise ValueError(
-                    f"training.{name} = {getattr(self, name)} needs as many epoch files; "
-                    f"keep_epochs = {self.keep_epochs} is fewer."
-                )
+        if self.average_epochs > self.keep_epochs:
+            raise ValueError(
+                f"training.average_epochs = {self.average_epochs} needs as many epoch files; "
+                f"keep_epochs = {self.keep_epochs} is fewer."
+            )
 
     @property
     def span(self) -> int:
@@ -118,7 +119,7 @@ class TrainingConfig:
     def averaged(self, last_epoch: int) -> int:
         """Of how many epochs averaged.pt is the mean; `last_epoch` is the last of them, counted over both stages."""
         if last_epoch > self.epochs and self.continued_average_epochs is not None:
-            return self.continued_average_epochs
+            return min(self.continued_average_epochs, self.average_epochs)
         return self.average_epochs
 
 
