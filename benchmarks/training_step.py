@@ -5,7 +5,8 @@
     python3 benchmarks/training_step.py --device cuda --utterances 256
 
 A step is log-mel, encoder, loss, backward pass and Adam; loading is not in it. The other version is fp32: features by
-torchaudio, one pass of the encoder per view in the usual memory layout, the loss row by row.
+torchaudio, one pass of the encoder per view in the usual memory layout, the loss row by row. `apart` and `together` are
+the two settings of `method.views`.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
 from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.methods.simclr import SimCLR, SimCLRConfig
+from sslsv_tk.nn.heads import Views
 from sslsv_tk.positives.base import SamplerFacts
 from sslsv_tk.positives.same_utterance import SameUtterance, SameUtteranceConfig
 from sslsv_tk.systems.configuration import OptimisationConfig
@@ -48,10 +50,10 @@ def encoder_config(options: argparse.Namespace) -> FastResNet34Config:
     return FastResNet34Config()
 
 
-def our_step(options: argparse.Namespace, precision: str, compiled: bool) -> Callable[[], None]:
+def our_step(options: argparse.Namespace, precision: str, compiled: bool, views: Views) -> Callable[[], None]:
     """A step as the training loop makes it."""
     device = torch.device(options.device)
-    method = SimCLR(FastResNet34(encoder_config(options)), SimCLRConfig()).to(device)
+    method = SimCLR(FastResNet34(encoder_config(options)), SimCLRConfig(views=views)).to(device)
     if compiled:
         method.encoder.compile()
     width = method.encoder.dimension
@@ -123,9 +125,12 @@ def main() -> None:
         options.utterances, options.seconds, options.repeats, options.product_side = 2, 0.1, 1, 64
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
-    versions = {"fp32": our_step(options, "fp32", False), "bf16": our_step(options, "bf16", False)}
+    ways: tuple[Views, ...] = ("apart", "together")
+    versions = {f"{name}, {how}": our_step(options, name, False, how) for name in ("fp32", "bf16") for how in ways}
     if options.compile:
-        versions |= {f"{name}, compiled": our_step(options, name, True) for name in ("fp32", "bf16")}
+        versions |= {
+            f"{name}, {how}, compiled": our_step(options, name, True, how) for name in ("fp32", "bf16") for how in ways
+        }
     versions["straightforward, fp32"] = straightforward_step(options)
     taken = best_of(versions, options.repeats, device)
     rate, other = product_rate(device, options.product_side), taken["straightforward, fp32"]

@@ -29,13 +29,15 @@ def cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
-def warm_up_then_cosine(peak: float, end: float, warm_up_epochs: float, progress: Progress) -> float:
-    """A straight line from 0 to `peak` over the warm-up, then a cosine that is at `end` when the span is over.
+def warm_up_then_cosine(
+    peak: float, end: float, warm_up_epochs: float, progress: Progress, cosine_epochs: float | None = None
+) -> float:
+    """A straight line from 0 to `peak` over the warm-up, then a cosine from `peak` to `end` over `cosine_epochs`.
 
-    The warm-up is part of the span, so the cosine has the rest of it: a cosine as long as the whole span, with
-    the warm-up before it, would be cut off before its end.
+    None: over the rest of the span, so that `end` is reached when the span is over. A cosine as long as the whole
+    span, which begins after the warm-up, is cut off before its end.
     """
     if progress.epochs < warm_up_epochs:
         return peak * progress.epochs / warm_up_epochs
-    rest = progress.span - warm_up_epochs
-    return cosine(peak, end, min((progress.epochs - warm_up_epochs) / rest, 1.0) if rest > 0 else 1.0)
+    length = progress.span - warm_up_epochs if cosine_epochs is None else cosine_epochs
+    return cosine(peak, end, min((progress.epochs - warm_up_epochs) / length, 1.0) if length > 0 else 1.0)

@@ -377,13 +377,11 @@ def test_the_tutorial_draws_trials_and_its_settings_are_known(tmp_path):
         "1 a/1/y.flac a/2/x.flac",
         *(f"0 {first}.flac b/1/x.flac" for first in ("a/1/x", "a/1/y", "a/2/x")),
     ]
-    (system,) = (ROOT / "egs/voxceleb/conf").rglob("simclr_fast_resnet34.yaml")
+    system = ROOT / "egs/voxceleb/conf/systems/simclr_fast_resnet34.yaml"
     own = config.load(SystemConfig, system, tmp_path / "own.yaml")
     assert own.training.epochs == 8
     (positives,) = re.findall(r"```yaml\n(positives: .*?)\n```", text)
     (tmp_path / "positives.yaml").write_text(positives)
     cls = registry.find("sslsv_tk.positives", "ssps_kmeans", PositiveSampler)
-    chosen = config.load(
-        SystemConfig, ROOT / "egs/voxceleb/conf/systems/simclr_fast_resnet34.yaml", tmp_path / "positives.yaml"
-    )
+    chosen = config.load(SystemConfig, system, tmp_path / "positives.yaml")
     assert chosen.positives.build(cls.Config).clusters == 300

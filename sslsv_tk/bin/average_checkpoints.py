@@ -14,7 +14,10 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--system", type=Path, required=True, help="folder of the system, exp/SYSTEM")
     parser.add_argument(
-        "--last", type=int, metavar="N", help="epochs to average; default: training.average_epochs of the system"
+        "--last",
+        type=int,
+        metavar="N",
+        help="epochs to average; default: training.average_epochs of the system, continued_average_epochs in stage 5",
     )
     return parser
 

@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     comparison = compare_eer(scores, against, labelled, options.replicates, options.seed)
     difference = comparison.difference
     verdict = "significant" if difference.excludes_zero else "not significant"
-    print(f"{options.scores}: EER {comparison.first} %")
-    print(f"{options.against}: EER {comparison.second} %")
+    for path, eer in ((options.scores, comparison.first), (options.against, comparison.second)):
+        print(f"{path}: EER {eer} %{eer.against_chance and ', '}{eer.against_chance}")
     print(f"difference: {difference.value:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}] points, {verdict}")
     return 0
 

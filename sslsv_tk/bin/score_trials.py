@@ -42,11 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     row = evaluate(evaluation)
     interval = row["eer_interval_percent"]
     log.info(
-        "%s: %d trials, EER %.2f %%%s, minDCF(0.01) %.4f, minDCF(0.05) %.4f",
+        "%s: %d trials, EER %.2f %%%s%s, nearest point %.2f %%, minDCF(0.01) %.4f, minDCF(0.05) %.4f",
         evaluation.scores,
         row["number_of_trials"],
         row["eer_percent"],
         "" if interval is None else f" [{interval[0]:.2f}, {interval[1]:.2f}]",
+        row["against_chance"] and f" ({row['against_chance']})",
+        row["eer_nearest_percent"],
         row["mindcf_001"],
         row["mindcf_005"],
     )

@@ -38,6 +38,9 @@ class AugmentationConfig:
     noise_db: Decibels = (0.0, 15.0)  # SNR range, dB, of the category noise
     speech_db: Decibels = (13.0, 20.0)  # of speech
     music_db: Decibels = (5.0, 15.0)  # of music
+    power_floor: float = 1e-10
+    """Added to the mean powers of segment and noise (full scale is 1) before a level is set. The SSPS authors' code has
+    1e-4, which is more than the power of quiet speech: at -60 dBFS, 10 dB asked for become -10 dB."""
     on_device: Literal["auto", "true", "false"] = (
         "auto"  # keep clips on the device; auto: when under 15 % of its memory
     )
@@ -48,6 +51,10 @@ class AugmentationConfig:
         if not self.copies or len(set(self.copies)) != len(self.copies):
             raise ValueError(
                 "augmentation.copies needs at least one copy, each once; for no augmentation: kinds: [none]."
+            )
+        if not self.power_floor > 0:
+            raise ValueError(
+                f"augmentation.power_floor keeps silence finite: expected above 0, found {self.power_floor}."
             )
         for category in CATEGORIES:
             low, high = self.snr_range(category)

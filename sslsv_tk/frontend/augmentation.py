@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_POWER_FLOOR = 1e-4  # the authors' implementation adds it to both mean powers (full scale is 1)
+POWER_FLOOR = 1e-10
+"""Added to the mean powers of segment and noise (full scale is 1) before their ratio is taken: about what rounding to
+16 bits adds, so that silence stays finite, and speech at -60 dBFS, a power of 1e-6, gets the level asked for."""
 
 
 def fast_length(samples: int) -> int:
@@ -29,16 +31,23 @@ def reverberate(waveform_BT: Tensor, response_BR: Tensor) -> Tensor:
     return reverberant_BT
 
 
-def add_noise(waveform_BT: Tensor, noise_BT: Tensor, snr_B: Tensor, samples_B: Tensor | None = None) -> Tensor:
+def add_noise(
+    waveform_BT: Tensor,
+    noise_BT: Tensor,
+    snr_B: Tensor,
+    samples_B: Tensor | None = None,
+    power_floor: float = POWER_FLOOR,
+) -> Tensor:
     """Add noise at `snr_B` dB below the segment; an SNR of +inf adds none.
 
     `samples_B`: lengths of segments that are followed by zeros, in the noise as well; None: all are T long.
+    `power_floor` is added to both mean powers.
     """
     if samples_B is None:
         signal_power, noise_power = waveform_BT.square().mean(-1), noise_BT.square().mean(-1)
     else:
         signal_power, noise_power = (sound.square().sum(-1) / samples_B for sound in (waveform_BT, noise_BT))
-    signal_power, noise_power = signal_power + _POWER_FLOOR, noise_power + _POWER_FLOOR
+    signal_power, noise_power = signal_power + power_floor, noise_power + power_floor
     gain = torch.sqrt(signal_power / noise_power * 10.0 ** (-snr_B.to(waveform_BT.dtype) / 10.0))
     return waveform_BT + gain[:, None] * noise_BT
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from sslsv_tk.frontend.augmentation import add_noise, reverberate
+from sslsv_tk.frontend.augmentation import POWER_FLOOR, add_noise, reverberate
 from sslsv_tk.frontend.logmel import LogMel, normalise
 from sslsv_tk.frontend.settings import LogMelConfig
 
@@ -13,8 +13,10 @@ _FULL_SCALE = 32768.0
 class FrontEnd(nn.Module):
     """Augment, then normalised log-mel frames; for an encoder that eats waveforms, the augmented waveform."""
 
-    def __init__(self, config: LogMelConfig, output: str = "logmel") -> None:
+    def __init__(self, config: LogMelConfig, output: str = "logmel", power_floor: float = POWER_FLOOR) -> None:
+        """`power_floor`: see `add_noise`."""
         super().__init__()
+        self.power_floor = power_floor
         self.logmel = LogMel(config) if output == "logmel" else None
 
     @torch.no_grad()
@@ -33,7 +35,7 @@ class FrontEnd(nn.Module):
         if response_BR is not None:
             waveform_BT = reverberate(waveform_BT, to_float(response_BR))
         if noise_BT is not None and snr_B is not None:
-            waveform_BT = add_noise(waveform_BT, to_float(noise_BT), snr_B)
+            waveform_BT = add_noise(waveform_BT, to_float(noise_BT), snr_B, power_floor=self.power_floor)
         return waveform_BT if self.logmel is None else self.logmel(waveform_BT)
 
     @torch.no_grad()

@@ -13,8 +13,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from sslsv_tk.distributed.collectives import gather
+from sslsv_tk.distributed.collectives import gather, processes
 from sslsv_tk.encoders.base import Encoder
+from sslsv_tk.nn.heads import Views
+from sslsv_tk.nn.precision import single
 from sslsv_tk.schedules import Progress
 from sslsv_tk.segments import SegmentPlan
 
@@ -76,11 +78,22 @@ class Method(nn.Module):
         """The scalar to minimise, in single precision. Writes nothing that another step reads."""
         raise NotImplementedError
 
-    def encode(self, views: Sequence[Tensor]) -> Tensor:
+    def encode(self, views: Sequence[Tensor], how: Views = "together") -> Tensor:
         """Embeddings (V, B, D) of the views by the encoder that is trained; their spread goes into the measures."""
-        embeddings_VBD = encode(self.encoder, views)
+        if how == "apart" and self.training:
+            self._check_batch(len(views[0]))
+        embeddings_VBD = encode(self.encoder, views, how)
         self._spread = spread_measures(embeddings_VBD.detach().flatten(0, 1))
         return embeddings_VBD
+
+    def _check_batch(self, own: int) -> None:
+        """Refuse views of one row, whose batch norms have no variance; `own` rows of this process."""
+        rows = own * processes() if self.synchronised_batch_norm else own
+        if rows < 2:
+            raise ValueError(
+                f"The method {type(self).__name__.lower()} passes each view through batch norms by itself, which need "
+                f"at least 2 utterances of a batch; found {rows}. Raise training.batch_size."
+            )
 
     @torch.no_grad()
     def embed_reference(self, reference: Tensor) -> Tensor:
@@ -119,12 +132,14 @@ class Method(nn.Module):
         self.load_state_dict({**kept, **state})
 
 
-def encode(encoder: Encoder, views: Sequence[Tensor]) -> Tensor:
-    """Embeddings (V, B, D) of views; neighbours of one length go through together, so they share batch statistics."""
+def encode(encoder: Encoder, views: Sequence[Tensor], how: Views = "together") -> Tensor:
+    """Embeddings (V, B, D) of views; together: neighbours of one length in one pass, so they share batch statistics."""
+    if how == "apart":
+        return single(torch.stack([encoder(view) for view in views]))
     embeddings = []
     for _, alike in itertools.groupby(views, key=lambda view: view.shape[-1]):
         group = list(alike)
-        embeddings.append(encoder(torch.cat(group)).float().unflatten(0, (len(group), -1)))
+        embeddings.append(single(encoder(torch.cat(group))).unflatten(0, (len(group), -1)))
     return torch.cat(embeddings)
 
 

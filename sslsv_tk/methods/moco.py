@@ -16,6 +16,7 @@ from torch.nn import functional
 from sslsv_tk.distributed.collectives import exchange, gather, processes, shared_permutation
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Method, Pairs, encode, evaluation_mode, same_cluster
+from sslsv_tk.nn.heads import Views
 from sslsv_tk.nn.momentum import follow, frozen_copy
 from sslsv_tk.nn.row_queue import RowQueue
 from sslsv_tk.schedules import Progress
@@ -38,6 +39,9 @@ class MoCoConfig:
     mask_same_cluster: bool = False
     """Leave out keys in the queue from the cluster of the query or of its positive, which are likely false negatives;
     only with positives that have clusters (ssps_kmeans, ssps_live), and among the keys of the same epoch."""
+    views: Views = "apart"
+    """apart: each view goes through an encoder by itself, with batch statistics of its own, as in the SSPS
+    authors' code; together: both in one pass with the statistics of both, which is faster."""
     segment_seconds: float = 2.0  # of each of the two views
 
     def __post_init__(self) -> None:
@@ -106,7 +110,7 @@ class MoCo(Method):
 
         With partners there are four views, and the keys are those of the last two, cut from the partner.
         """
-        queries_ABD = self.encode(views[:2])
+        queries_ABD = self.encode(views[:2], self.config.views)
         average = self.config.key_statistics == "average"
         with torch.no_grad(), evaluation_mode(self.key_encoder) if average else contextlib.nullcontext():
             keys_VBD = self._keys(views[-2:])
@@ -118,10 +122,10 @@ class MoCo(Method):
         So a query and its key do not share the statistics of a batch (section 3.3 of He et al.).
         """
         if processes() == 1:
-            return encode(self.key_encoder, views)
+            return encode(self.key_encoder, views, self.config.views)
         order = shared_permutation(len(views[0]) * processes(), views[0].device)
         exchanged = [exchange(view, order) for view in views]
-        keys_BVD = encode(self.key_encoder, exchanged).transpose(0, 1)
+        keys_BVD = encode(self.key_encoder, exchanged, self.config.views).transpose(0, 1)
         return exchange(keys_BVD, order.argsort()).transpose(0, 1)
 
     def loss(self, pairs: Pairs) -> Tensor:

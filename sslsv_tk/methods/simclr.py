@@ -14,6 +14,7 @@ from torch.nn import functional
 from sslsv_tk.distributed.collectives import gather
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Method, Pairs, check_rows, same_cluster
+from sslsv_tk.nn.heads import Views
 from sslsv_tk.segments import Segment
 
 
@@ -27,6 +28,9 @@ class SimCLRConfig:
     mask_same_cluster: bool = False
     """Leave out negatives from the cluster of the anchor or of its positive, which are likely false ones; only with
     positives that have clusters (ssps_kmeans, ssps_live)."""
+    views: Views = "apart"
+    """apart: each view goes through the encoder by itself, with batch statistics of its own, as in the SSPS
+    authors' code; together: both in one pass with the statistics of both, which is faster."""
     segment_seconds: float = 2.0  # of each of the two views
 
     def __post_init__(self) -> None:
@@ -106,8 +110,8 @@ class SimCLR(Method):
         self.projection_dimension = encoder.dimension
 
     def project(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """The embeddings themselves, of one pass over both views."""
-        anchor_BP, positive_BP = self.encode(views)
+        """The embeddings themselves."""
+        anchor_BP, positive_BP = self.encode(views, self.config.views)
         return anchor_BP.unsqueeze(0), positive_BP.unsqueeze(0)
 
     def loss(self, pairs: Pairs) -> Tensor:

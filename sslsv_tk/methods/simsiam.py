@@ -13,6 +13,7 @@ from torch.nn import functional
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Method, Pairs, encode, projection_measures
 from sslsv_tk.nn.heads import mlp, over_views
+from sslsv_tk.nn.precision import single
 from sslsv_tk.nn.whitening import batch_whitened
 from sslsv_tk.segments import Segment
 
@@ -79,7 +80,7 @@ class SimSiam(Method):
         targets_VBP = z_VBP.detach()
         if self.config.whitened_targets:
             targets_VBP = over_views(batch_whitened, targets_VBP)
-        return predictions_ABP.float(), targets_VBP.float().flip(0)
+        return single(predictions_ABP), single(targets_VBP).flip(0)
 
     def loss(self, pairs: Pairs) -> Tensor:
         self.measure(**projection_measures(pairs.positives_SBP.flatten(0, 1)))

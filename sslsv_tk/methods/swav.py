@@ -15,7 +15,9 @@ from torch.nn import functional
 from sslsv_tk.distributed.collectives import gather, own_share
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Method, Pairs
-from sslsv_tk.nn.heads import mlp, over_views
+from sslsv_tk.nn.heads import Views, mlp, over_views
+from sslsv_tk.nn.precision import single
+from sslsv_tk.nn.prototypes import ScaledPrototypes
 from sslsv_tk.nn.row_queue import RowQueue
 from sslsv_tk.nn.sinkhorn import sinkhorn
 from sslsv_tk.schedules import Progress
@@ -29,13 +31,21 @@ class SwAVConfig:
     hidden: tuple[int, ...] = (2048, 2048)  # widths inside the projector, each with batch norm and ReLU
     projection: int = 512  # width of a projection
     prototypes: int = 6000  # a few times the number of speakers that one expects
+    prototype_length: Literal["unit", "learned"] = "unit"
+    """unit: scores are cosines, as in the paper; learned: prototypes have lengths that are trained, .577 at first, as
+    in the SSPS authors' code. Shorter ones soften predictions and assignments alike."""
     frozen_epochs: float = 1.0  # the prototypes stay as they are for so long
     temperature: float = 0.1  # of the cosines with the prototypes, in the prediction
     sinkhorn_iterations: int = 3
     sinkhorn_epsilon: float = 0.05  # softness of the assignments; 0.03 where all rows get the same one
     queue_size: int = 3840  # earlier projections of each view that are assigned with the batch; 0: none
-    queue_epoch: float = 15.0  # epochs done before projections enter the queues; they are used once they are full
+    queue_epoch: float = 15.0  # epochs done before the queues are used, as soon as they are full
+    queue_from_start: bool = False  # projections enter the queues from the first step, as in the SSPS authors' code;
+    # false: from queue_epoch on
     queue_rows: Literal["seen", "own"] = "seen"  # seen: the positives of the loss; own: those before replacement
+    views: Views = "apart"
+    """apart: each view goes through encoder and projector by itself, with batch statistics of its own, as in the
+    authors' code; together: both in one pass with the statistics of both, which is faster."""
     segment_seconds: float = 2.0  # of each of the two views
 
     def __post_init__(self) -> None:
@@ -93,16 +103,20 @@ class SwAV(Method):
         self.segments = (Segment(config.segment_seconds, "anchor"), Segment(config.segment_seconds, "positive"))
         self.projection_dimension = config.projection
         self.projector = mlp((encoder.dimension, *config.hidden, config.projection))
-        self.prototypes = nn.Linear(config.projection, config.prototypes, bias=False)
+        is_unit = config.prototype_length == "unit"
+        shape = config.projection, config.prototypes
+        self.prototypes: nn.Module = nn.Linear(*shape, bias=False) if is_unit else ScaledPrototypes(*shape)
         self.queue_1 = RowQueue(config.queue_size, config.projection)
         self.queue_2 = RowQueue(config.queue_size, config.projection)
         self._own_BP: Tensor | None = None
         self._seen_VBP: tuple[Tensor, Tensor] | None = None
+        self._epochs = 0.0  # done before the step at hand
         self._normalise_prototypes()
 
     def project(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Projections of one pass over both views."""
-        anchor_BP, positive_BP = over_views(self.projector, self.encode(views)).float()
+        """Both views through encoder and projector."""
+        how = self.config.views
+        anchor_BP, positive_BP = single(over_views(self.projector, self.encode(views, how), how))
         self._own_BP = positive_BP.detach()
         return anchor_BP.unsqueeze(0), positive_BP.unsqueeze(0)
 
@@ -128,25 +142,29 @@ class SwAV(Method):
 
     @torch.no_grad()
     def _assign(self, scores_BK: Tensor, queue: RowQueue) -> Tensor:
-        """Assignments (B, K) of the batch, balanced together with the rows of the queue once it is full."""
-        together = scores_BK
-        if self.config.queue_size and queue.is_full():
+        """Assignments (B, K) of the batch, balanced together with the rows of the queue where it is used."""
+        together, config = scores_BK, self.config
+        is_due = self._epochs >= config.queue_epoch or not config.queue_from_start  # else what is full is due
+        if config.queue_size and is_due and queue.is_full():
             together = torch.cat([scores_BK, self.prototypes(own_share(queue.rows_QP))])
         return sinkhorn(together, self.config.sinkhorn_iterations, self.config.sinkhorn_epsilon)[: len(scores_BK)]
 
     def before_step(self, progress: Progress) -> None:
-        """The scores are cosines: prototypes of unit length."""
+        """Note how far training is, and make prototypes of unit length such again."""
+        self._epochs = progress.epochs
         self._normalise_prototypes()
 
     @torch.no_grad()
     def _normalise_prototypes(self) -> None:
-        weight_KP = self.prototypes.weight
-        weight_KP.copy_(functional.normalize(weight_KP, dim=1))
+        if isinstance(self.prototypes, nn.Linear):
+            weight_KP = self.prototypes.weight
+            weight_KP.copy_(functional.normalize(weight_KP, dim=1))
 
     def after_backward(self, progress: Progress) -> None:
         """At first the projections arrange themselves around prototypes that stand still."""
         if progress.epochs < self.config.frozen_epochs:
-            self.prototypes.weight.grad = None
+            for parameter in self.prototypes.parameters():
+                parameter.grad = None
 
     def after_step(self, progress: Progress) -> None:
         """The projections of the step, of all processes, enter the queues."""
@@ -154,9 +172,10 @@ class SwAV(Method):
             return
         (first_BP, second_BP), own_BP = self._seen_VBP, self._own_BP
         self._seen_VBP = self._own_BP = None
-        if not self.config.queue_size or progress.epochs < self.config.queue_epoch:
+        config = self.config
+        if not config.queue_size or (progress.epochs < config.queue_epoch and not config.queue_from_start):
             return
-        if self.config.queue_rows == "own" and own_BP is not None:
+        if config.queue_rows == "own" and own_BP is not None:
             second_BP = functional.normalize(own_BP, dim=-1)
         for queue, rows_BP in zip((self.queue_1, self.queue_2), (first_BP, second_BP), strict=True):
             queue.push(gather(rows_BP))

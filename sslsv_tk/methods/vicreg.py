@@ -13,7 +13,8 @@ from torch.nn import functional
 from sslsv_tk.distributed.collectives import gather
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Method, Pairs, check_rows, projection_measures
-from sslsv_tk.nn.heads import mlp, over_views
+from sslsv_tk.nn.heads import Views, mlp, over_views
+from sslsv_tk.nn.precision import single
 from sslsv_tk.segments import Segment
 
 _FLOOR = 1e-4  # added to variances: the square root has a finite slope where a value is constant
@@ -28,6 +29,9 @@ class VICRegConfig:
     covariance: float = 0.1  # weight of squared covariances between values; with SSPS 0.04 is the authors' choice
     hidden: int = 2048  # width of the two hidden layers of the projector
     output: int = 512  # P, width of a projection
+    views: Views = "apart"
+    """apart: each view goes through encoder and projector by itself, with batch statistics of its own, as in the
+    authors' code; together: both in one pass with the statistics of both, which is faster."""
     segment_seconds: float = 2.0  # of each of the two views
 
     def __post_init__(self) -> None:
@@ -97,8 +101,9 @@ class VICReg(Method):
         self.projector = mlp((encoder.dimension, config.hidden, config.hidden, config.output))
 
     def project(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Both views through the projector in one pass."""
-        z_VBP = over_views(self.projector, self.encode(views)).float()
+        """Both views through encoder and projector."""
+        how = self.config.views
+        z_VBP = single(over_views(self.projector, self.encode(views, how), how))
         return z_VBP[:1], z_VBP[1:]
 
     def loss(self, pairs: Pairs) -> Tensor:

@@ -21,6 +21,7 @@ from sslsv_tk.extraction.embeddings import Extractor
 from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.kaldi.trials import read_trials
 from sslsv_tk.methods.base import Method, evaluation_mode
+from sslsv_tk.scoring.bootstrap import chance_interval
 from sslsv_tk.scoring.cosine import cosine_scores
 from sslsv_tk.scoring.metrics import error_rates
 from sslsv_tk.systems import checkpoints
@@ -54,7 +55,7 @@ class Validation:
         return epoch % self.listed.every == 0 or epoch == last_epoch
 
     def score(self, method: Method, epoch: int, device: torch.device) -> dict[str, float]:
-        """EER in per cent and minDCF(0.01) of the weights as they are; best.pt is replaced where this is the lowest."""
+        """EER in per cent, minDCF(0.01) and whether that is chance; best.pt is replaced where the EER is the lowest."""
         embeddings = self._embed(method, device)
         return from_first(lambda: self._judge(embeddings, method, epoch))
 
@@ -66,7 +67,16 @@ class Validation:
         if eer < lowest:
             state = {"epoch": epoch, "eer_percent": eer, "trials": self._fingerprint, "model": method.weights()}
             checkpoints.write(self.best, state)
-        return {"eer_percent": eer, "mindcf_001": float(rates.minimum_dcf(0.01)), "best_eer_percent": min(eer, lowest)}
+        against_chance = chance_interval(eer, self.trials.target).against_chance
+        if against_chance:
+            _log.info("epoch %d: the EER of %.2f %% is %s", epoch, eer, against_chance)
+        return {
+            "eer_percent": eer,
+            "eer_nearest_percent": rates.equal_error_rate("nearest"),
+            "mindcf_001": float(rates.minimum_dcf(0.01)),
+            "best_eer_percent": min(eer, lowest),
+            "at_chance": float(bool(against_chance)),
+        }
 
     def _embed(self, method: Method, device: torch.device) -> NDArray[np.float32]:
         """(U, D) embeddings of the utterances of the list, of full length, in fp32; each process makes some."""

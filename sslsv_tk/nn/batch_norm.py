@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sslsv_tk.distributed.collectives import processes, summed
+from sslsv_tk.nn.precision import single
 
 
 class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -76,8 +77,8 @@ class _Normalise(torch.autograd.Function):
     def backward(context: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         rows, mean_C, rate_C, gain_C, count = context.saved_tensors
         weight_C, bias_C = context.needs
-        gradient = _precise(gradient)
-        normal = (_precise(rows) - _wide(mean_C, rows)) * _wide(rate_C, rows)
+        gradient = single(gradient)
+        normal = (single(rows) - _wide(mean_C, rows)) * _wide(rate_C, rows)
         sums_2C = torch.stack([_over_rows(gradient), _over_rows(gradient * normal)])
         means_2C = summed(sums_2C.clone()) / count
         to_rows = gradient - _wide(means_2C[0], rows) - normal * _wide(means_2C[1], rows)
@@ -93,7 +94,7 @@ def _statistics(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     The processes' means and squared deviations are merged as Chan, Golub and LeVeque ("Updating formulae and a pairwise
     algorithm for computing sample variances", 1979) do: a mean of squares less a squared mean would cancel out.
     """
-    values = _precise(rows)
+    values = single(rows)
     count = values.new_full((), values.numel() // values.shape[1])  # made on its device: nothing waits
     sums_C = _over_rows(values)
     own_mean_C = sums_C / count.clamp(min=1)
@@ -106,11 +107,6 @@ def _statistics(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     mean_C = (means_WC * counts_W1).sum(0) / count
     variance_C = (deviations_WC + counts_W1 * (means_WC - mean_C).square()).sum(0) / count
     return mean_C, variance_C, count
-
-
-def _precise(values: Tensor) -> Tensor:
-    """In float32 at least."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _over_rows(values: Tensor) -> Tensor:

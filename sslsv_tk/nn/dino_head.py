@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sslsv_tk.nn.heads import mlp
+from sslsv_tk.nn.precision import single
 
 _INITIAL_DEVIATION = 0.02  # of the projector's weights; biases begin at 0
 
@@ -27,7 +28,7 @@ class UnitPrototypes(nn.Module):
     def forward(self, z_BP: Tensor) -> Tensor:
         """(..., P) unit rows to their cosines with the prototypes (..., K), in fp32 also within autocast."""
         with torch.autocast(z_BP.device.type, enabled=False):
-            return functional.linear(z_BP.float(), functional.normalize(self.weight, dim=1))
+            return functional.linear(single(z_BP), functional.normalize(self.weight, dim=1))
 
 
 class DINOHead(nn.Module):
@@ -48,4 +49,4 @@ class DINOHead(nn.Module):
 
     def forward(self, embeddings_BD: Tensor) -> Tensor:
         """(B, D) to unit rows (B, P)."""
-        return functional.normalize(self.projector(embeddings_BD).float(), dim=-1)
+        return functional.normalize(single(self.projector(embeddings_BD)), dim=-1)

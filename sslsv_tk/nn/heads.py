@@ -5,8 +5,14 @@ Shapes: V views, B utterances, X and Y widths before and after a head.
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Literal
 
+import torch
 from torch import Tensor, nn
+
+Views = Literal["apart", "together"]
+"""How views of a batch go through a network with batch norms. apart: one after the other, each with the statistics of
+its own B segments, and running statistics move once for each; together: in one pass, with the statistics of all."""
 
 
 def mlp(widths: Sequence[int], activation: type[nn.Module] = nn.ReLU, last_norm: bool = False) -> nn.Sequential:
@@ -24,7 +30,9 @@ def mlp(widths: Sequence[int], activation: type[nn.Module] = nn.ReLU, last_norm:
     return nn.Sequential(*layers)
 
 
-def over_views(head: Callable[[Tensor], Tensor], rows_VBX: Tensor) -> Tensor:
-    """(V, B, Y): a head over the rows of all views in one pass, so that they share the statistics of batch norms."""
+def over_views(head: Callable[[Tensor], Tensor], rows_VBX: Tensor, how: Views = "together") -> Tensor:
+    """(V, B, Y): a head over the rows of each view."""
+    if how == "apart":
+        return torch.stack([head(rows_BX) for rows_BX in rows_VBX])
     rows_VBY: Tensor = head(rows_VBX.flatten(0, 1)).unflatten(0, rows_VBX.shape[:2])
     return rows_VBY

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sslsv_tk.nn.precision import single
+
 
 class SelfAttentivePooling(nn.Module):
     """Mean of the frames weighted by a learned context vector (Cai, Chen and Li, Odyssey 2018, eq. 2-4)."""
@@ -31,7 +33,7 @@ class StatisticsPooling(nn.Module):
 
     def forward(self, frames_BCL: Tensor) -> Tensor:
         """(B, C, L) to (B, 2C)."""
-        frames_BCL = frames_BCL.float()
+        frames_BCL = single(frames_BCL)
         variance = frames_BCL.var(-1, unbiased=False)
         return torch.cat([frames_BCL.mean(-1), torch.sqrt(variance + 1e-5)], dim=1)
 
@@ -52,11 +54,11 @@ class AttentiveStatisticsPooling(nn.Module):
 
     def forward(self, frames_BCL: Tensor) -> Tensor:
         """(B, C, L) to (B, 2C)."""
-        frames_BCL = frames_BCL.float()
+        frames_BCL = single(frames_BCL)
         uniform = frames_BCL.new_full((1, 1, 1), 1 / frames_BCL.shape[-1])
         context_BG = torch.cat(_weighted_statistics(frames_BCL, uniform), dim=1)
         hidden_BHL = torch.tanh(self.norm(functional.relu(self._attend(frames_BCL, context_BG))))
-        weight_BCL = torch.softmax(self.score(hidden_BHL).float(), dim=-1)
+        weight_BCL = torch.softmax(single(self.score(hidden_BHL)), dim=-1)
         return torch.cat(_weighted_statistics(frames_BCL, weight_BCL), dim=1)
 
     def _attend(self, frames_BCL: Tensor, context_BG: Tensor) -> Tensor:

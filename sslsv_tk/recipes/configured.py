@@ -37,7 +37,7 @@ def check(system: System, choices: list[Choice]) -> None:
     _build(_load(system))
     for choice in choices:
         with _naming(choice):
-            assembly.resolve(_load(system, choice))
+            assembly.refuse_ended_schedules(assembly.resolve(_load(system, choice)))
 
 
 def check_initial_weights(system: System, checkpoint: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sslsv_tk import config
 from sslsv_tk.recipes import scale
-from sslsv_tk.recipes.names import CONF, Places, did_you_mean, folder_name
+from sslsv_tk.recipes.names import CONF, WORD, Places, did_you_mean, folder_name
 from sslsv_tk.recipes.options import Mistake, Options
 from sslsv_tk.recipes.scale import AUTO
 
@@ -40,8 +40,11 @@ def find(options: Options, places: Places, features: str, utterances: int | None
     """
     base, *variants = options.system.split("+")
     files = [places.named("--system", base, CONF / "systems")]
-    files += [places.named("--system", variant, CONF / "variants") for variant in variants]
-    name = folder_name("--system", "+".join(file.stem for file in files))
+    names = [files[0].stem]
+    for word in variants:
+        files.append(_variant(places, word, files[0].stem))
+        names.append(word if files[-1].parent.name == word else files[-1].stem)
+    name = folder_name("--system", "+".join(names))
     own = [places.configuration("--config", path) for path in options.config if path]
     fitting = _fitting_batch(options, files, own, utterances)
     files += _of_scale(options, places, files, fitting is not None)
@@ -69,6 +72,18 @@ def _fitting_batch(options: Options, files: list[Path], own: list[Path], utteran
     from sslsv_tk.systems.configuration import TrainingConfig  # with numpy, which a plan needs for nothing else
 
     return scale.batch(utterances, TrainingConfig().batch_size if wanted is None else int(wanted))
+
+
+def _variant(places: Places, word: str, system: str) -> Path:
+    """conf/variants/WORD.yaml, or conf/variants/WORD/SYSTEM.yaml where a variant says something else of each system."""
+    folder = CONF / "variants" / word
+    if not WORD.fullmatch(word) or not folder.is_dir():
+        return places.named("--system", word, CONF / "variants")
+    path = folder / f"{system}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+        raise Mistake(f"--system {system}+{word}: {word} changes nothing of {system}. It is for {known}.")
+    return path
 
 
 def _of_scale(options: Options, places: Places, files: list[Path], is_small: bool) -> list[Path]:

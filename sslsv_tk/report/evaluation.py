@@ -17,7 +17,7 @@ from sslsv_tk.kaldi.trials import Trials, read_trials
 from sslsv_tk.records import CONTENTS, Record
 from sslsv_tk.report import results, system
 from sslsv_tk.report.score_file import write_scores
-from sslsv_tk.scoring.bootstrap import LabelledTrials, TooFewSpeakers, eer_interval
+from sslsv_tk.scoring.bootstrap import Interval, LabelledTrials, TooFewSpeakers, chance_interval, eer_interval
 from sslsv_tk.scoring.cosine import cosine_scores
 from sslsv_tk.scoring.metrics import error_rates
 
@@ -166,29 +166,31 @@ def _score(evaluation: Evaluation, listed: TrialList) -> Scores:
 
 def _figures(listed: TrialList, scores: Scores) -> dict[str, Any]:
     rates = error_rates(scores, listed.trials.target)
+    eer, interval = rates.equal_error_rate(), _interval(listed, scores)
     return {
         "number_of_trials": len(scores),
         "number_of_targets": int(listed.trials.target.sum()),
-        "eer_percent": rates.equal_error_rate(),
-        "eer_interval_percent": _interval(listed, scores),
+        "eer_percent": eer,
+        "eer_interval_percent": None if interval is None else [interval.low, interval.high],
+        "against_chance": (interval or chance_interval(eer, listed.trials.target)).against_chance,
+        "eer_nearest_percent": rates.equal_error_rate("nearest"),
         "eer_rocch_percent": rates.equal_error_rate("rocch"),
         "mindcf_001": rates.minimum_dcf(0.01),
         "mindcf_005": rates.minimum_dcf(0.05),
     }
 
 
-def _interval(listed: TrialList, scores: Scores) -> list[float] | None:
+def _interval(listed: TrialList, scores: Scores) -> Interval | None:
     """95 % interval of the EER over speakers, or None (and a line in the log) where the data cannot give one."""
     labelled = listed.labelled()
     if labelled is None:
         log.info("no interval for the EER: the data directory of %s has no speaker labels", listed.path)
         return None
     try:
-        interval = eer_interval(scores, labelled, REPLICATES)
+        return eer_interval(scores, labelled, REPLICATES)
     except TooFewSpeakers as error:
         log.info("no interval for the EER: %s", error)
         return None
-    return [interval.low, interval.high]
 
 
 def _extraction_options(evaluation: Evaluation, made: Record) -> dict[str, Any]:

@@ -20,6 +20,7 @@ COLUMNS = (
     "checkpoint",
     "trials",
     "EER % [95 % interval]",
+    "nearest-point EER %",
     "ROCCH-EER %",
     "minDCF(0.01)",
     "minDCF(0.05)",
@@ -28,7 +29,9 @@ COLUMNS = (
     "configuration",
 )
 CONVENTION = (
-    f"EER: {EER_CONVENTIONS['nearest']}; interval: paired bootstrap over speakers. "
+    f"EER: {EER_CONVENTIONS['interpolated']}; interval: paired bootstrap over speakers; "
+    "at chance: the interval holds 50. "
+    f"Nearest-point EER, as the SSPS authors take it: {EER_CONVENTIONS['nearest']}. "
     f"ROCCH-EER: {EER_CONVENTIONS['rocch']}. "
     "minDCF(p): prior p of a target trial, both costs 1, normalised. Scores: cosine of full-length embeddings."
 )
@@ -38,8 +41,9 @@ _Number = (int, float)
 _NEEDED: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("system", "checkpoint", "trials", "data"), str),
     "number_of_trials": int,
-    **dict.fromkeys(("eer_percent", "eer_rocch_percent", "mindcf_001", "mindcf_005"), _Number),
+    **dict.fromkeys(("eer_percent", "eer_nearest_percent", "eer_rocch_percent", "mindcf_001", "mindcf_005"), _Number),
     **dict.fromkeys(("eer_interval_percent", "seed", "commit", "config_fingerprint"), object),
+    "against_chance": str,
     "extraction": dict,
 }
 
@@ -118,7 +122,8 @@ def _cells(row: Row) -> list[str]:
         row["system"],
         _checkpoint(row),
         f"{row['data']}: {row['trials']} ({_list_facts(row)})",
-        f"{row['eer_percent']:.2f}{bounds}",
+        f"{row['eer_percent']:.2f}{bounds}{row['against_chance'] and ', '}{row['against_chance']}",
+        f"{row['eer_nearest_percent']:.2f}",
         f"{row['eer_rocch_percent']:.2f}",
         f"{row['mindcf_001']:.4f}",
         f"{row['mindcf_005']:.4f}",

@@ -17,16 +17,18 @@ _log = logging.getLogger("train")
 def write_average(system: System, epochs: int | None = None) -> None:
     """averaged.pt: the mean of the last `epochs` epoch files (fewer: all of them), unless it is there already.
 
-    None means the training.average_epochs of the system's configuration. A damaged file of the last epoch is made anew
-    of latest.pt, which has the same weights; any other one is an error that says what can be done.
+    None means as many as the system's configuration says for its stage: training.average_epochs, or
+    training.continued_average_epochs. A damaged file of the last epoch is made
+    anew of latest.pt, which has the same weights; any other one is an error that says what can be done.
     """
     config = system.config()
-    wanted = config.training.average_epochs if epochs is None else epochs
     folder = system.checkpoints
     directories.remove_temporaries(folder.folder, "averaged.pt")
-    chosen = [epoch for epoch in folder.epochs() if epoch > 0][-wanted:]
-    if not chosen:
+    trained = [epoch for epoch in folder.epochs() if epoch > 0]
+    if not trained:
         raise ValueError(f"{system.folder}: no epoch file to average. Let at least one epoch of training end.")
+    wanted = config.training.averaged(trained[-1]) if epochs is None else epochs
+    chosen = trained[-wanted:]
     path = folder.folder / "averaged.pt"
     missing = _missing_epochs(system, wanted) if wanted <= config.training.keep_epochs else []
     if missing and _keeps(path, missing):

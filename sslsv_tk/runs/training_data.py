@@ -76,7 +76,7 @@ def _cut_from_audio(cut: Cut, archive: AudioArchive, clips: Path) -> tuple[Train
     segments = TrainingAudio(
         archive, method.segments, config.training.seed, augmentation, cut.references, read_clips=not on_device
     )
-    front_end = FrontEnd(config.frontend, method.encoder.input)
+    front_end = FrontEnd(config.frontend, method.encoder.input, config.augmentation.power_floor)
     return segments, Inputs(front_end, cut.device, augmentation, on_device)
 
 

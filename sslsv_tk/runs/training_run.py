@@ -145,6 +145,7 @@ def _last_state(config: SystemConfig, base: System) -> dict[str, Any]:
     if state is None:
         raise ValueError(f"{base.folder}: no checkpoint to go on from. Run stage 4 first.")
     claim.refuse_another_model(base, config)
+    assembly.refuse_ended_schedules(config)
     epochs = base.config().training.epochs
     if state["epoch"] < epochs:
         raise ValueError(f"{base.folder}: stage 4 is at epoch {state['epoch']} of {epochs}. Let it end before stage 5.")

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sslsv_tk.scoring.metrics import checked, error_rates
+from sslsv_tk.scoring.metrics import checked, crossing_between, error_rates
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 MINIMUM_SPEAKERS = 5  # below it an interval is wider or narrower by chance than it is by the data
+CHANCE_PERCENT = 50.0  # EER of scores that tell nothing
+_DEVIATIONS = 1.96  # of a normal distribution: 95 % lie within
 _BLOCK_CELLS = 2**21  # replicates x trials in one go: 16 MiB of int64
 
 
@@ -37,6 +39,13 @@ class Interval:
     def excludes_zero(self) -> bool:
         """Of a difference: is it significant?"""
         return self.low > 0 or self.high < 0
+
+    @property
+    def against_chance(self) -> str:
+        """Of an EER in per cent: "at chance" or "worse than chance" where it is not shown to be below 50, else ""."""
+        if self.high < CHANCE_PERCENT:
+            return ""
+        return "at chance" if self.low <= CHANCE_PERCENT else "worse than chance"
 
     def __str__(self) -> str:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
@@ -79,9 +88,21 @@ class LabelledTrials:
 
 
 def eer_interval(scores: ArrayLike, trials: LabelledTrials, replicates: int = 1000, seed: int = 0) -> Interval:
-    """EER in per cent ("nearest" convention) with its 95 % interval over speakers."""
+    """EER in per cent ("interpolated" convention) with its 95 % interval over speakers."""
     weights = _weights(trials, replicates, seed)
     return _interval(_eer(scores, trials), replicated_eer(scores, trials, weights))
+
+
+def chance_interval(eer_percent: float, targets: ArrayLike) -> Interval:
+    """An EER with the 95 % that chance alone takes it off: for `against_chance` where speakers are not known.
+
+    Where scores tell nothing, each rate at their median deviates from 1/2 by sqrt(1/4 / n) and the EER by half the sum
+    of both. Trials count as independent; they share speakers, so `eer_interval` says more.
+    """
+    marks = np.asarray(targets, dtype=np.bool_)
+    count = int(marks.sum())
+    half = _DEVIATIONS * CHANCE_PERCENT / 2 * float(np.sqrt(1 / count + 1 / (len(marks) - count)))
+    return Interval(eer_percent, eer_percent - half, eer_percent + half)
 
 
 def compare_eer(
@@ -132,7 +153,7 @@ def _running_sums(weights: Counts) -> Counts:
 
 
 def _crossing(targets: Counts, nontargets: Counts, targets_below: Counts, nontargets_below: Counts) -> Floats:
-    """max(FPR, FNR) where they are nearest, of each replicate.
+    """The interpolated EER of each replicate.
 
     `targets` and `nontargets` are running sums of weights over trials in ascending order of scores, the other two
     say how many trials lie below each threshold, the last of which rejects all. The gap between the rates never
@@ -153,9 +174,9 @@ def _crossing(targets: Counts, nontargets: Counts, targets_below: Counts, nontar
         rejection, acceptance = rates(middle)
         crossed = ~(rejection < acceptance)  # NaN, a replicate without a rate, counts as crossed: the search ends
         low, high = np.where(crossed, low, middle + 1), np.where(crossed, middle, high)
-    above, below = rates(low), rates(np.maximum(low - 1, 0))
-    nearer = np.round(np.abs(below[0] - below[1]) - np.abs(above[0] - above[1]), 13) < 0
-    return np.where(nearer, np.maximum(*below), np.maximum(*above))
+    with np.errstate(invalid="ignore"):
+        found: Floats = crossing_between(rates(np.maximum(low - 1, 0)), rates(low))
+    return found
 
 
 def _eer(scores: ArrayLike, trials: LabelledTrials) -> float:

@@ -5,15 +5,17 @@ curve, its methods read EER and minimum DCF from it.
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
-Convention = Literal["nearest", "rocch"]
+Convention = Literal["interpolated", "nearest", "rocch"]
 
 EER_CONVENTIONS: dict[Convention, str] = {
+    "interpolated": "where the line between the two points of the ROC curve on either side of the diagonal crosses it, "
+    "tied scores merged, so that scores which tell nothing have 50 %",
     "nearest": "the larger of the two error rates at the threshold where they are nearest, tied scores merged",
     "rocch": "where the convex hull of the ROC curve crosses the diagonal",
 }
@@ -32,17 +34,23 @@ class ErrorRates:
     false_rejection: Floats
     false_acceptance: Floats
 
-    def equal_error_rate(self, convention: Convention = "nearest") -> float:
+    def equal_error_rate(self, convention: Convention = "interpolated") -> float:
         """Equal error rate in per cent.
 
-        "nearest" is max(FPR, FNR) at the threshold where they are nearest (of two equally near ones the higher
-        threshold); "rocch" reads the convex hull (Brummer and de Villiers, "The BOSARIS toolkit", 2013) and is
-        never larger than the curve's own crossing.
+        "interpolated" is where the rates are equal on the line between the two neighbouring points at which
+        rejections are fewer and then more than acceptances. "nearest", that of the SSPS authors, is max(FPR, FNR) at
+        the threshold where they are nearest (of two equally near ones the higher threshold): never smaller, and 100
+        where all scores are equal. "rocch" reads the convex hull (Brummer and de Villiers, "The BOSARIS toolkit",
+        2013) and is never larger than "interpolated".
         """
         if convention not in get_args(Convention):
             raise ValueError(f"EER convention: expected one of {', '.join(EER_CONVENTIONS)}, found {convention!r}.")
         if convention == "rocch":
             return 100 * _hull_crossing(self.false_acceptance, self.false_rejection)
+        if convention == "interpolated":
+            after = int(np.argmax(self.false_rejection >= self.false_acceptance))  # the first rejects none, accepts all
+            sides = ((self.false_rejection[at], self.false_acceptance[at]) for at in (after - 1, after))
+            return 100 * float(crossing_between(*sides))
         gap = np.round(np.abs(self.false_rejection - self.false_acceptance), _DECIMALS)
         nearest = len(gap) - 1 - int(np.argmin(gap[::-1]))
         return 100 * float(max(self.false_rejection[nearest], self.false_acceptance[nearest]))
@@ -82,9 +90,19 @@ def error_rates(scores: ArrayLike, targets: ArrayLike, merge_ties: bool = True) 
     )
 
 
-def equal_error_rate(scores: ArrayLike, targets: ArrayLike, convention: Convention = "nearest") -> float:
+def equal_error_rate(scores: ArrayLike, targets: ArrayLike, convention: Convention = "interpolated") -> float:
     """Equal error rate in per cent; see `ErrorRates.equal_error_rate` for the conventions."""
     return error_rates(scores, targets).equal_error_rate(convention)
+
+
+def crossing_between(before: tuple[Any, Any], after: tuple[Any, Any]) -> Any:
+    """Where false rejection and false acceptance are equal on the line between two points of the curve, elementwise.
+
+    Each point is (false rejection, false acceptance); the first has fewer rejections, the second no fewer.
+    """
+    (rejection, acceptance), (later_rejection, later_acceptance) = before, after
+    width = (acceptance - rejection) + (later_rejection - later_acceptance)
+    return (acceptance * later_rejection - rejection * later_acceptance) / width
 
 
 def minimum_dcf(

@@ -98,6 +98,18 @@ def resolve(config: SystemConfig) -> SystemConfig:
     return SystemConfig(**values)
 
 
+def refuse_ended_schedules(config: SystemConfig) -> None:
+    """ValueError where the schedules of the method are over before stage 5 is: a teacher would stand still in it."""
+    training = config.training
+    last = training.epochs + training.continued_epochs
+    if method_class(config).follows_span and training.continued_epochs and training.span < last:
+        raise ValueError(
+            f"the schedules of {config.method.name} last training.span_epochs = {training.span} epochs, and stage 5 "
+            f"goes on to {last}: its teacher would stand still. Train stage 4 with training.span_epochs={last} "
+            "(`--set`, or the variant span_100 of dino), or leave stage 5 out (--positives none)."
+        )
+
+
 def with_defaults(config: SystemConfig) -> SystemConfig:
     """The same encoder, method and positives with none of their settings given, nor any other."""
     encoder, method, positives = (Component(part.name) for part in (config.encoder, config.method, config.positives))

@@ -27,7 +27,10 @@ class OptimisationConfig:
     decay: float = 0.95  # stepwise: factor on the learning rate ...
     decay_epochs: int = 5  # ... once per so many epochs, over both stages
     warm_up_epochs: float = 0.0  # cosine: the rate rises from 0 for so long, within training.span_epochs
-    final_learning_rate: float = 1e-5  # cosine: when training.span_epochs are over
+    final_learning_rate: float = 1e-5  # cosine: at its end
+    cosine_length: Literal["rest", "span"] = "rest"
+    # rest: warm-up and cosine fill training.span_epochs together; span: the cosine alone is as long as those, begins
+    # after the warm-up and is cut off where training ends, as in the SSPS authors' code for DINO
     weight_decay: float = field(default=0.0, metadata=INHERITED)
     # of matrices and kernels; biases and scales of norms get none
     gradient_clip: float | None = None  # largest norm of the gradient of each parameter tensor; null: no limit
@@ -50,6 +53,8 @@ class OptimisationConfig:
                 "optimisation: warm_up_epochs must not be negative, and belongs to the schedule cosine; found "
                 f"{self.warm_up_epochs} with {self.schedule}."
             )
+        if self.cosine_length == "span" and self.schedule != "cosine":
+            raise ValueError(f"optimisation.cosine_length span belongs to the schedule cosine; found {self.schedule}.")
         if self.gradient_clip is not None and self.gradient_clip <= 0:
             raise ValueError(f"optimisation.gradient_clip must be above 0, or null; found {self.gradient_clip}.")
 
@@ -75,6 +80,9 @@ class TrainingConfig:
     validation_epochs: int = field(default=5, metadata=FREE)
     # epochs between two EERs of the validation list, where there is one
     average_epochs: int = field(default=10, metadata=FREE)  # epochs whose weights averaged.pt is the mean of
+    continued_average_epochs: int | None = field(
+        default=None, metadata=FREE
+    )  # of stage 5 at most so many; null: as of 4
     loader_workers: int = field(default=4, metadata=FREE)  # processes that read audio; 0: the training process itself
     compare_reads: bool = field(default=False, metadata=FREE)
     # compare every block of an ark that is read with its checksum: reading takes 1.6 times as long (docs/speed.md)
@@ -97,6 +105,10 @@ class TrainingConfig:
             raise ValueError("training: continued_epochs, loader_workers and checkpoint_minutes must not be negative.")
         if self.span_epochs is not None and self.span_epochs < 1:
             raise ValueError(f"training.span_epochs must be at least 1, or null; found {self.span_epochs}.")
+        if self.continued_average_epochs is not None and self.continued_average_epochs < 1:
+            raise ValueError(
+                f"training.continued_average_epochs must be at least 1, or null; found {self.continued_average_epochs}."
+            )
         if self.average_epochs > self.keep_epochs:
             raise ValueError(
                 f"training.average_epochs = {self.average_epochs} needs as many epoch files; "
@@ -107,6 +119,12 @@ class TrainingConfig:
     def span(self) -> int:
         """Epochs that schedules with an end last, over both stages."""
         return self.epochs + self.continued_epochs if self.span_epochs is None else self.span_epochs
+
+    def averaged(self, last_epoch: int) -> int:
+        """Of how many epochs averaged.pt is the mean; `last_epoch` is the last of them, counted over both stages."""
+        if last_epoch > self.epochs and self.continued_average_epochs is not None:
+            return min(self.continued_average_epochs, self.average_epochs)
+        return self.average_epochs
 
 
 @dataclass(frozen=True)

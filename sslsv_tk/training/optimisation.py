@@ -28,7 +28,9 @@ def make_optimiser(module: nn.Module, config: OptimisationConfig) -> torch.optim
 def learning_rate(config: OptimisationConfig, progress: Progress, continued: bool) -> float:
     """After `progress.epochs` epochs, counted over both stages; `continued` says that it is stage 5."""
     if config.schedule == "cosine":
-        rate = warm_up_then_cosine(config.learning_rate, config.final_learning_rate, config.warm_up_epochs, progress)
+        length = progress.span if config.cosine_length == "span" else None
+        ends = config.learning_rate, config.final_learning_rate
+        rate = warm_up_then_cosine(*ends, config.warm_up_epochs, progress, length)
     else:
         rate = stepwise_decay(config.learning_rate, config.decay, config.decay_epochs, int(progress.epochs))
     return rate * config.continued_factor if continued else rate

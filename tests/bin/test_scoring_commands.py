@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sslsv_tk import digests, logs, records
-from sslsv_tk.bin import compare_systems, keep_results, score_trials, write_results
+from sslsv_tk.bin import compare_systems, compute_eer, keep_results, score_trials, write_results
 from sslsv_tk.config import Component, dump
 from sslsv_tk.kaldi.tables import write_table
 from sslsv_tk.records import Made
@@ -120,6 +120,8 @@ def test_the_row_says_all_that_made_it(experiment):
     assert row["extraction"]["epochs"] == [3, 4, 5]
     low, high = row["eer_interval_percent"]
     assert low <= row["eer_percent"] <= high
+    assert row["eer_rocch_percent"] <= row["eer_percent"] <= row["eer_nearest_percent"]
+    assert row["against_chance"] == ""
     assert 0 < row["mindcf_005"] <= row["mindcf_001"] <= 1
     assert row["commit"] and row["date"] and row["hardware"]
 
@@ -317,6 +319,55 @@ def test_the_table_has_one_row_per_system_checkpoint_and_list(experiment, capsys
     figures = experiment.row("simclr")
     assert f"| {figures['eer_percent']:.2f} [" in rows[0] and f"| {figures['mindcf_001']:.4f} |" in rows[0]
     assert "nearest" in results and "- torch: `" in results and "- commit: `" in results
+
+
+def test_an_encoder_whose_embeddings_are_all_alike_is_at_chance_everywhere(experiment, log_lines, capsys):
+    for system in ("good", "collapsed"):
+        vectors = experiment.extract(system)
+    folder = experiment.root / "exp/collapsed/embeddings/test"
+    alike = {key: np.ones_like(vector) for key, vector in vectors.items()}
+    kaldiio.save_ark(f"{folder}/xvector.1.ark", alike, scp=f"{folder}/xvector.scp")
+    for system in ("good", "collapsed"):
+        assert experiment.score(system) == 0
+    row = experiment.row("collapsed")
+    assert (row["eer_percent"], row["eer_interval_percent"]) == (50, [50, 50])
+    assert row["eer_nearest_percent"] == 100  # the authors' convention
+    assert "EER 50.00 % [50.00, 50.00] (at chance), nearest point 100.00 %" in log_lines.text
+    assert compare(experiment, "collapsed", "good", "--replicates", "100") == 0
+    first, second, _ = capsys.readouterr().out.splitlines()
+    assert first.endswith("EER 50.00 [50.00, 50.00] %, at chance") and second.endswith("] %")
+    logs.run_command(write_results.main, ["--exp", f"{experiment.root}/exp"])
+    assert "| 50.00 [50.00, 50.00], at chance | 100.00 | 50.00 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("how", ["scores", "exp"])
+def test_all_conventions_of_score_files_stand_side_by_side(experiment, capsys, how):
+    for system, noise in (("bad", 2.0), ("good", 0.7)):
+        experiment.extract(system, noise)
+        experiment.score(system)
+    for name in ("wav.scp", "utt2spk"):
+        shutil.copy(experiment.data / name, experiment.trials.parent / name)
+    words = ["--scores", str(experiment.scores("bad")), str(experiment.scores("good"))]
+    words += ["--data", str(experiment.data), "--trials", str(experiment.trials)]
+    if how == "exp":
+        words = ["--exp", str(experiment.root / "exp"), "--data", str(experiment.root / "data")]
+    capsys.readouterr()
+    assert logs.run_command(compute_eer.main, words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    for line, system in zip(lines[2:], ("bad", "good"), strict=True):
+        row = experiment.row(system)
+        figures = [f"{row[f'eer_{name}percent']:.2f}" for name in ("", "nearest_", "rocch_")]
+        assert line.split(" | ")[1:] == [f"test: all ({len(experiment.pairs)})", *figures, f"{row['mindcf_001']:.4f} |"]
+
+
+def test_conventions_need_a_list_or_a_folder_of_systems(tmp_path, log_lines):
+    for words in (["--scores", "a"], ["--exp", str(tmp_path), "--trials", "b"], []):
+        with pytest.raises(SystemExit) as error:
+            compute_eer.main([*words, "--data", str(tmp_path)])
+        assert error.value.code == 2
+    assert logs.run_command(compute_eer.main, ["--exp", str(tmp_path), "--data", str(tmp_path)]) == 1
+    assert "stage 7" in log_lines.text
 
 
 def test_no_scores_at_all_is_one_clear_line(tmp_path, log_lines):

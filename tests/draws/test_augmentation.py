@@ -155,6 +155,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         ({"noise_db": (3.0, 2.0)}, r"noise_db: the lower end 3.0 is above the upper end 2.0"),
         ({"music_db": (3.0, 2.0)}, "music_db"),
         ({"speech_db": (3.0, 2.0)}, "speech_db"),
+        ({"power_floor": 0.0}, "power_floor keeps silence finite: expected above 0, found 0.0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, object], message: str) -> None:

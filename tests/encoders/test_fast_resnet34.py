@@ -83,20 +83,59 @@ def test_it_has_as_many_parameters_as_the_paper_says() -> None:
     assert sum(parameter.numel() for parameter in encoder.parameters()) == 1_437_078
 
 
-def test_statistics_pooling_only_widens_the_embedding_layer() -> None:
+@pytest.mark.parametrize(("bands", "parameters"), [(80, 2_665_622), (40, 2_010_262)])
+def test_statistics_of_every_channel_at_every_height_make_it_as_large_as_the_authors(
+    bands: int, parameters: int
+) -> None:
     with torch.device("meta"):
-        encoder = FastResNet34(FastResNet34Config(pooling="statistics"))
-    attention = 128 * 128 + 128 + 128
-    assert sum(parameter.numel() for parameter in encoder.parameters()) == 1_437_078 - attention + 128 * 512
+        encoder = FastResNet34(FastResNet34Config(pooling="statistics", bands=bands))
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == parameters
+    assert encoder.bands == bands and FastResNet34(THIN).bands is None
 
 
-@pytest.mark.parametrize("pooling", ["sap", "statistics"])
+@torch.no_grad()
+def test_statistics_are_of_each_channel_at_each_height_one_channel_after_the_other() -> None:
+    encoder = made(FastResNet34Config((8, 8, 8, 16), (1, 1, 1, 1), pooling="statistics", dimension=24))
+    seen: list[Tensor] = []
+    encoder.blocks.register_forward_hook(lambda _module, _input, output: seen.append(output))
+    encoder.embedding.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    encoder(frames(2))
+    x_BCFL, pooled = seen
+    expected = torch.zeros(2, 2 * 16 * 5)
+    for row in range(2):
+        for channel in range(16):
+            for height in range(5):
+                line = x_BCFL[row, channel, height]
+                expected[row, 5 * channel + height] = line.mean()
+                expected[row, 16 * 5 + 5 * channel + height] = (line.var(unbiased=False) + 1e-5).sqrt()
+    torch.testing.assert_close(pooled, expected)
+
+
+@pytest.mark.parametrize("bands", [1, 7, 24, 40, 80, 81])
+def test_statistics_fit_any_number_of_bands_that_they_are_made_for(bands: int) -> None:
+    encoder = FastResNet34(FastResNet34Config((8, 8, 8, 8), (1, 1, 1, 1), pooling="statistics", bands=bands))
+    assert encoder.eval()(frames(2, 30, bands)).shape == (2, 512)
+
+
 @pytest.mark.parametrize(("length", "bands"), [(1, 40), (8, 80), (201, 40)])
-def test_any_length_and_any_number_of_bands_give_one_embedding(pooling: str, length: int, bands: int) -> None:
-    encoder = FastResNet34(FastResNet34Config((8, 8, 8, 8), (1, 1, 1, 1), pooling=pooling, dimension=24))  # type: ignore[arg-type]
+def test_any_length_and_any_number_of_bands_give_one_embedding(length: int, bands: int) -> None:
+    encoder = FastResNet34(FastResNet34Config((8, 8, 8, 8), (1, 1, 1, 1), dimension=24))
     found = encoder.eval()(frames(2, length, bands))
     assert found.shape == (2, encoder.dimension) == (2, 24)
     assert found.isfinite().all()
+
+
+def test_kernels_begin_normal_with_the_deviation_of_their_fan_out() -> None:
+    torch.manual_seed(0)
+    encoder = FastResNet34(FastResNet34Config())
+    kernels = {name: m.weight for name, m in encoder.named_modules() if isinstance(m, torch.nn.Conv2d)}
+    assert len(kernels) == 1 + 2 * 16 + 3
+    for name, weight in kernels.items():
+        outputs, _, height, width = weight.shape
+        deviation = (2 / (outputs * height * width)) ** 0.5
+        ratio = float(weight.std() / deviation)
+        assert ratio == pytest.approx(1, abs=4 * (2 * weight.numel()) ** -0.5), name
+        assert weight.numel() < 2000 or weight.abs().max() > 3 * deviation, "no uniform distribution"
 
 
 def test_the_strides_are_those_of_the_authors() -> None:
@@ -150,6 +189,7 @@ def test_the_compiled_encoder_is_the_eager_one(backend: str) -> None:
         ({"widths": (0, 8, 8, 8)}, "must be at least 1"),
         ({"blocks": (1, 0, 1, 1)}, "must be at least 1"),
         ({"dimension": 0}, "must be at least 1"),
+        ({"bands": 0}, "must be at least 1"),
         ({"widths": (4, 8, 8, 8)}, r"Every width must be at least reduction = 8; found \(4, 8, 8, 8\)"),
     ],
 )

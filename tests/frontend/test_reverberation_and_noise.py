@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sslsv_tk.arks.audio_archive import AudioArchive, write_pcm_ark
-from sslsv_tk.draws.augmentation import ClipList
-from sslsv_tk.frontend.augmentation import ClipPool, add_noise, fast_length, reverberate
+from sslsv_tk.draws.augmentation import AugmentationConfig, ClipList
+from sslsv_tk.frontend.augmentation import POWER_FLOOR, ClipPool, add_noise, fast_length, reverberate
 from sslsv_tk.frontend.features import FrontEnd, to_float
 from sslsv_tk.frontend.logmel import LogMel
 from sslsv_tk.frontend.settings import LogMelConfig
@@ -79,16 +79,33 @@ def test_the_fast_length_is_the_smallest_of_its_form(samples: int) -> None:
 # noise
 
 
+@pytest.mark.parametrize("floor", [1e-4, 1e-10])
 @pytest.mark.parametrize("decibels", [-5.0, 0.0, 7.5, 20.0])
-def test_the_level_is_the_one_asked_for(decibels: float) -> None:
+def test_the_level_is_the_one_asked_for(decibels: float, floor: float) -> None:
     waveform, noise = draw(2, 8000), 3 * draw(2, 8000, seed=1)
-    added = add_noise(waveform, noise, torch.tensor([decibels, decibels + 3.0])) - waveform
-    floor = 1e-4  # on both powers, of the signal and of the noise before its gain
-    for row, wanted in enumerate((decibels, decibels + 3.0)):
+    added = add_noise(waveform, noise, torch.tensor([decibels, decibels + 3.0]), power_floor=floor) - waveform
+    for row, wanted in enumerate((decibels, decibels + 3.0)):  # the floor is on both powers, before the gain
         gain_squared = added[row].square().mean() / noise[row].square().mean()
         ratio = (waveform[row].square().mean() + floor) / (gain_squared * (noise[row].square().mean() + floor))
         assert 10 * ratio.log10().item() == pytest.approx(wanted, abs=1e-3)
         assert torch.allclose(added[row], gain_squared.sqrt() * noise[row], atol=1e-6)
+
+
+@pytest.mark.parametrize(("floor", "measured"), [(None, 10.0), (1e-4, -10.04)])
+def test_quiet_speech_gets_the_level_asked_for_unless_the_floor_is_the_authors(
+    floor: float | None, measured: float
+) -> None:
+    """Speech at -60 dBFS and loud noise, 10 dB asked for."""
+    speech, noise = draw(1, 16_000), draw(1, 16_000, seed=1)
+    speech *= 1e-3 / speech.square().mean().sqrt()
+    front_end = FrontEnd(LogMelConfig(), "waveform", **({} if floor is None else {"power_floor": floor}))
+    added = front_end(speech, noise, torch.tensor([10.0])) - speech
+    found = 10 * (speech.square().mean() / added.square().mean()).log10().item()
+    assert found == pytest.approx(measured, abs=0.05)
+
+
+def test_the_floor_of_a_configuration_is_that_of_the_front_end() -> None:
+    assert AugmentationConfig().power_floor == POWER_FLOOR
 
 
 def test_the_level_of_loud_signals_is_the_plain_ratio_of_powers() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.methods.base import Pairs, spread_measures
 from sslsv_tk.methods.simclr import SimCLR, SimCLRConfig, cosine_measures, nt_xent_loss
+from sslsv_tk.nn.heads import Views
 
 
 class Means(Encoder):
@@ -146,13 +147,14 @@ def test_constant_positives_get_no_gradient_and_are_no_obstacle() -> None:
     assert z1.grad is not None and z1.grad.abs().sum() > 0 and z2.grad is None
 
 
-def test_one_pass_of_the_encoder_serves_both_views() -> None:
-    method = SimCLR(Means(), SimCLRConfig())
+@pytest.mark.parametrize(("how", "passes"), [("apart", [5, 5]), ("together", [10])])
+def test_views_go_through_the_encoder_one_by_one_or_in_one_pass(how: Views, passes: list[int]) -> None:
+    method = SimCLR(Means(), SimCLRConfig(views=how))
     views = [torch.randn(5, 4, 7), torch.randn(5, 4, 7)]
     anchors, positives = method.project(views)
-    assert method.encoder.calls == [10]
+    assert method.encoder.calls == passes
     assert anchors.shape == positives.shape == (1, 5, method.projection_dimension)
-    expected = method.encoder(torch.cat(views))
+    expected = torch.cat([method.encoder(part) for part in (views if how == "apart" else [torch.cat(views)])])
     assert torch.allclose(torch.cat([anchors[0], positives[0]]), expected, atol=1e-6)
     assert method.loss(Pairs(anchors, positives)).item() == pytest.approx(
         nt_xent_loss(anchors[0], positives[0], 0.03).item(), rel=1e-6

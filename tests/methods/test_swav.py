@@ -11,8 +11,9 @@ from contrast_steps import adam, changed, copied, small, train_step, views
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sslsv_tk.methods.base import Pairs, encode
+from sslsv_tk.methods.base import Pairs
 from sslsv_tk.methods.swav import SwAV, SwAVConfig, assignment_measures, swapped_prediction_loss
+from sslsv_tk.nn.heads import Views
 from sslsv_tk.nn.sinkhorn import sinkhorn
 from sslsv_tk.schedules import Progress
 
@@ -80,11 +81,15 @@ def test_the_measures_of_assignments_at_their_ends() -> None:
     assert told == pytest.approx([math.log(4), 0.0, 0.0], abs=1e-6)
 
 
-def test_projections_are_those_of_one_pass_over_both_views() -> None:
-    method, inputs = make(), views(0)
+@pytest.mark.parametrize("how", ["apart", "together"])
+def test_projections_are_those_of_both_views(how: Views) -> None:
+    method, inputs = make(views=how), views(0)
     anchors, positives = method.project(inputs)
     assert anchors.shape == positives.shape == (1, 4, WIDTH) == (1, 4, method.projection_dimension)
-    expected = method.projector(encode(method.encoder, inputs).flatten(0, 1))
+    if how == "together":
+        expected = method.projector(method.encoder(torch.cat(inputs)))
+    else:
+        expected = torch.cat([method.projector(method.encoder(view)) for view in inputs])
     torch.testing.assert_close(torch.cat([anchors[0], positives[0]]), expected)
 
 
@@ -160,13 +165,52 @@ def test_which_positives_enter_the_queue(queue_rows: str) -> None:
 
 @pytest.mark.parametrize("size", [1, 3, 6, 9])
 def test_the_newest_projections_are_in_the_queues_whatever_the_batches(size: int) -> None:
-    method, kept = make(queue_size=size), []
+    method, kept = make(queue_size=size, views="together"), []
     for step, batch in enumerate((4, 4, 1, 4)):
         anchors, positives = method.project(views(step, batch))
         assert math.isfinite(method.loss(Pairs(anchors, positives)).item())
         method.after_step(Progress(2.0, span=20))
         kept = [*kept, *normalize(anchors[0].detach(), dim=1)][-size:]
     torch.testing.assert_close(method.queue_1.rows_QP.roll(-int(method.queue_1.head), 0), torch.stack(kept))
+
+
+@pytest.mark.parametrize("from_start", [True, False])
+def test_a_queue_is_used_from_its_epoch_on_however_early_it_was_filled(from_start: bool) -> None:
+    method = make(queue_size=8, queue_epoch=3.0, queue_from_start=from_start)
+    optimiser = adam(method)
+    used = []
+    for step, epochs in enumerate((0.0, 1.0, 2.0, 2.9, 3.0, 3.1, 3.2, 3.3)):
+        method.before_step(Progress(epochs, span=20))
+        projected = method.project(views(step))
+        queues = method.queue_1.rows_QP.clone(), method.queue_2.rows_QP.clone()
+        found = method.loss(Pairs(*projected)).item()
+        alone, with_queue = (expected_loss(method, projected[0][0], projected[1][0], q) for q in (None, queues))
+        used.append(found == pytest.approx(with_queue, rel=1e-4))
+        assert used[-1] or found == pytest.approx(alone, rel=1e-4)
+        train_step(method, optimiser, views(step), epochs)
+    assert used == [False] * 4 + ([True] * 4 if from_start else [False, False, True, True])
+
+
+def test_prototypes_of_learned_length_begin_as_those_of_torch_s_weight_normalisation() -> None:
+    method = make(prototype_length="learned", prototypes=4000, projection=64)
+    lengths = method.prototypes.length_K
+    assert lengths.mean().item() == pytest.approx(3**-0.5, abs=0.003) and lengths.std().item() < 0.05
+    theirs = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(64, 4000, bias=False))
+    with torch.no_grad():
+        theirs.parametrizations.weight.original1.copy_(method.prototypes.weight)
+        theirs.parametrizations.weight.original0.copy_(lengths[:, None])
+    z = normalize(torch.randn(5, 64), dim=1)
+    torch.testing.assert_close(method.prototypes(z), theirs(z))
+    assert torch.allclose(method.prototypes(z), torch.nn.functional.linear(z, method.prototypes.weight), atol=1e-6)
+
+
+def test_learned_lengths_are_trained_and_stand_still_at_first() -> None:
+    for epochs, moves in ((0.5, False), (1.0, True)):
+        method = make(prototype_length="learned")
+        before = copied(method)
+        train_step(method, adam(method), views(0), epochs)
+        both = {"prototypes.weight", "prototypes.length_K"}
+        assert (both & set(changed(method, before)) == both) == moves
 
 
 def test_without_a_queue() -> None:

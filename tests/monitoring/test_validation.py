@@ -9,6 +9,7 @@ import torch
 from sslsv_tk import logs
 from sslsv_tk.bin import extract_embeddings, finish_extraction, score_trials, train
 from sslsv_tk.kaldi import tables
+from sslsv_tk.monitoring import validation
 from sslsv_tk.systems import checkpoints
 
 
@@ -46,8 +47,20 @@ def test_the_figure_is_that_of_stages_6_and_7(workspace, inputs, listed, tmp_pat
         assert logs.run_command(score_trials.main, [*data, "--trials", listed[3]]) == 0
         row = json.loads((system / "scores" / f"small_{line['epoch']}.json").read_text())
         assert line["eer_percent"] == pytest.approx(row["eer_percent"])
+        assert line["eer_nearest_percent"] == pytest.approx(row["eer_nearest_percent"])
         assert line["mindcf_001"] == pytest.approx(row["mindcf_001"])
     assert (system / "scores" / "small_3.json").exists()
+
+
+def test_a_run_at_chance_is_said_to_be(workspace, inputs, listed, caplog, monkeypatch):
+    """An encoder whose embeddings are all alike: 50 %, not 100."""
+    embed = validation.Validation._embed
+    monkeypatch.setattr(validation.Validation, "_embed", lambda *words: 0 * embed(*words) + 1)
+    caplog.set_level("INFO")
+    train.main([*workspace.options("ssl", "training.validation_epochs=1", "training.epochs=1"), *listed])
+    (line,) = validated(workspace.systems / "ssl")
+    assert line["eer_percent"] == 50 and line["at_chance"] == 1
+    assert "epoch 1: the EER of 50.00 % is at chance" in caplog.text
 
 
 def test_the_best_weights_stand_beside_the_rest(workspace, listed):

@@ -469,12 +469,12 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
 
 @test "--system names a row of the tables, with variants over it" {
     corpus && prepared voxceleb2_train voxceleb1_test
-    run ./run.sh --stage 4 --stop-stage 5 --system dino_ecapa+no_augmentation+ecapa_bands_80 --positives "ssps_25k_1 same_utterance"
+    run ./run.sh --stage 4 --stop-stage 5 --system dino_ecapa+no_augmentation+as_written --positives "ssps_25k_1 same_utterance"
     expect 0 "Successfully finished"
-    files="conf/systems/dino_ecapa.yaml conf/variants/no_augmentation.yaml conf/variants/ecapa_bands_80.yaml"
+    files="conf/systems/dino_ecapa.yaml conf/variants/no_augmentation.yaml conf/variants/as_written/dino_ecapa.yaml"
     called 3 "bin.train --config $files --train-set"
-    called 1 "bin.train .*--out exp/dino_ecapa+no_augmentation+ecapa_bands_80 --force"
-    called 1 "bin.train .*--out exp/dino_ecapa+no_augmentation+ecapa_bands_80_ssps_25k_1 --force .*--positives conf/positives/ssps_kmeans.yaml --set positives.clusters=25000 positives.neighbours=1 --set training.seed=0"
+    called 1 "bin.train .*--out exp/dino_ecapa+no_augmentation+as_written --force"
+    called 1 "bin.train .*--out exp/dino_ecapa+no_augmentation+as_written_ssps_25k_1 --force .*--positives conf/positives/ssps_kmeans.yaml --set positives.clusters=25000 positives.neighbours=1 --set training.seed=0"
 }
 
 @test "--positives none leaves stage 5 out" {

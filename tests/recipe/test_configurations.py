@@ -19,10 +19,10 @@ from sslsv_tk.nn.row_queue import RowQueue
 from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
 from sslsv_tk.recipes import options, positives, systems
 from sslsv_tk.recipes.names import Places
-from sslsv_tk.schedules import Progress
+from sslsv_tk.schedules import Progress, cosine
 from sslsv_tk.systems import assembly, checkpoints
 from sslsv_tk.systems.configuration import SystemConfig
-from sslsv_tk.training.optimisation import clip_gradients, make_optimiser
+from sslsv_tk.training.optimisation import clip_gradients, learning_rate, make_optimiser
 from sslsv_tk.training.step import TrainingStep
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes"))
@@ -32,7 +32,8 @@ import plan_words
 CONF = Path(__file__).resolve().parents[2] / "egs" / "voxceleb" / "conf"
 UTTERANCES, SPEAKERS = 1_092_009, 5_994  # of VoxCeleb2
 
-FAST, STATISTICS, ECAPA = 1_437_078, 1_485_974, 22_529_152
+FAST, ECAPA = 1_437_078, 22_529_152
+STATISTICS_80, STATISTICS_40, ECAPA_80 = 2_665_622, 2_010_262, 22_529_152 + 40 * 5 * 1024
 
 
 def mlp(*widths: int) -> int:
@@ -42,6 +43,7 @@ def mlp(*widths: int) -> int:
 
 
 PROJECTOR = mlp(512, 2048, 2048, 512)
+PROTOTYPES = 6_000 * (512 + 1)  # directions and lengths
 DINO_HEAD = mlp(512, 2048, 2048, 256) + 65_536 * 256
 SIMSIAM = mlp(512, 512, 512, 512) - 512 + mlp(512, 128, 512)  # the projector's last layer has no bias
 
@@ -50,30 +52,36 @@ SYSTEMS = {
     "simclr_fast_resnet34": (FAST, 0, 0),
     "simclr_margin_fast_resnet34": (FAST, 0, 0),
     "moco_fast_resnet34": (FAST, 0, FAST),
-    "swav_fast_resnet34": (FAST, PROJECTOR + 6_000 * 512, 0),
+    "swav_fast_resnet34": (FAST, PROJECTOR + PROTOTYPES, 0),
     "vicreg_fast_resnet34": (FAST, PROJECTOR, 0),
-    "dino_fast_resnet34": (STATISTICS, DINO_HEAD, STATISTICS + DINO_HEAD),
+    "dino_fast_resnet34": (STATISTICS_80, DINO_HEAD, STATISTICS_80 + DINO_HEAD),
     "supervised_fast_resnet34": (FAST, SPEAKERS * 512, 0),
     "byol_fast_resnet34": (FAST, mlp(512, 1024, 256) + mlp(256, 1024, 256), FAST + mlp(512, 1024, 256)),
     "barlow_twins_fast_resnet34": (FAST, mlp(512, 2048, 2048, 2048), 0),
     "simsiam_fast_resnet34": (FAST, SIMSIAM, 0),
     "simclr_ecapa": (ECAPA, 0, 0),
     "moco_ecapa": (ECAPA, 0, ECAPA),
-    "swav_ecapa": (ECAPA, PROJECTOR + 6_000 * 512, 0),
+    "swav_ecapa": (ECAPA, PROJECTOR + PROTOTYPES, 0),
     "vicreg_ecapa": (ECAPA, PROJECTOR, 0),
-    "dino_ecapa": (ECAPA, DINO_HEAD, ECAPA + DINO_HEAD),
+    "dino_ecapa": (ECAPA_80, DINO_HEAD, ECAPA_80 + DINO_HEAD),
     "supervised_ecapa": (ECAPA, SPEAKERS * 512, 0),
 }
 # Variant: a system that it is for, and what it sets.
 VARIANTS = {
     "no_augmentation": ("simclr_ecapa", "augmentation.kinds", ["none"]),
-    "bands_80": ("dino_fast_resnet34", "frontend.bands", 80),
-    "ecapa_bands_80": ("dino_ecapa", "encoder.bands", 80),
-    "continued_10_epochs": ("simclr_fast_resnet34", "training.continued_epochs", 10),
+    "bands_80": ("simclr_ecapa", "frontend.bands", 80),
+    "paper_front_end": ("dino_ecapa", "frontend.window", "hamming"),
+    "fitted_cosine": ("dino_ecapa", "optimisation.cosine_length", "rest"),
+    "span_100": ("dino_fast_resnet34", "training.span_epochs", 100),
+    "continued_10_epochs": ("simclr_ecapa", "training.continued_epochs", 10),
+    "continued_20_epochs": ("simclr_fast_resnet34", "training.continued_epochs", 20),
+    "views_together": ("vicreg_ecapa", "method.views", "together"),
+    "low_power_floor": ("simclr_ecapa", "augmentation.power_floor", 1e-10),
     "masked": ("moco_fast_resnet34", "method.mask_same_cluster", True),
     "simclr_one_direction": ("simclr_fast_resnet34", "method.symmetric", False),
     "moco_queue_65536": ("moco_fast_resnet34", "method.queue_size", 65_536),
     "swav_prototypes_3000": ("swav_fast_resnet34", "method.prototypes", 3_000),
+    "swav_unit_prototypes": ("swav_fast_resnet34", "method.prototype_length", "unit"),
     "swav_own_rows": ("swav_fast_resnet34", "method.queue_rows", "own"),
     "vicreg_covariance_0.04": ("vicreg_fast_resnet34", "method.covariance", 0.04),
     "dino_sum_of_pairs": ("dino_ecapa", "method.average_pairs", False),
@@ -82,6 +90,40 @@ VARIANTS = {
     "supervised_sub_centers": ("supervised_ecapa", "method.sub_centers", 3),
     "supervised_inter_top_k": ("supervised_ecapa", "method.inter_top_k", 5),
 }
+WITH_IT = {  # what a variant sets besides, as it belongs together
+    ("frontend", "bands"),
+    ("encoder", "bands"),
+    ("method", "inter_margin"),
+    ("method", "queue_from_start"),
+    ("training", "continued_average_epochs"),
+}
+AS_WRITTEN = {  # System: what the paper's words set otherwise than the code that made its figure.
+    "dino_ecapa": {
+        "encoder.bands": 40,
+        "frontend.bands": 40,
+        "frontend.window": "hamming",
+        "optimisation.cosine_length": "rest",
+        "method.average_pairs": False,
+    },
+    "dino_fast_resnet34": {
+        "encoder.bands": 40,
+        "frontend.bands": 40,
+        "optimisation.cosine_length": "rest",
+        "method.average_pairs": False,
+        "training.span_epochs": 100,
+    },
+    "simclr_ecapa": {"method.symmetric": False},
+    "simclr_fast_resnet34": {
+        "method.symmetric": False,
+        "training.continued_epochs": 20,
+        "training.continued_average_epochs": None,
+    },
+    **{
+        f"{method}_fast_resnet34": {"training.continued_epochs": 20, "training.continued_average_epochs": None}
+        for method in ("moco", "swav", "vicreg")
+    },
+}
+UNPUBLISHED = {name for name in SYSTEMS if name.startswith(("byol", "barlow", "simsiam", "simclr_margin"))}
 SCALES = ("tiny", "mini", "testbed", "gpu_testbed")
 SMALL = {  # Method, and method at a scale of its own: a system that each is for.
     "simclr": "simclr_fast_resnet34",
@@ -151,7 +193,7 @@ def count(parameters: list[torch.nn.Parameter]) -> int:
 
 def test_every_file_has_its_row_here() -> None:
     assert names("systems") >= SYSTEMS.keys()
-    assert names("variants") == VARIANTS.keys()
+    assert names("variants") == VARIANTS.keys() and names("variants/as_written") == AS_WRITTEN.keys()
     assert names("scale") == set(SCALES) and names("small") == SMALL.keys()
     assert names("features") == {"fbank", "kept"} and names("") == {"aliases"}
     assert names("positives") >= {"ssps_kmeans", "same_speaker", "same_utterance"}
@@ -181,7 +223,7 @@ def test_every_file_says_in_its_first_line_what_it_is() -> None:
 
 def test_the_readme_has_every_system_variant_and_row_of_the_second_table() -> None:
     text = (CONF.parent / "README.md").read_text()
-    missing = [name for name in (*SYSTEMS, *VARIANTS, *TABLE_2) if f"`{name}`" not in text]
+    missing = [name for name in (*SYSTEMS, *VARIANTS, "as_written", *TABLE_2) if f"`{name}`" not in text]
     assert missing == []
 
 
@@ -196,8 +238,10 @@ def test_a_system_has_the_sizes_of_the_papers(name: str) -> None:
     assert count(list(method.encoder.parameters())) == encoder
     assert count([p for p in method.parameters() if p.requires_grad]) == encoder + heads
     assert count(list(method.parameters())) == encoder + heads + teacher
-    assert method.encoder.dimension == 512 and system.frontend.bands == 40
-    assert method.encoder.bands in (None, 40)
+    bands = 80 if name.startswith("dino") else 40
+    assert method.encoder.dimension == 512 and system.frontend.bands == bands
+    assert method.encoder.bands in (None, bands)
+    assert system.frontend.window == ("hann" if name == "dino_ecapa" else "hamming")
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -208,14 +252,18 @@ def test_a_system_is_trained_as_in_the_papers(name: str) -> None:
         assert (how.optimiser, how.learning_rate, how.momentum, how.weight_decay) == ("sgd", 0.2, 0.9, 5e-5)
         assert (how.schedule, how.warm_up_epochs, how.final_learning_rate) == ("cosine", 10, 1e-5)
         assert (how.gradient_clip, length.batch_size) == (3.0, 128)
-        assert (length.epochs, length.continued_epochs, length.span) == (80, 20, 100)
+        span = 100 if name == "dino_ecapa" else 80
+        assert (length.epochs, length.continued_epochs, length.span) == (80, 20, span)
         assert system.augmentation.kinds == ("none", "reverb", "noise", "both")
         seconds = [segment.seconds for segment in built(system).segments]
         assert seconds == [4.0, 4.0, 2.0, 2.0, 2.0, 2.0]
     else:
         assert (how.optimiser, how.learning_rate, how.schedule) == ("adam", 1e-3, "stepwise")
         assert (how.decay, how.decay_epochs, how.weight_decay, how.gradient_clip) == (0.95, 5, 0.0, None)
-        assert (length.batch_size, length.epochs, length.continued_epochs) == (256, 100, 20)
+        continued = (20, 10) if name.endswith("ecapa") or name == "supervised_fast_resnet34" else (10, 5)
+        continued = (20, 10) if name in UNPUBLISHED else continued
+        assert (length.batch_size, length.epochs) == (256, 100)
+        assert (length.continued_epochs, length.averaged(101)) == continued and length.averaged(100) == 10
         assert system.augmentation.kinds == ("both",)
         assert {segment.seconds for segment in built(system).segments} == {2.0}
 
@@ -227,8 +275,36 @@ def test_a_variant_changes_what_it_says_and_can_be_built(name: str) -> None:
     before, after = config.to_dict(loaded(base)), config.to_dict(loaded(base, f"variants/{name}"))
     assert before[section][key] != value and after[section][key] == value
     changed = {(s, k) for s in before if s != "classes" for k in before[s] if before[s][k] != after[s][k]}
-    assert changed <= {(section, key), ("frontend", "bands"), ("method", "inter_margin")}
+    assert changed <= {(section, key), *WITH_IT}
     built(loaded(base, f"variants/{name}"))
+
+
+@pytest.mark.parametrize("name", AS_WRITTEN)
+def test_as_written_has_the_words_of_the_paper_and_nothing_else(name: str) -> None:
+    before, after = config.to_dict(loaded(name)), config.to_dict(loaded(name, f"variants/as_written/{name}"))
+    sections = [s for s in before if isinstance(before[s], dict)]
+    changed = {f"{s}.{k}": after[s][k] for s in sections for k in before[s] if before[s][k] != after[s][k]}
+    assert changed == AS_WRITTEN[name]
+    built(loaded(name, f"variants/as_written/{name}"))
+
+
+def test_the_paper_s_front_end_makes_the_paper_s_sizes() -> None:
+    found = [
+        count(list(built(loaded(name, "variants/paper_front_end")).encoder.parameters()))
+        for name in ("dino_ecapa", "dino_fast_resnet34")
+    ]
+    assert found == [ECAPA, STATISTICS_40]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_what_made_a_published_figure_is_set_where_there_is_one(name: str) -> None:
+    """Views apart, the floor on powers, SwAV's prototypes and queue."""
+    system, method = loaded(name), config.to_dict(loaded(name))["method"]
+    assert system.augmentation.power_floor == (1e-10 if name in UNPUBLISHED else 1e-4)
+    if name.startswith(("simclr", "moco", "swav", "vicreg")):
+        assert method["views"] == "apart"
+    if name.startswith("swav"):
+        assert (method["prototype_length"], method["queue_from_start"]) == ("learned", True)
 
 
 @pytest.mark.parametrize("name", ALL_SYSTEMS)
@@ -246,7 +322,40 @@ def test_both_contrastive_methods_take_the_mask() -> None:
 
 
 def test_fewer_continued_epochs_leave_the_span_of_dino() -> None:
-    assert loaded("dino_fast_resnet34", "variants/continued_10_epochs").training.span == 100
+    assert loaded("dino_ecapa", "variants/continued_10_epochs").training.span == 100
+
+
+def test_schedules_of_dino_have_the_published_values_at_the_epochs_that_are_known() -> None:
+    """Learning rates, and the teacher's momentum: 0.996 to 1, a cosine over 100 epochs, or the 80 of Fast ResNet-34."""
+
+    def rates(*files: str) -> list[float]:
+        system = loaded(*files)
+        progress = [Progress(epoch, system.training.span) for epoch in (40, 80, 89, 100)]
+        return [learning_rate(system.optimisation, place, continued=place.epochs > 80) for place in progress]
+
+    def momenta(*files: str) -> list[float]:
+        span = loaded(*files).training.span
+        return [cosine(0.996, 1.0, Progress(epoch, span).share) for epoch in (40, 80, 89, 100)]
+
+    assert rates("dino_ecapa") == pytest.approx([0.1588, 0.0412, 0.0210, 0.0049], abs=5e-5)
+    assert rates("dino_ecapa", "variants/fitted_cosine") == pytest.approx([0.1500, 0.0234, 0.0073, 0.00001], abs=5e-5)
+    assert momenta("dino_ecapa") == momenta("dino_fast_resnet34", "variants/span_100")
+    assert momenta("dino_ecapa") == pytest.approx([0.9973820, 0.9996180, 0.9998818, 1.0], abs=5e-8)
+    assert momenta("dino_fast_resnet34") == pytest.approx([0.998, 1.0, 1.0, 1.0])
+    assert rates("dino_fast_resnet34")[:2] == pytest.approx([0.1383, 0.0076], abs=5e-5)
+
+
+def test_stage_5_of_schedules_that_are_over_is_refused() -> None:
+    """The teacher of DINO, which is evaluated, would not move."""
+    refuse = assembly.refuse_ended_schedules
+    with pytest.raises(
+        ValueError, match=r"last training.span_epochs = 80 epochs, and stage 5 goes on to 100: .*span_100"
+    ):
+        refuse(loaded("dino_fast_resnet34"))
+    for files in (("dino_fast_resnet34", "variants/span_100"), ("dino_ecapa",), ("byol_fast_resnet34",)):
+        refuse(loaded(*files))
+    refuse(loaded("dino_fast_resnet34", settings=("training.continued_epochs=0",)))
+    refuse(loaded("simclr_ecapa", settings=("training.span_epochs=3",)))
 
 
 @pytest.mark.parametrize("scale", ["mini", "testbed", "gpu_testbed"])
@@ -306,7 +415,10 @@ def test_a_step_at_full_size_does_not_wait_for_the_device(name: str, monkeypatch
     progress = Progress(50.0, system.training.span)
     for _ in range(2):
         method.before_step(progress)
-        views = [torch.empty(batch, 40, round(100 * segment.seconds) + 1, device="meta") for segment in method.segments]
+        views = [
+            torch.empty(batch, system.frontend.bands, round(100 * segment.seconds) + 1, device="meta")
+            for segment in method.segments
+        ]
         utterance_B = torch.empty(batch, dtype=torch.int64, device="meta")
         loss, _ = step(views, utterance_B, None, utterance_B)
         optimiser.zero_grad()

@@ -59,6 +59,14 @@ def test_a_configuration_that_cannot_be_built(system, sections, message):
         configured.check(system(**sections), [])
 
 
+def test_stage_5_of_a_teacher_that_has_come_to_rest(system, choice):
+    """Schedules that end with stage 4: told before stage 1, and by training itself."""
+    ended = system(method={"name": "dino"}, training={"epochs": 3, "continued_epochs": 2, "span_epochs": 3})
+    configured.check(ended, [])
+    with pytest.raises(ValueError, match=r"--positives same_utterance: .*3 epochs, and stage 5 goes on to 5"):
+        configured.check(ended, [choice("same_utterance")])
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [

@@ -82,11 +82,22 @@ def test_paths_begin_where_the_user_stands_or_else_in_the_recipe(recipe, make_op
     assert files(system)[1:] == ["variants/no_augmentation.yaml", "scale/testbed.yaml", "small/dino_testbed.yaml"]
 
 
+def test_the_paper_s_words_are_a_variant_with_a_file_for_each_system(places, make_options):
+    for base in ("dino_ecapa", "simclr_fast_resnet34"):
+        system = systems.find(make_options(system=f"{base}+as_written+masked"), places, "raw")
+        assert system.name == f"{base}+as_written+masked"
+        assert files(system)[1:] == [f"variants/as_written/{base}.yaml", "variants/masked.yaml"]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"system": "simclr_ecpa"}, "there is no conf/systems/simclr_ecpa.yaml here. Did you mean simclr_ecapa?"),
         ({"system": "simclr_ecapa+no_augmentatio"}, "conf/variants/no_augmentatio.yaml here. Did you mean no_aug"),
+        (
+            {"system": "moco_ecapa+as_written"},
+            "--system moco_ecapa+as_written: as_written changes nothing of moco_ecapa. It is for dino_ecapa, ",
+        ),
         ({"system": "+masked"}, "there is no conf/systems/.yaml here. There are: barlow_twins_fast_resnet34, "),
         ({"system": "../../x"}, "--system ../../x: there is no file ../../x"),
         ({"scale": "testbd"}, "--scale testbd: there is no conf/scale/testbd.yaml here. Did you mean testbed?"),

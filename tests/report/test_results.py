@@ -17,6 +17,8 @@ ROW = {
     "number_of_trials": 37611,
     "eer_percent": 9.4123,
     "eer_interval_percent": [8.7, 10.126],
+    "against_chance": "",
+    "eer_nearest_percent": 9.4321,
     "eer_rocch_percent": 9.388,
     "mindcf_001": 0.63784,
     "mindcf_005": 0.5,
@@ -53,14 +55,19 @@ def test_an_official_list_is_said_to_be_original_or_cleaned(name, count, cell):
 def test_a_row_reads_as_a_human_wants_it():
     line = results.table([ROW]).splitlines()[2]
     assert line == (
-        "| simclr | averaged | voxceleb1_test: O (37,611) | 9.41 [8.70, 10.13] | 9.39 | 0.6378 | 0.5000 | 0 "
+        "| simclr | averaged | voxceleb1_test: O (37,611) | 9.41 [8.70, 10.13] | 9.43 | 9.39 | 0.6378 | 0.5000 | 0 "
         "| abcdef012 | 0123456789abcdef |"
     )
 
 
 def test_what_is_not_known_is_a_dash_and_no_interval():
     line = results.table([{**ROW, "eer_interval_percent": None, "seed": None, "config_fingerprint": None}])
-    assert "| 9.41 | 9.39 |" in line and line.splitlines()[2].endswith("| - | abcdef012 | - |")
+    assert "| 9.41 | 9.43 | 9.39 |" in line and line.splitlines()[2].endswith("| - | abcdef012 | - |")
+
+
+def test_a_row_at_chance_is_said_to_be():
+    line = results.table([{**ROW, "against_chance": "at chance"}])
+    assert "| 9.41 [8.70, 10.13], at chance | 9.43 |" in line
 
 
 @pytest.mark.parametrize(

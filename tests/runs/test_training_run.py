@@ -336,6 +336,16 @@ def test_the_average_is_of_the_last_epochs_and_is_made_once(ssl):
     assert checkpoints.read(path)["epochs"] == [3]
 
 
+def test_stage_5_may_average_fewer_epochs_than_stage_4(workspace, ssl):
+    for most, epochs in (("null", [5, 6]), ("1", [6]), ("9", [5, 6])):
+        settings = ("training.continued_epochs=3", f"training.continued_average_epochs={most}")
+        train.main(workspace.options("five", *settings, base=ssl))
+        average_checkpoints.main(["--system", str(workspace.systems / "five")])
+        assert checkpoints.read(workspace.systems / "five" / "checkpoints" / "averaged.pt")["epochs"] == epochs
+    average_checkpoints.main(["--system", str(ssl)])
+    assert checkpoints.read(ssl / "checkpoints" / "averaged.pt")["epochs"] == [2, 3]
+
+
 def test_the_untrained_encoder_is_kept_but_never_averaged(ssl):
     average_checkpoints.main(["--system", str(ssl), "--last", "50"])
     assert checkpoints.read(ssl / "checkpoints" / "averaged.pt")["epochs"] == [2, 3]

@@ -10,6 +10,7 @@ from sslsv_tk.scoring.bootstrap import (
     Interval,
     LabelledTrials,
     TooFewSpeakers,
+    chance_interval,
     compare_eer,
     eer_interval,
     replicated_eer,
@@ -104,6 +105,37 @@ def test_a_system_does_not_differ_from_itself():
     assert comparison.difference == Interval(0.0, 0.0, 0.0)
     assert not comparison.difference.excludes_zero
     assert comparison.first == comparison.second == eer_interval(scores, trials, replicates=100)
+
+
+def test_equal_scores_are_at_chance_and_no_worse_than_another_system_at_chance():
+    """A collapsed encoder, compared with noise: nothing is significant."""
+    scores, trials = draw(speakers=20, trials=2000)
+    noise = np.random.default_rng(1).normal(size=len(scores))
+    comparison = compare_eer(np.full(len(scores), 0.97), noise, trials, 300)
+    assert comparison.first == Interval(50.0, 50.0, 50.0)
+    assert comparison.first.against_chance == comparison.second.against_chance == "at chance"
+    assert not comparison.difference.excludes_zero
+
+
+@pytest.mark.parametrize(
+    ("interval", "words"),
+    [
+        (Interval(40.0, 35.0, 49.9), ""),
+        (Interval(48.0, 45.0, 51.0), "at chance"),
+        (Interval(50.0, 50.0, 50.0), "at chance"),
+        (Interval(60.0, 55.0, 65.0), "worse than chance"),
+    ],
+)
+def test_an_interval_is_below_chance_at_it_or_above(interval, words):
+    assert interval.against_chance == words
+
+
+@pytest.mark.parametrize("counts", [(200, 200), (50, 2000)])
+def test_chance_takes_95_of_100_random_lists_for_chance(counts):
+    generator, targets = np.random.default_rng(0), np.repeat([True, False], counts)
+    rates = [equal_error_rate(generator.normal(size=len(targets)), targets) for _ in range(1000)]
+    share = np.mean([chance_interval(rate, targets).against_chance == "at chance" for rate in rates])
+    assert share == pytest.approx(0.95, abs=0.02)
 
 
 def test_a_difference_turns_its_sign_with_the_order_of_the_systems():

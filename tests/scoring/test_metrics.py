@@ -28,6 +28,15 @@ def naive_nearest(scores, targets):
     return 100 * max(miss, alarm)
 
 
+def naive_interpolated(scores, targets):
+    """Along each line between neighbouring points of the curve: where are the rates equal?"""
+    for (miss, alarm), (later_miss, later_alarm) in itertools.pairwise(naive_curve(scores, targets)):
+        if miss - alarm < 0 <= later_miss - later_alarm:
+            share = (alarm - miss) / ((alarm - miss) + (later_miss - later_alarm))
+            return 100 * (miss + share * (later_miss - miss))
+    raise AssertionError("the curve begins where all are accepted and ends where none is")
+
+
 def naive_rocch(scores, targets):
     """The hull crosses the diagonal at the lowest crossing of any chord between two points of the curve."""
     crossings = []
@@ -66,14 +75,27 @@ def test_curve_equals_counting_at_every_threshold(trials):
 
 @given(trial_lists())
 def test_eer_equals_the_loop_over_thresholds(trials):
-    assert equal_error_rate(*trials) == pytest.approx(naive_nearest(*trials), abs=1e-9)
+    assert equal_error_rate(*trials) == pytest.approx(naive_interpolated(*trials), abs=1e-9)
+    assert equal_error_rate(*trials, convention="nearest") == pytest.approx(naive_nearest(*trials), abs=1e-9)
 
 
 @given(trial_lists())
-def test_rocch_eer_equals_the_lowest_chord_and_never_exceeds_the_other(trials):
-    found = equal_error_rate(*trials, convention="rocch")
-    assert found == pytest.approx(naive_rocch(*trials), abs=1e-9)
-    assert found <= equal_error_rate(*trials) + 1e-9
+def test_rocch_eer_equals_the_lowest_chord(trials):
+    assert equal_error_rate(*trials, convention="rocch") == pytest.approx(naive_rocch(*trials), abs=1e-9)
+
+
+@given(trial_lists())
+def test_the_conventions_are_in_order(trials):
+    rocch, interpolated, nearest = (equal_error_rate(*trials, name) for name in ("rocch", "interpolated", "nearest"))
+    assert rocch <= interpolated + 1e-9 and interpolated <= nearest + 1e-9
+
+
+@given(trial_lists())
+def test_scores_and_their_negatives_add_up_to_100(trials):
+    """A curve read backwards is the same curve: half of the trials wrong is chance, on either side of it."""
+    scores, targets = trials
+    both = equal_error_rate(scores, targets) + equal_error_rate([-score for score in scores], targets)
+    assert both == pytest.approx(100)
 
 
 @given(trial_lists(), st.sampled_from([0.01, 0.05, 0.5, 0.9]), st.sampled_from([1.0, 10.0]))
@@ -103,7 +125,7 @@ def test_figures_equal_the_authors(reference_folder):
     reference = np.load(reference_folder / "metrics.npz")
     scores, targets = reference["scores"], reference["labels"]
     rates = error_rates(scores, targets)
-    assert rates.equal_error_rate() == pytest.approx(float(reference["eer"]), rel=1e-5)
+    assert rates.equal_error_rate("nearest") == pytest.approx(float(reference["eer"]), rel=1e-5)
     assert rates.minimum_dcf(0.01) == pytest.approx(float(reference["mindcf_001"]), rel=1e-5)
     assert rates.minimum_dcf(0.05) == pytest.approx(float(reference["mindcf_005"]), rel=1e-5)
     assert cllr(scores, targets) == pytest.approx(float(reference["cllr"]), rel=1e-5)
@@ -116,6 +138,8 @@ def test_perfect_inverted_and_constant_scores():
     assert equal_error_rate([0, 1, 2, 3], targets) == 100
     assert equal_error_rate([0, 1, 2, 3], targets, "rocch") == pytest.approx(50)
     assert equal_error_rate([1, 1, 1, 1], targets, "rocch") == pytest.approx(50)
+    assert equal_error_rate([1, 1, 1, 1], targets) == 50
+    assert equal_error_rate([1, 1, 1, 1], targets, "nearest") == 100  # as the authors' code has it
     assert minimum_dcf([3, 2, 1, 0], targets, 0.01) == 0
     assert minimum_dcf([0, 1, 2, 3], targets, 0.01) == 1
 
@@ -123,9 +147,16 @@ def test_perfect_inverted_and_constant_scores():
 def test_ties_are_merged_unless_the_order_of_the_list_is_asked_for():
     scores, targets = [0.5, 0.5, 0.5, 0.5], [0, 0, 1, 1]
     assert error_rates(scores, targets).thresholds.tolist() == [0.5, np.inf]
-    assert error_rates(scores, targets).equal_error_rate() == 100
+    assert error_rates(scores, targets).equal_error_rate() == 50
     assert error_rates(scores, targets, merge_ties=False).equal_error_rate() == 0
     assert error_rates(scores, targets[::-1], merge_ties=False).equal_error_rate() == 100
+
+
+def test_few_values_are_read_between_them():
+    """Decisions: 90 of 100 targets and 20 of 100 nontargets accepted. Between (.1, .2) and (1, 0) 2/11 are equal."""
+    scores, targets = np.repeat([1, 0, 1, 0], [90, 10, 20, 80]), np.repeat([1, 0], 100)
+    assert equal_error_rate(scores, targets) == pytest.approx(100 * 2 / 11)
+    assert equal_error_rate(scores, targets, "nearest") == pytest.approx(20)
 
 
 def test_gaussian_scores_give_the_closed_form():
@@ -170,7 +201,7 @@ def test_costs_without_meaning_are_refused(options):
 
 
 def test_an_unknown_convention_is_refused():
-    with pytest.raises(ValueError, match="one of nearest, rocch, found 'linear'"):
+    with pytest.raises(ValueError, match="one of interpolated, nearest, rocch, found 'linear'"):
         equal_error_rate([1, 0], [1, 0], "linear")
 
 
@@ -179,7 +210,7 @@ def test_scoring_and_its_commands_load_where_torch_does_not():
         "import sys; sys.modules['torch'] = None\n"
         "import sslsv_tk.scoring.metrics, sslsv_tk.scoring.cosine, sslsv_tk.scoring.bootstrap\n"
         "import sslsv_tk.bin.score_trials, sslsv_tk.bin.write_results, sslsv_tk.bin.compare_systems\n"
-        "import sslsv_tk.bin.keep_results\n"
+        "import sslsv_tk.bin.keep_results, sslsv_tk.bin.compute_eer\n"
         "try:\n    import torch\nexcept ImportError:\n    print('absent')\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

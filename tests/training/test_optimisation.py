@@ -1,4 +1,5 @@
 import copy
+import math
 
 import pytest
 import torch
@@ -38,6 +39,30 @@ def test_the_cosine_changes_at_every_step_and_ends_with_the_span():
     assert learning_rate(config, at(10, 100), continued=False) == pytest.approx(0.2)
     assert learning_rate(config, at(55, 100), continued=False) == pytest.approx((0.2 + 1e-5) / 2)
     assert learning_rate(config, at(100, 100), continued=True) == pytest.approx(1e-5)
+
+
+def test_a_cosine_as_long_as_the_span_is_cut_off_by_the_warm_up_before_it():
+    """The rate that made DINO's published figures, by a list of all steps: warm-up, then 100 epochs, cut at 100."""
+    steps, warm, span = 3, 10, 100
+    peak, end = 0.2, 1e-5
+    every = [peak * step / (warm * steps) for step in range(warm * steps)]
+    every += [
+        end + 0.5 * (peak - end) * (1 + math.cos(math.pi * step / (span * steps))) for step in range(span * steps + 1)
+    ]
+    config = OptimisationConfig(
+        "sgd", learning_rate=peak, schedule="cosine", warm_up_epochs=warm, final_learning_rate=end, cosine_length="span"
+    )
+    found = [learning_rate(config, at(step / steps, span), continued=False) for step in range(span * steps + 1)]
+    assert found == pytest.approx(every[: len(found)], rel=1e-9, abs=1e-12)
+    named = [learning_rate(config, at(epoch, 100), continued=epoch > 80) for epoch in (40, 80, 89, 100)]
+    assert named == pytest.approx([0.1588, 0.0412, 0.0210, 0.0049], abs=5e-5)
+    assert learning_rate(config, at(500, 100), continued=True) == pytest.approx(end)
+
+
+def test_a_cosine_over_the_rest_of_the_span_is_the_textbook_s():
+    config = OptimisationConfig("sgd", learning_rate=0.2, schedule="cosine", warm_up_epochs=10)
+    named = [learning_rate(config, at(epoch, 100), continued=epoch > 80) for epoch in (40, 80, 89, 100)]
+    assert named == pytest.approx([0.1500, 0.0234, 0.0073, 0.00001], abs=5e-5)
 
 
 def test_the_rate_is_set_in_every_group_and_frozen_parameters_are_left_out():
@@ -168,6 +193,7 @@ def test_a_step_is_that_of_adam_written_out():
         {"schedule": "cosine", "final_learning_rate": 0.01},
         {"schedule": "cosine", "warm_up_epochs": -1.0},
         {"schedule": "stepwise", "warm_up_epochs": 5.0},
+        {"schedule": "stepwise", "cosine_length": "span"},
         {"gradient_clip": 0.0},
     ],
 )
@@ -190,6 +216,7 @@ def test_the_end_of_the_cosine_does_not_bind_the_other_schedule():
         ({"seed": -1}, "training.seed must be from 0"),
         ({"seed": 2**63}, "training.seed must be from 0"),
         ({"average_epochs": 4, "keep_epochs": 3}, "keep_epochs = 3 is fewer"),
+        ({"continued_average_epochs": 0}, "at least 1, or null; found 0"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused(settings, message):
