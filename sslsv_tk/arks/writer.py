@@ -19,7 +19,7 @@ class ArkWriter:
         self.offsets = array("q")
         self.contents = digests.Contents()
 
-    def write(self, key: bytes, *pieces: bytes) -> None:
+    def write(self, key: bytes, *pieces: bytes | memoryview) -> None:
         """Write one entry, given in pieces."""
         label = key + b" "
         self.offsets.append(self._end + len(label))

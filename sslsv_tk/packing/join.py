@@ -16,7 +16,7 @@ from sslsv_tk.arks import indexes
 from sslsv_tk.arks.audio_archive import AUDIO, OFFSETS
 from sslsv_tk.arks.parted_folder import PartedFolder, require_all
 from sslsv_tk.arks.records import Record
-from sslsv_tk.audio.decoding import Tally
+from sslsv_tk.audio.tally import Tally
 from sslsv_tk.kaldi import directories, tables
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import Words
@@ -132,7 +132,7 @@ def _describe(out: Path, records: list[Record], found: _Tables) -> None:
     """Say what was resampled and mixed, and how much there is."""
     tally = Tally()
     for record in records:
-        tally.add(record.facts["rates_hz"], record.facts["mixed"])
+        tally.add(record.facts)
     tally.say()
     filled = sum(1 for record in records if record.facts["utterances"])
     hours = found.samples.sum() / SAMPLE_RATE_HZ / 3600

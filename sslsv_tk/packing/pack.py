@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from sslsv_tk import logs
 from sslsv_tk.arks import audio_archive
 from sslsv_tk.audio import decoding, sound, vad
-from sslsv_tk.audio.decoding import Tally
 from sslsv_tk.audio.sound import UnreadableAudio
+from sslsv_tk.audio.tally import Tally
 from sslsv_tk.audio.waveforms import Source
+from sslsv_tk.corpora.noises import RESPONSE
 from sslsv_tk.corpora.rejected import check_rejected, check_tolerance
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import text
@@ -61,9 +62,8 @@ def pack_part(data: Path, part: Part, wanted: Wanted = _DEFAULT, tolerance: floa
         elif wanted.copy:
             utterances, rejected, writer.contents[parts.ARK] = _pack(share, part, wanted, tolerance, tally)
         else:
-            utterances, rejected, writer.contents[parts.SCP] = in_place.index(share, part, tolerance)
-        writer.facts |= {"utterances": utterances, "rejected": rejected}
-        writer.facts |= {"rates_hz": tally.rates_hz, "mixed": tally.mixed}
+            utterances, rejected, writer.contents[parts.SCP] = in_place.index(share, part, wanted, tolerance, tally)
+        writer.facts |= {"utterances": utterances, "rejected": rejected, **tally.facts()}
 
 
 def _check(share: DataDirectory, wanted: Wanted) -> None:
@@ -101,10 +101,12 @@ def _decode(
 ) -> Iterator[tuple[str, NDArray[np.int16]]]:
     """The key and the samples of every usable utterance; the others go to `rejected` with the reason."""
     began = said = time.monotonic()
-    for row, found in decoding.decode(_sources(share, wanted), tally):
+    for row, found in decoding.decode(_sources(share, wanted), tally, _uses_of_commands(share)):
         key = text(share.keys[row])
         if not isinstance(found, UnreadableAudio):
             found = _voiced(share, row, found)
+        if not isinstance(found, UnreadableAudio):
+            found = parts.too_short(share, row, len(found), wanted) or found
         if isinstance(found, UnreadableAudio):
             rejected[key] = str(found)
         else:
@@ -116,10 +118,18 @@ def _decode(
 
 def _sources(share: DataDirectory, wanted: Wanted) -> Iterator[Source]:
     """What to decode for each row."""
+    are_responses = share.categories is not None and bool((share.categories == RESPONSE).all())
     for row, value in enumerate(share.values):
         channel = wanted.channel if share.channels is None else int(share.channels[row])
         seconds = None if share.cuts is None else (float(share.cuts.starts[row]), float(share.cuts.ends[row]))
-        yield Source(os.fsdecode(value), channel, seconds)
+        yield Source(os.fsdecode(value), channel, seconds, are_responses)
+
+
+def _uses_of_commands(share: DataDirectory) -> dict[str, int]:
+    """How many segments are cut from the output of each command."""
+    commands = share.values[sound.are_commands(share.values)]
+    values, counts = np.unique(commands, return_counts=True)
+    return {os.fsdecode(value): count for value, count in zip(values.tolist(), counts.tolist(), strict=True)}
 
 
 def _voiced(share: DataDirectory, row: int, waveform: NDArray[np.int16]) -> NDArray[np.int16] | UnreadableAudio:

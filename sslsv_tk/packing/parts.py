@@ -16,8 +16,11 @@ from sslsv_tk.arks.parted_folder import Layout, PartedFolder
 from sslsv_tk.arks.records import Made
 from sslsv_tk.audio import resampling
 from sslsv_tk.audio.resampling import Channel
+from sslsv_tk.audio.sound import UnreadableAudio
 from sslsv_tk.kaldi import directories
 from sslsv_tk.kaldi.directories import DataDirectory
+from sslsv_tk.kaldi.tables import text
+from sslsv_tk.segments import SAMPLE_RATE_HZ
 
 ARK, SCP = "split/wav.J.ark", "split/wav.J.scp"
 SAMPLES, PLACES, REJECTED = "split/utt2samples.J", "split/utt2offset.J", "split/rejected.J"
@@ -29,6 +32,8 @@ LAYOUT = Layout(
     joined=(*directories.TABLES[1:], "utt2samples", OFFSETS, "rejected"),
 )
 
+LEAST_SAMPLES = 257
+"""At 16 kHz: the front end mirrors half a transform of 512 points at either end, which takes one sample more."""
 _SAMPLES = "16 kHz mono 16-bit"
 _IN_PLACE = "in place"
 
@@ -38,12 +43,14 @@ class Wanted:
     """What becomes of the audio.
 
     `channel` is the one to take of files with several, or "mix", their mean. `copy` False leaves wav files where they
-    are and writes down where their samples stand. `allow_pipes` runs the commands that a wav.scp may hold.
+    are and writes down where their samples stand. `allow_pipes` runs the commands that a wav.scp may hold. Utterances
+    of fewer than `least_samples` are left out: no frame can be computed of them. Noises and responses may be shorter.
     """
 
     channel: Channel = "mix"
     copy: bool = True
     allow_pipes: bool = False
+    least_samples: int = LEAST_SAMPLES
 
     def __post_init__(self) -> None:
         resampling.check_channel(self.channel)
@@ -52,6 +59,7 @@ class Wanted:
     def samples(self) -> str:
         """What the samples are, as records say it."""
         named = [_SAMPLES] if self.channel == "mix" else [_SAMPLES, f"channel {self.channel}"]
+        named += [] if self.least_samples == LEAST_SAMPLES else [f"at least {self.least_samples} samples"]
         return ", ".join(named if self.copy else [*named, _IN_PLACE])
 
 
@@ -91,10 +99,21 @@ def take(whole: DataDirectory, part: Part) -> DataDirectory:
     return whole.select(np.arange(rows.start, rows.stop))
 
 
+def too_short(share: DataDirectory, row: int, samples: int, wanted: Wanted) -> UnreadableAudio | None:
+    """The fault of an utterance that has fewer samples than wanted; None of noises and responses."""
+    if samples >= wanted.least_samples or share.categories is not None:
+        return None
+    return UnreadableAudio(
+        f"{text(share.values[row])}: too short: {text(share.keys[row])} has {samples} samples at 16 kHz, and the front"
+        f" end needs {wanted.least_samples} ({1000 * wanted.least_samples / SAMPLE_RATE_HZ:.0f} ms)"
+    )
+
+
 def made(share: DataDirectory, samples: str) -> Made:
     """What decides the contents of a part: keys, files, cuts, channels and speech decisions of its share."""
     cuts = (share.cuts.starts, share.cuts.ends) if share.cuts else (None, None)
     columns = [share.keys, share.values, *cuts, share.channels, *([] if share.vad is None else [share.vad])]
+    columns += [] if share.categories is None else [share.categories]
     return Made({"samples": samples}, {"utterances": digests.of_columns(columns)})
 
 
