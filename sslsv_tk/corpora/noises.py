@@ -14,7 +14,8 @@ from sslsv_tk.corpora import audio_files, rejected
 from sslsv_tk.corpora.audio_files import AudioListing
 from sslsv_tk.corpora.rejected import Headers
 from sslsv_tk.kaldi import tables, utterance_ids
-from sslsv_tk.kaldi.directories import Cuts, DataDirectory
+from sslsv_tk.kaldi.directories import DataDirectory
+from sslsv_tk.kaldi.segments import Cuts
 from sslsv_tk.kaldi.tables import Words, text
 
 log = logs.logger("noises")
