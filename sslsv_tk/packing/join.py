@@ -17,7 +17,7 @@ from sslsv_tk.arks.audio_archive import AUDIO, OFFSETS
 from sslsv_tk.arks.parted_folder import PartedFolder, require_all
 from sslsv_tk.arks.records import Record
 from sslsv_tk.audio.tally import Tally
-from sslsv_tk.kaldi import directories, tables
+from sslsv_tk.kaldi import directories, tables, trials
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import Words
 from sslsv_tk.packing import parts
@@ -67,8 +67,10 @@ def finish(data: Path, out: Path, num_jobs: int, force: bool = False) -> None:
     require_all(
         folder.folder, whole.keys, tables.concatenate([found.keys, rejected[0]]), "Run pack_audio with --force true."
     )
+    rejected = _with_those_of_stage_1(data, *rejected)
+    _check_lists(data, found.keys, rejected[0])
     with folder.joining(parts.made_of_all(data, samples), records, {}):
-        _set_aside(*rejected, whole, out)
+        _set_aside(*rejected, len(found.keys), out)
         _write(out, whole, found)
     _describe(out, records, found)
 
@@ -99,13 +101,33 @@ def _rejected(folder: PartedFolder) -> tuple[Words, Words]:
     return keys, reasons
 
 
-def _set_aside(rejected: Words, reasons: Words, whole: DataDirectory, out: Path) -> None:
+def _with_those_of_stage_1(data: Path, rejected: Words, reasons: Words) -> tuple[Words, Words]:
+    """What was left out by both stages, sorted, so that dump/raw/SET tells all that a trial list may name."""
+    if not (data / "rejected").is_file():
+        return rejected, reasons
+    columns = zip((rejected, reasons), tables.read_rows(data / "rejected"), strict=True)
+    keys, values = (np.concatenate(column) for column in columns)
+    order = np.argsort(keys, kind="stable")
+    return keys[order], values[order]
+
+
+def _check_lists(data: Path, keys: Words, rejected: Words) -> None:
+    """Say now, before training, how many trials name utterances that are left out; ValueError where too few remain."""
+    for path in sorted(data.glob("trials_*")) if len(rejected) else []:
+        found = trials.read_trials(path, keys, np.sort(rejected))
+        found.require_both_kinds(path)
+        if found.left_out:
+            total = len(found) + found.left_out
+            log.warning("%s: %d of %d trials name utterances left out and will not count", path, found.left_out, total)
+
+
+def _set_aside(rejected: Words, reasons: Words, others: int, out: Path) -> None:
     """Write OUT/rejected, where there are any."""
     if not len(rejected):
         (out / "rejected").unlink(missing_ok=True)
         return
     tables.write_table(out / "rejected", rejected, reasons)
-    log.warning("%d of %d utterances were left out; see %s", len(rejected), len(whole.keys), out / "rejected")
+    log.warning("%d of %d utterances were left out; see %s", len(rejected), len(rejected) + others, out / "rejected")
 
 
 def _write(out: Path, whole: DataDirectory, found: _Tables) -> None:

@@ -13,7 +13,7 @@ from sslsv_tk import artifacts, digests, layout, logs, provenance
 from sslsv_tk.arks.indexes import read_scp
 from sslsv_tk.kaldi.directories import DataDirectory, find_rows, remove_temporaries
 from sslsv_tk.kaldi.tables import Words, first_words, text
-from sslsv_tk.kaldi.trials import Trials, read_trials
+from sslsv_tk.kaldi.trials import Trials, left_out, read_trials
 from sslsv_tk.report import system
 from sslsv_tk.report.score_file import write_scores
 from sslsv_tk.scoring.bootstrap import LabelledTrials, TooFewSpeakers, eer_interval
@@ -129,7 +129,7 @@ def evaluate(evaluation: Evaluation) -> dict[str, Any]:
 def read_list(data: Path, trials: Path) -> TrialList:
     """A trial list with the data directory that it speaks of; both kinds of trials must be there."""
     directory = DataDirectory.load(data)
-    listed = read_trials(trials, directory.keys)
+    listed = read_trials(trials, directory.keys, left_out(data))
     listed.require_both_kinds(trials)
     return TrialList(trials, directory.keys, listed, directory.speakers)
 
@@ -154,6 +154,7 @@ def _figures(listed: TrialList, scores: Scores) -> dict[str, Any]:
     rates = error_rates(scores, listed.trials.target)
     return {
         "number_of_trials": len(scores),
+        "number_left_out": listed.trials.left_out,
         "number_of_targets": int(listed.trials.target.sum()),
         "eer_percent": rates.equal_error_rate(),
         "eer_interval_percent": _interval(listed, scores),
@@ -201,6 +202,7 @@ def _made_from(evaluation: Evaluation) -> dict[str, Any]:
         "xvector.scp": folder / "xvector.scp",
         "wav.scp": evaluation.data / "wav.scp",
         "utt2spk": evaluation.data / "utt2spk",
+        "rejected": evaluation.data / "rejected",
         "config.yaml": evaluation.system / "config.yaml",
     }
     found = {name: digests.of_file(path) if path.exists() else "absent" for name, path in files.items()}
