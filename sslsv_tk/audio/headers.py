@@ -72,11 +72,14 @@ def _read(name: str, stream: BinaryIO, path: str) -> tuple[Header, bool]:
     if kind != "other":
         return checked(name, (mp4.read_mp4 if kind == "mp4" else aac.read_adts)(name, stream)), True
     start, alone = sound.start_of(stream), sound.ark_entry(path) is None
+    fault = whole.fault(stream, start, alone)
+    if fault:
+        raise UnreadableAudio(f"{name}: {fault}")
     with opened(name, path) as file:
         if file.format == "MP3":
             return _read_mp3(name, mp3.read_frames(stream, start) if alone else None, file)
-        if fault := whole.fault(stream, start, file.format, alone):
-            raise UnreadableAudio(f"{name}: {fault}")
+        if fault is None and file.format not in whole.BY_DECODING:
+            raise UnreadableAudio(f"{name}: a {file.format} file, of which nothing tells that it is whole: convert it")
         samples = file.frames if knows_length(file) else _count(name, file)
         return checked(name, Header(file.samplerate, file.channels, samples)), False
 

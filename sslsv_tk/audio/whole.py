@@ -15,16 +15,18 @@ from sslsv_tk.audio.sound import bytes_at
 _W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 _W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
 _MOST_OGG_PAGE = 65_307
-_BY_DECODING = ("FLAC", "MP3")
+BY_DECODING = ("FLAC", "MP3")
+"""Kinds of files, as libsndfile calls them, whose end decoding or counting frames finds."""
 _UNKNOWN_32, _UNKNOWN_64 = 2**32 - 1, 2**64 - 1
 Announced = tuple[int, int | None]
 """The byte of the first sample and how many bytes of samples there are (None: the file does not know)."""
 
 
-def fault(stream: BinaryIO, start: int, kind: str, alone: bool = True) -> str:
-    """What is missing of an open file of libsndfile's `kind` that begins at byte `start`, or ""; see sound.start_of.
+def fault(stream: BinaryIO, start: int, alone: bool = True) -> str | None:
+    """What is wrong with the length of an open file that begins at byte `start` (see sound.start_of), or "".
 
-    `alone` is False for an entry of an ark, behind which others follow.
+    None where its first bytes are not those of a container that tells its length. `alone` is False for an entry of an
+    ark, behind which others follow.
     """
     first = bytes_at(stream, start, 16)
     if first[:4] in (b"RIFF", b"RIFX"):
@@ -34,13 +36,13 @@ def fault(stream: BinaryIO, start: int, kind: str, alone: bool = True) -> str:
         return _ogg(stream, start) if alone else ""
     found = next((read for magic, read in _ANNOUNCING.items() if first.startswith(magic)), None)
     if found is None:
-        return "" if kind in _BY_DECODING else f"a {kind} file, of which nothing tells whether it is whole: convert it"
+        return None
     try:
         where = found(stream, start)
     except (struct.error, ValueError):
         where = None
     if where is None:
-        return "damaged: its header does not say where the samples are"
+        return "damaged or cut short: its header does not say where the samples are"
     offset, announced = where
     missing = 0 if announced is None else offset + announced - _size(stream)
     return wav.cut_short(missing) if missing > 0 else ""

@@ -14,11 +14,11 @@ from sslsv_tk.corpora.rejected import check_rejected
 from sslsv_tk.kaldi import tables
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import text
-from sslsv_tk.packing.parts import Part, Wanted, too_short
+from sslsv_tk.packing.parts import Part, too_short
 from sslsv_tk.segments import SAMPLE_RATE_HZ
 
 
-def index(share: DataDirectory, part: Part, wanted: Wanted, tolerance: float, tally: Tally) -> tuple[int, int, str]:
+def index(share: DataDirectory, part: Part, tolerance: float, tally: Tally) -> tuple[int, int, str]:
     """Write wav.J.scp, utt2samples.J and utt2offset.J of a part.
 
     Returns how many utterances it has, how many were rejected, and a digest of ids, places and sizes: the samples are
@@ -37,7 +37,7 @@ def index(share: DataDirectory, part: Part, wanted: Wanted, tolerance: float, ta
                 found = None
                 found = locate(path)
             begin, end = _stretch(share, row, path, found)
-            if fault := too_short(share, row, end - begin, wanted):
+            if fault := too_short(share, row, end - begin):
                 raise fault
             _count(share, row, path, found, tally)
         except UnreadableAudio as fault:

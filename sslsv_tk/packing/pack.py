@@ -62,7 +62,7 @@ def pack_part(data: Path, part: Part, wanted: Wanted = _DEFAULT, tolerance: floa
         elif wanted.copy:
             utterances, rejected, writer.contents[parts.ARK] = _pack(share, part, wanted, tolerance, tally)
         else:
-            utterances, rejected, writer.contents[parts.SCP] = in_place.index(share, part, wanted, tolerance, tally)
+            utterances, rejected, writer.contents[parts.SCP] = in_place.index(share, part, tolerance, tally)
         writer.facts |= {"utterances": utterances, "rejected": rejected, **tally.facts()}
 
 
@@ -106,7 +106,7 @@ def _decode(
         if not isinstance(found, UnreadableAudio):
             found = _voiced(share, row, found)
         if not isinstance(found, UnreadableAudio):
-            found = parts.too_short(share, row, len(found), wanted) or found
+            found = parts.too_short(share, row, len(found)) or found
         if isinstance(found, UnreadableAudio):
             rejected[key] = str(found)
         else:

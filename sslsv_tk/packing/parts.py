@@ -43,14 +43,12 @@ class Wanted:
     """What becomes of the audio.
 
     `channel` is the one to take of files with several, or "mix", their mean. `copy` False leaves wav files where they
-    are and writes down where their samples stand. `allow_pipes` runs the commands that a wav.scp may hold. Utterances
-    of fewer than `least_samples` are left out: no frame can be computed of them. Noises and responses may be shorter.
+    are and writes down where their samples stand. `allow_pipes` runs the commands that a wav.scp may hold.
     """
 
     channel: Channel = "mix"
     copy: bool = True
     allow_pipes: bool = False
-    least_samples: int = LEAST_SAMPLES
 
     def __post_init__(self) -> None:
         resampling.check_channel(self.channel)
@@ -59,7 +57,6 @@ class Wanted:
     def samples(self) -> str:
         """What the samples are, as records say it."""
         named = [_SAMPLES] if self.channel == "mix" else [_SAMPLES, f"channel {self.channel}"]
-        named += [] if self.least_samples == LEAST_SAMPLES else [f"at least {self.least_samples} samples"]
         return ", ".join(named if self.copy else [*named, _IN_PLACE])
 
 
@@ -99,13 +96,13 @@ def take(whole: DataDirectory, part: Part) -> DataDirectory:
     return whole.select(np.arange(rows.start, rows.stop))
 
 
-def too_short(share: DataDirectory, row: int, samples: int, wanted: Wanted) -> UnreadableAudio | None:
-    """The fault of an utterance that has fewer samples than wanted; None of noises and responses."""
-    if samples >= wanted.least_samples or share.categories is not None:
+def too_short(share: DataDirectory, row: int, samples: int) -> UnreadableAudio | None:
+    """The fault of an utterance of which no frame can be computed; None of noises and responses, whatever they have."""
+    if samples >= LEAST_SAMPLES or share.categories is not None:
         return None
     return UnreadableAudio(
         f"{text(share.values[row])}: too short: {text(share.keys[row])} has {samples} samples at 16 kHz, and the front"
-        f" end needs {wanted.least_samples} ({1000 * wanted.least_samples / SAMPLE_RATE_HZ:.0f} ms)"
+        f" end needs {LEAST_SAMPLES} ({1000 * LEAST_SAMPLES / SAMPLE_RATE_HZ:.0f} ms)"
     )
 
 
