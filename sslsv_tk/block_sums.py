@@ -31,9 +31,9 @@ class BlockSums:
         self._done = bytearray()
         self._sum, self._filled = 0, 0
 
-    def update(self, piece: bytes) -> None:
+    def update(self, piece: bytes | memoryview) -> None:
         """The next bytes of the file."""
-        view = memoryview(piece)
+        view = memoryview(piece).cast("B")
         while len(view):
             part = view[: BLOCK_BYTES - self._filled]
             self._sum = zlib.crc32(part, self._sum)

@@ -66,7 +66,7 @@ class Contents:
     def __init__(self) -> None:
         self._sum = 0
 
-    def add(self, *pieces: bytes) -> None:
+    def add(self, *pieces: bytes | memoryview) -> None:
         """Take in one entry: its key and all its bytes."""
         found = hashlib.sha256()
         for piece in pieces:

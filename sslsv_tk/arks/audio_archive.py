@@ -40,7 +40,7 @@ def write_pcm_ark(
             if waveform.dtype != np.int16 or waveform.ndim != 1 or not 0 < len(waveform) <= wav.MOST_SAMPLES:
                 raise ValueError(f"{key}: expected (samples,) int16, found {waveform.shape} {waveform.dtype}.")
             word = key.encode()
-            writer.write(word, wav.header(len(waveform)), waveform.astype("<i2", copy=False).tobytes())
+            writer.write(word, wav.header(len(waveform)), waveform.astype("<i2", copy=False).view(np.uint8).data)
             samples.append(len(waveform))
             labels += word + b" "
             ends.append(len(labels) - 1)

@@ -21,7 +21,7 @@ class ArkWriter:
         self.offsets = array("q")
         self.contents, self.sums = digests.Contents(), block_sums.BlockSums()
 
-    def write(self, key: bytes, *pieces: bytes) -> None:
+    def write(self, key: bytes, *pieces: bytes | memoryview) -> None:
         """Write one entry, given in pieces."""
         label = key + b" "
         self.offsets.append(self._end + len(label))

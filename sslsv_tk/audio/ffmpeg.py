@@ -57,9 +57,14 @@ def decode(files: Mapping[str, Header | None]) -> dict[str, Decoded | Unreadable
     if not files:
         return {}
     paths = list(files)
-    status, outputs, messages = _run(paths)
-    if len(paths) == 1:
-        return {paths[0]: _verdict(paths[0], files[paths[0]], status, outputs[0], messages)}
+    try:
+        status, outputs, messages = _run(paths)
+        if len(paths) == 1:
+            return {paths[0]: _verdict(paths[0], files[paths[0]], status, outputs[0], messages)}
+    except MemoryError:
+        status, outputs, messages = 1, [], b""
+        if len(paths) == 1:
+            return {paths[0]: UnreadableAudio(f"{paths[0]}: too long for the memory of this machine: cut it")}
     if status == 0:
         found = {path: _verdict(path, files[path], 0, output, b"") for path, output in zip(paths, outputs, strict=True)}
         again = [path for path in paths if isinstance(found[path], UnreadableAudio) or (messages and not files[path])]

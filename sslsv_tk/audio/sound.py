@@ -16,6 +16,7 @@ from sslsv_tk.kaldi.tables import Words
 FileFormat = Literal["mp4", "adts", "other"]
 _TOP_ATOMS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")
 _PIPE = "|"
+MOST_OVERSHOOT_SECONDS = 0.5  # of the ends of segments, as in Kaldi's extract-segments
 _ARK_ENTRY = re.compile(r"(.+\.ark):(\d+)")
 
 
@@ -85,12 +86,18 @@ def open_file(path: str) -> BinaryIO:
 
 def kind_of_file(stream: BinaryIO) -> FileFormat:
     """What an open file is by its first bytes; ID3 tags before the audio are passed over."""
-    place = 0
-    while (start := bytes_at(stream, place, 10))[:3] == b"ID3" and len(start) == 10:
-        place += 10 + id3_bytes(start)
+    start = bytes_at(stream, start_of(stream), 10)
     if start[4:8] in _TOP_ATOMS:
         return "mp4"
     return "adts" if is_adts(start) else "other"
+
+
+def start_of(stream: BinaryIO) -> int:
+    """The byte at which an open file begins behind its ID3 tags."""
+    place = 0
+    while (start := bytes_at(stream, place, 10))[:3] == b"ID3" and len(start) == 10:
+        place += 10 + id3_bytes(start)
+    return place
 
 
 def is_adts(start: bytes) -> bool:
@@ -112,14 +119,25 @@ def bytes_at(stream: BinaryIO, place: int, count: int) -> bytes:
 def samples_of_cut(seconds: tuple[float, float] | None, rate_hz: int, samples: int) -> tuple[int, int]:
     """First and last sample (exclusive) of a cut of a file of so many samples; an infinite end is that of the file.
 
-    UnreadableAudio where it is not inside the file, or empty.
+    An end up to 0.5 s behind that of the file is cut there, as Kaldi does: times in tables are rounded. UnreadableAudio
+    where it is later, and where the cut is empty.
     """
     if seconds is None:
         return 0, samples
-    start = round(seconds[0] * rate_hz)
-    end = samples if math.isinf(seconds[1]) else round(seconds[1] * rate_hz)
-    if end > samples:
-        raise UnreadableAudio(f"a cut ends at sample {end}, but the file has {samples}")
+    first, last = seconds[0] * rate_hz, seconds[1] * rate_hz
+    if not math.isinf(seconds[1]) and not last <= samples + MOST_OVERSHOOT_SECONDS * rate_hz:
+        raise UnreadableAudio(
+            f"a cut ends at {seconds[1]:g} s, more than {MOST_OVERSHOOT_SECONDS} s behind the file of"
+            f" {samples / rate_hz:g} s"
+        )
+    end = min(samples, samples if math.isinf(last) else round(last))
+    start = round(min(first, end))
     if end <= start:
-        raise UnreadableAudio(f"a cut from {start} to {end} has no samples")
+        cut, length = f"{seconds[0]:g} s to {seconds[1]:g} s", samples / rate_hz
+        raise UnreadableAudio(f"a cut from {cut} has no samples in a file of {length:g} s")
     return start, end
+
+
+def overshoots(seconds: tuple[float, float] | None, rate_hz: int, samples: int) -> bool:
+    """Was a cut to end behind the file? To the end of the file is not behind it."""
+    return seconds is not None and not math.isinf(seconds[1]) and round(seconds[1] * rate_hz) > samples

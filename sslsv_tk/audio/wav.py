@@ -14,7 +14,8 @@ HEADER_BYTES = 44
 MOST_SAMPLES = (2**32 - 1 - HEADER_BYTES) // 2
 _HEADER = struct.Struct("<4sI8sIHHIIHH4sI")
 _FORMAT = struct.Struct("<HHIIHH")
-_UNKNOWN_LENGTH = 0x7FFFF000  # writers to a pipe put this or more into the size of the data chunk
+_UNKNOWN_LENGTHS = ((0x7FFFF000, 0x80000000), (0xFFFFF000, 0xFFFFFFFF))  # what writers to a pipe put there: sox, ffmpeg
+_MOST_STRAY_BYTES = 1024  # behind the samples that are no chunk: tags, padding
 _PCM, _EXTENSIBLE = 1, 0xFFFE
 _PCM_GUID = bytes.fromhex("0100000000001000800000aa00389b71")
 
@@ -53,16 +54,18 @@ def _words(kind: int, channels: int, rate: int, bits: int) -> str:
 
 def locate(stream: BinaryIO) -> Samples | None:
     """The samples of an open RIFF file; None where it is no RIFF file or has no data chunk."""
-    if stream.read(12)[:4] != b"RIFF":
+    magic = stream.read(12)[:4]
+    if magic not in (b"RIFF", b"RIFX"):
         return None
-    found, wanted = "no format", False
+    found, wanted, order = "no format", False, "<" if magic == b"RIFF" else ">"
     while len(chunk := stream.read(8)) == 8:
-        name, length = struct.unpack("<4sI", chunk)
+        name, length = struct.unpack(f"{order}4sI", chunk)
         if name == b"data":
-            return Samples(stream.tell(), None if length >= _UNKNOWN_LENGTH else length, found, wanted)
+            is_unknown = any(least <= length <= most for least, most in _UNKNOWN_LENGTHS)
+            return Samples(stream.tell(), None if is_unknown else length, found, wanted)
         place = stream.tell()
         body = stream.read(40 if name == b"fmt " else 0)[:length]
-        if len(body) >= _FORMAT.size:
+        if len(body) >= _FORMAT.size and order == "<":
             kind, channels, rate, _, _, bits = _FORMAT.unpack_from(body)
             if kind == _EXTENSIBLE and body[24:40] == _PCM_GUID:
                 kind = _PCM
@@ -72,15 +75,45 @@ def locate(stream: BinaryIO) -> Samples | None:
     return None
 
 
-def missing_bytes(stream: BinaryIO) -> int:
-    """How many bytes of the data chunk are not there; libsndfile reads such a file as a shorter one."""
+def cut_short(missing: int) -> str:
+    """The words for a file that lacks so many bytes."""
+    return f"cut short: {missing} bytes of the samples that its header announces are missing"
+
+
+def fault(stream: BinaryIO, alone: bool = True) -> str:
+    """What is wrong with the length that a RIFF file announces, or ""; libsndfile would read it as a shorter one.
+
+    `alone` is False for an entry of an ark, behind which others follow.
+    """
     found = locate(stream)
-    return 0 if found is None else missing_of(found, stream.seek(0, io.SEEK_END))
+    return "" if found is None else fault_of(found, stream, alone)
 
 
-def missing_of(found: Samples, size: int) -> int:
-    """How many of the bytes that a file of `size` bytes announces are not there."""
-    return 0 if found.announced is None else max(0, found.offset + found.announced - size)
+def fault_of(found: Samples, stream: BinaryIO, alone: bool = True) -> str:
+    """The same of a file whose samples were located."""
+    if found.announced is None:
+        return ""
+    size, end = stream.seek(0, io.SEEK_END), found.offset + found.announced
+    if end > size:
+        return cut_short(end - size)
+    over = _stray_bytes(stream, end + end % 2, size) if alone else 0
+    if over > _MOST_STRAY_BYTES or (found.announced == 0 and over > 1):
+        return (
+            f"its header announces {found.announced} bytes of samples, and {over} bytes that belong to nothing follow:"
+            " was it closed by its writer? Write it anew (sox --ignore-length in.wav out.wav)"
+        )
+    return ""
+
+
+def _stray_bytes(stream: BinaryIO, place: int, size: int) -> int:
+    """How many bytes from `place` to the end of the file are in no chunk."""
+    while place + 8 <= size:
+        stream.seek(place)
+        name, length = struct.unpack("<4sI", stream.read(8))
+        if not (name.isascii() and name.decode().isprintable()) or place + 8 + length > size:
+            break
+        place += 8 + length + length % 2
+    return max(0, size - place)
 
 
 def fault_of_stretch(stream: BinaryIO, begin: int, end: int) -> str:

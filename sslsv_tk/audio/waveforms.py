@@ -1,7 +1,6 @@
-"""One channel of a stretch of a file, as libsndfile reads it or as ffmpeg decoded it, at the rate it has."""
+"""The samples of a stretch of a file in blocks, as libsndfile reads it or as ffmpeg decoded it, at the rate it has."""
 
-import io
-import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,21 +8,26 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from sslsv_tk.audio import headers, resampling, sound, wav
-from sslsv_tk.audio.resampling import Channel, Samples
+from sslsv_tk.audio import headers, resampling, sound
+from sslsv_tk.audio.resampling import Channel
 from sslsv_tk.audio.sound import Header, UnreadableAudio
 
-_BLOCK = 2**20  # samples that are mixed at a time
+_BLOCK = 2**20  # samples that are treated at a time
 Stretch = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
 class Source:
-    """What to decode: a file, or a command that ends with "|" and writes one; which channel; seconds to cut from it."""
+    """What to decode.
+
+    `path` is a file, or a command that ends with "|" and writes one; `channel` is the one to take; `seconds` are those
+    to cut from it. `is_response` says that it is a room response.
+    """
 
     path: str
     channel: Channel = "mix"
     seconds: Stretch = None
+    is_response: bool = False
 
     def __post_init__(self) -> None:
         resampling.check_channel(self.channel)
@@ -35,67 +39,64 @@ class Source:
 
 @dataclass(frozen=True)
 class Waveform:
-    """Samples (n,) of one channel (int16, or full scale at 1), their rate, and how many channels there were."""
+    """Blocks (n, channels), int16 or with full scale at 1, of `samples` in all; one with an error ends the reading.
 
-    samples: Samples
+    `overshoots` says that the stretch was to end behind the file, whose end it has now.
+    """
+
+    source: Source
+    blocks: Iterator[NDArray[Any]]
+    samples: int
     rate_hz: int
     channels: int
-
-
-def bounds(source: Source, header: Header) -> tuple[int, int]:
-    """First and last sample (exclusive) of the stretch; UnreadableAudio where that is not in the file."""
-    try:
-        return sound.samples_of_cut(source.seconds, header.rate_hz, header.samples)
-    except UnreadableAudio as fault:
-        raise UnreadableAudio(f"{source.path}: {fault}") from None
+    overshoots: bool
 
 
 def of_decoded(source: Source, samples: NDArray[np.float32], rate_hz: int) -> Waveform:
     """The stretch of samples (n, channels) that ffmpeg decoded."""
-    start, end = bounds(source, Header(rate_hz, samples.shape[1], len(samples)))
-    return Waveform(resampling.one_channel(source.path, samples[start:end], source.channel), rate_hz, samples.shape[1])
+    header = Header(rate_hz, samples.shape[1], len(samples))
+    start, end, overshoots = _bounds(source, header)
+    blocks = (samples[begin : min(begin + _BLOCK, end)] for begin in range(start, end, _BLOCK))
+    return Waveform(source, blocks, end - start, rate_hz, header.channels, overshoots)
 
 
-def of_file(source: Source) -> Waveform:
-    """The stretch of a file that libsndfile knows."""
-    with headers.opened(source.path, source.path) as file:
-        return _read(source, file)
+def of_file(source: Source, header: Header, path: str = "") -> Waveform:
+    """The stretch of a file that libsndfile knows, which lies at `path` where the source is a command."""
+    start, end, overshoots = _bounds(source, header)
+    blocks = _read(source.path, path or source.path, start, end)
+    return Waveform(source, blocks, end - start, header.rate_hz, header.channels, overshoots)
 
 
-def of_command(source: Source) -> Waveform:
-    """What a command writes to its standard output; UnreadableAudio with its words where it fails."""
-    done = subprocess.run(
-        ["sh", "-c", source.path.rstrip().removesuffix("|")], stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
-    said = " ".join(done.stderr.decode(errors="replace").split())[-200:]
-    if done.returncode != 0:
-        raise UnreadableAudio(f"{source.path}: exit status {done.returncode}: {said or 'no message'}")
-    output = io.BytesIO(done.stdout)
+def _bounds(source: Source, header: Header) -> tuple[int, int, bool]:
+    """First and last sample (exclusive) of the stretch, and whether it was to end later."""
     try:
-        if wav.missing_bytes(output):
-            raise UnreadableAudio(f"{source.path}: cut short: its output is shorter than its header announces: {said}")
-        output.seek(0)
-        with headers.opened(source.path, output) as file:
-            return _read(source, file)
-    except headers.UnknownFormat as fault:
-        raise UnreadableAudio(f"{fault}{f' ({said})' if said else ''}") from None
+        start, end = sound.samples_of_cut(source.seconds, header.rate_hz, header.samples)
+    except UnreadableAudio as fault:
+        raise UnreadableAudio(f"{source.path}: {fault}") from None
+    return start, end, sound.overshoots(source.seconds, header.rate_hz, header.samples)
 
 
-def _read(source: Source, file: soundfile.SoundFile) -> Waveform:
-    header = headers.checked(source.path, Header(file.samplerate, file.channels, file.frames))
-    start, end = bounds(source, header)
-    kind = "int16" if file.subtype == "PCM_16" else "float32"
-    blocks: list[Samples] = []
-    try:
+def _read(name: str, path: str, start: int, end: int) -> Iterator[NDArray[Any]]:
+    """Blocks of the samples [start, end); UnreadableAudio where there are fewer than the header says."""
+    found = 0
+    with headers.opened(name, path) as file:
+        kind = "int16" if file.subtype == "PCM_16" else "float32"
+        try:
+            _go_to(file, start)
+            for begin in range(start, end, _BLOCK):
+                block = file.read(min(_BLOCK, end - begin), dtype=kind, always_2d=True)
+                found += len(block)
+                yield block
+        except soundfile.SoundFileError as error:
+            raise UnreadableAudio(f"{name}: {headers.reason(error)}") from None
+    if found != end - start:
+        raise UnreadableAudio(f"{name}: cut short: expected {end - start} samples from {start}, found {found}")
+
+
+def _go_to(file: soundfile.SoundFile, start: int) -> None:
+    """Set a file to a sample; one that does not know its length cannot seek and is read up to there."""
+    if headers.knows_length(file):
         file.seek(start)
-        for begin in range(start, end, _BLOCK):
-            block = file.read(min(_BLOCK, end - begin), dtype=kind, always_2d=True)
-            blocks.append(resampling.one_channel(source.path, block, source.channel))
-    except soundfile.SoundFileError as error:
-        raise UnreadableAudio(f"{source.path}: {headers.reason(error)}") from None
-    found: NDArray[Any] = np.concatenate(blocks) if blocks else np.zeros(0, np.int16)
-    if len(found) != end - start or len(found) == 0:
-        raise UnreadableAudio(
-            f"{source.path}: cut short: expected {end - start} samples from {start}, found {len(found)}"
-        )
-    return Waveform(found, header.rate_hz, header.channels)
+        return
+    for begin in range(0, start, _BLOCK):
+        file.read(min(_BLOCK, start - begin), dtype="int16")

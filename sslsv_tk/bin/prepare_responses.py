@@ -15,7 +15,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--source",
         required=True,
         metavar="DIR",
-        help="tree of responses; of RIRS_NOISES its pointsource_noises are passed over",
+        help="tree of responses; of RIRS_NOISES its noises are passed over",
     )
     parser.add_argument("--out", type=Path, required=True, help="data directory to write, data/rirs")
     parser.add_argument(

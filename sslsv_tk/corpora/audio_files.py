@@ -5,6 +5,7 @@ A listing holds arrays, not objects: a million files take about a hundred bytes 
 
 import os
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,36 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import digests
+from sslsv_tk import digests, logs
 from sslsv_tk.kaldi import tables
 from sslsv_tk.kaldi.tables import Words
 from sslsv_tk.kaldi.utterance_ids import AUDIO_SUFFIXES, without_suffix
 
+log = logs.logger("corpora")
 SUFFIXES = AUDIO_SUFFIXES
 _READ = frozenset(suffix.encode() for suffix in SUFFIXES)
-_CONVERTIBLE = frozenset((b".sph", b".amr", b".wma", b".webm", b".mka", b".mkv", b".aif", b".aiff", b".au", b".raw"))
+_CONVERTIBLE = frozenset(
+    (
+        b".sph",
+        b".amr",
+        b".wma",
+        b".webm",
+        b".mka",
+        b".mkv",
+        b".aif",
+        b".aiff",
+        b".au",
+        b".raw",
+        b".caf",
+        b".w64",
+        b".rf64",
+        b".oga",
+        b".3gp",
+        b".mp2",
+        b".wv",
+        b".ape",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +86,7 @@ def _lines(listing: AudioListing) -> Iterator[bytes]:
 
 
 def find(folder: str | Path) -> AudioListing:
-    """All audio files at any depth; hidden files are passed over, links are followed.
+    """All audio files at any depth; hidden files are passed over, links are followed, files of other kinds are said.
 
     ValueError where the folder is missing, has none, or holds a link to a folder around it.
     """
@@ -72,8 +95,12 @@ def find(folder: str | Path) -> AudioListing:
         raise ValueError(f"{folder}: no such folder. Give the folder that holds the audio.")
     walk = _Walk(os.fsencode(top))
     if not walk.sizes:
-        hint = f" There are files such as {walk.other}, which need conversion first." if walk.other else ""
+        hint = f" There are files such as {walk.first_other}, which need conversion first." if walk.others else ""
         raise ValueError(f"{folder}: no audio file at any depth; expected {', '.join(SUFFIXES)}.{hint}")
+    if walk.others:
+        kinds = ", ".join(f"{count} {kind.decode()}" for kind, count in sorted(walk.others.items()))
+        words = (folder, kinds, walk.first_other, ", ".join(SUFFIXES))
+        log.warning("%s: passed over: %s, such as %s; convert them to have them used: only %s are read", *words)
     ends = np.frombuffer(walk.ends, dtype=np.int64)
     starts = np.concatenate([[0], ends[:-1]])
     relative = tables.gather(np.frombuffer(walk.names, dtype=np.uint8), starts, ends)
@@ -88,7 +115,8 @@ class _Walk:
         self.top = top
         self.names = bytearray()
         self.ends, self.sizes = array("q"), array("q")
-        self.other: str | None = None
+        self.others: Counter[bytes] = Counter()
+        self.first_other = ""
         waiting = [b""]
         while waiting:
             waiting += self._list(waiting.pop())
@@ -115,8 +143,9 @@ class _Walk:
             self.names += relative
             self.ends.append(len(self.names))
             self.sizes.append(_size(entry))
-        elif suffix in _CONVERTIBLE and self.other is None:
-            self.other = os.fsdecode(self.top + b"/" + relative)
+        elif suffix in _CONVERTIBLE:
+            self.first_other = self.first_other or os.fsdecode(self.top + b"/" + relative)
+            self.others[suffix] += 1
 
     def _refuse_loop(self, relative: bytes) -> None:
         """A link to a folder that holds the link would be walked for ever."""

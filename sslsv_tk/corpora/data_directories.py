@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import digests, logs
-from sslsv_tk.audio import headers, sound
-from sslsv_tk.audio.sound import UnreadableAudio
-from sslsv_tk.corpora import rejected
-from sslsv_tk.kaldi import directories, tables
+from sslsv_tk.audio import sound
+from sslsv_tk.corpora import cuts, rejected
+from sslsv_tk.kaldi import carried, directories, segments, tables
 from sslsv_tk.kaldi.directories import FEATURES, DataDirectory
 from sslsv_tk.kaldi.tables import Words, text
 
@@ -71,18 +70,18 @@ def _read_features(source: Path) -> DataDirectory:
     found = replace(found, values=_absolute(source, found.values, nowhere), channels=None, vad=None)
     if not (source / "segments").is_file():
         return found
-    cut, files, starts, ends = tables.read_columns(source / "segments", 4)
-    order = np.argsort(cut, kind="stable")
-    rows = directories.find_rows(cut[order], found.keys)
+    table = segments.read(source / "segments")
+    order = np.argsort(table.keys, kind="stable")
+    rows = directories.find_rows(table.keys[order], found.keys)
     if (rows < 0).any():
         lacking = text(found.keys[(rows < 0).argmax()])
         raise ValueError(f"{source}/segments lacks {lacking} of feats.scp. utils/fix_data_dir.sh keeps what both have.")
     rows = order[rows]
-    seconds = directories.read_ends(ends, source / "segments") - tables.numbers(starts, source / "segments")
+    seconds = table.cuts.ends - table.cuts.starts
     known = found.durations is not None or not np.isfinite(seconds[rows]).all()
     return replace(
         found,
-        recordings=files[rows] if found.recordings is None else found.recordings,
+        recordings=table.cuts.files[rows] if found.recordings is None else found.recordings,
         durations=found.durations if known else seconds[rows],
     )
 
@@ -106,6 +105,7 @@ def _absolute(source: Path, values: Words, is_command: NDArray[np.bool_]) -> Wor
     relative = ~is_command & ~np.char.startswith(values, b"/")
     if not relative.any():
         return values
+    carried.check_no_home(source / directories.AUDIO, values)
     first = text(values[int(relative.argmax())])
     name = first.rpartition(":")[0] if ".ark:" in first else first
     starts = [Path.cwd(), source.absolute(), source.absolute().parent, source.absolute().parent.parent]
@@ -140,43 +140,25 @@ def _size(path: bytes) -> int:
 
 
 def with_durations(found: DataDirectory, tolerance: float, listed_in: Path) -> DataDirectory:
-    """The same with durations: those of segments, else those in the headers of the files.
+    """The same with durations: those of segments, fitted to their files, else those in the headers of the files.
 
-    Files that cannot be used are left out (see preparation.check_rejected). Where there are pipes, whose output nobody
-    has heard yet, there are no durations.
+    Files that cannot be used, and segments that do not lie in their file, are left out (see rejected.check_rejected).
+    Where there are pipes, whose output nobody has heard yet, there are no durations.
     """
-    if found.durations is not None or found.table == FEATURES:
+    if found.table == FEATURES or (found.durations is not None and found.cuts is None):
         return found
-    to_read = True if found.cuts is None else np.isinf(found.cuts.ends)
-    pipes = int((sound.are_commands(found.values) & to_read).sum())
-    if pipes:
-        log.info("%d of %d utterances are output of commands, so no durations are known yet", pipes, len(found.keys))
+    if found.cuts is not None:
+        found, seconds, unusable = cuts.fit(found)
+        rejected.check_rejected(unusable, len(found.keys), tolerance, listed_in)
+        usable = ~np.isin(found.keys, np.array([key.encode() for key in unusable] or [b""]))
+        found, seconds = found.select(usable), seconds[usable]
+        unknown = int(np.isnan(seconds).sum())
+    else:
+        unknown = int(sound.are_commands(found.values).sum())
+    if unknown:
+        log.info("%d of %d utterances are output of commands, so no durations are known yet", unknown, len(found.keys))
         return found
-    if found.cuts is None:
-        rows, headers = rejected.read_headers(found.keys, found.values, tolerance, listed_in)
-        return replace(found.select(rows), durations=headers.seconds)
-    seconds, unusable = seconds_of_cuts(found)
-    rejected.check_rejected(unusable, len(found.keys), tolerance, listed_in)
-    usable = ~np.isnan(seconds)
-    return replace(found.select(usable), durations=seconds[usable])
-
-
-def seconds_of_cuts(found: DataDirectory) -> tuple[NDArray[np.float64], dict[str, str]]:
-    """(N,) how long each cut lasts, where it ends with its file by the header; NaN and the reason if unknown."""
-    assert found.cuts is not None
-    starts, ends = found.cuts.starts, found.cuts.ends.copy()
-    rows = np.flatnonzero(np.isinf(ends))
-    paths, path_of_row = np.unique(found.values[rows], return_inverse=True)
-    lengths, faults = np.full(len(paths), np.nan), {}
-    for number, header in enumerate(headers.read_headers(paths)):
-        if isinstance(header, UnreadableAudio):
-            faults[number] = str(header)
-        else:
-            lengths[number] = header.seconds
-    ends[rows] = lengths[path_of_row]
-    unusable: dict[str, str] = {}
-    for place in np.flatnonzero(~(ends[rows] > starts[rows])).tolist():
-        row, path = rows[place], int(path_of_row[place])
-        late = f"{text(paths[path])}: a cut begins at {starts[row]:g} s, where the file of {lengths[path]:g} s ended"
-        unusable[text(found.keys[row])], ends[row] = faults.get(path, late), np.nan
-    return ends - starts, unusable
+    if found.cuts is not None:
+        return replace(found, durations=seconds)
+    rows, headers = rejected.read_headers(found.keys, found.values, tolerance, listed_in)
+    return replace(found.select(rows), durations=headers.seconds)

@@ -14,14 +14,17 @@ from sslsv_tk.corpora import audio_files, rejected
 from sslsv_tk.corpora.audio_files import AudioListing
 from sslsv_tk.corpora.rejected import Headers
 from sslsv_tk.kaldi import tables, utterance_ids
-from sslsv_tk.kaldi.directories import Cuts, DataDirectory
+from sslsv_tk.kaldi.directories import DataDirectory
+from sslsv_tk.kaldi.segments import Cuts
 from sslsv_tk.kaldi.tables import Words, text
 from sslsv_tk.records import Made
 
 log = logs.logger("noises")
 CATEGORIES = ("noise", "music", "speech")
-_OF_RIRS_NOISES = (b"simulated_rirs", b"real_rirs_isotropic_noises")
-_NOISES_AMONG_RESPONSES = b"pointsource_noises"
+RESPONSE = b"response"
+"""The category of room responses in utt2category, by which stage 3 knows them."""
+_WITH_NOISES, _NOISES = b"real_rirs_isotropic_noises", b"pointsource_noises"
+_NOISE_LIST, _NAMED_NOISE = "noise_list", b"noise"
 
 
 def keys_and_paths(listing: AudioListing) -> tuple[Words, Words]:
@@ -107,12 +110,34 @@ def _cut(keys: Words, paths: Words, headers: Headers, category: str, cut_seconds
 
 
 def response_files(source: str) -> AudioListing:
-    """Room responses of any tree; of RIRS_NOISES all but its point-source noises, which are no responses."""
+    """Room responses of any tree; of RIRS_NOISES, or of a folder in it or around it, none of its noises.
+
+    Those are its point-source noises, and in real_rirs_isotropic_noises the recordings of isotropic noise, minutes
+    long, which its noise_list names and whose own names have the word noise.
+    """
     listing = audio_files.find(source)
-    tops = np.char.partition(listing.relative, b"/")[:, 0]
-    if np.isin(tops, _OF_RIRS_NOISES).any():
-        return listing.select(tops != _NOISES_AMONG_RESPONSES)
-    return listing
+    paths = listing.paths()
+    names, real = np.char.lower(np.char.rpartition(paths, b"/")[:, 2]), _is_below(paths, _WITH_NOISES)
+    is_noise = (np.char.find(names, _NAMED_NOISE) >= 0) | np.isin(names, _listed_noises(paths[real]))
+    left_out = _is_below(paths, _NOISES) | (real & is_noise)
+    if left_out.any():
+        first = text(listing.relative[left_out.argmax()])
+        log.info("%s: %d noises, such as %s, are no responses and left out", source, left_out.sum(), first)
+    if left_out.all():
+        raise ValueError(f"{source}: only noises of RIRS_NOISES, no room response. Give the folder above.")
+    return listing.select(~left_out)
+
+
+def _is_below(paths: Words, folder: bytes) -> NDArray[np.bool_]:
+    """Which files are below a folder of this name."""
+    return np.char.find(paths, b"/" + folder + b"/") >= 0
+
+
+def _listed_noises(paths: Words) -> Words:
+    """The names of files, in small letters, that the noise_list beside responses of RIRS_NOISES gives."""
+    folders = {Path(text(path)).parent for path in paths.tolist()}
+    lines = [line for folder in folders if (file := folder / _NOISE_LIST).is_file() for line in file.open("rb")]
+    return np.array([line.split()[-1].rpartition(b"/")[2].lower() for line in lines if line.split()], dtype=np.bytes_)
 
 
 def prepare_responses(source: str, out: str | Path, tolerance: float = 0.0, force: bool = False) -> None:
@@ -132,6 +157,7 @@ def prepare_responses(source: str, out: str | Path, tolerance: float = 0.0, forc
             keys=keys[rows],
             values=paths[rows],
             durations=headers.seconds,
+            categories=np.full(len(rows), RESPONSE),
             channels=np.ones(len(rows), dtype=np.int64) if several else None,
         ).write(new)
 

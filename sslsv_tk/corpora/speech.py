@@ -81,11 +81,11 @@ class Corpus:
         found = sorted(digests.of_file(path) for path in self.only)
         return {"trial lists": digests.of_value(found)} if found else {}
 
-    def named(self, keys: Words) -> NDArray[np.bool_]:
+    def named(self, keys: Words, files: Words | None) -> NDArray[np.bool_]:
         """Which of the sorted keys (N,) are taken: those that any of the lists names, all where there is no list."""
         named = np.full(len(keys), not self.only)
         for path in self.only:
-            named |= trials.named_rows(path, keys)
+            named |= trials.named_rows(path, keys, files)
         return named
 
 
@@ -116,7 +116,7 @@ def _refuse_own_source(corpus: Corpus, out: Path) -> None:
 def _prepare_tree(corpus: Corpus, out: Path, force: bool) -> None:
     listings = [trees.of_part(audio_files.find(source), corpus.part) for source in corpus.sources]
     utterances = trees.identify(listings, tuple(corpus.prefer))
-    utterances = utterances.select(corpus.named(utterances.keys))
+    utterances = utterances.select(corpus.named(utterances.keys, utterances.paths))
     try:
         tree = trees.tree_of(utterances, corpus.trees, corpus.layout)
     except ValueError as error:
@@ -151,7 +151,7 @@ def _prepare_tables(corpus: Corpus, out: Path, force: bool) -> None:
         )
     source = Path(corpus.sources[0])
     found = data_directories.read(source, corpus.features)
-    found = found.select(corpus.named(found.keys))
+    found = found.select(corpus.named(found.keys, found.values if found.cuts is None else None))
     labels = found.speakers is not None if corpus.labels is None else corpus.labels
     kept = found.table == directories.FEATURES
     inputs = {**directories.fingerprints(source, kept), **corpus.lists()}

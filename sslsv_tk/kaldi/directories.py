@@ -1,7 +1,7 @@
 """Kaldi data directories: text tables with one line per utterance, sorted as LC_ALL=C sort does, unique keys.
 
 wav.scp       utterance -> audio file (with segments: file id -> audio file)
-segments      utterance -> file id, start and end in seconds (-1: the end of the file): the utterance is a cut of it
+segments      utterance -> file id, start and end in seconds: the utterance is a cut of it (see kaldi/segments.py)
 feats.scp     utterance -> ark and byte of its features: in place of wav.scp where they are taken as they came
 utt2num_frames  beside that: utterance -> frames
 utt2spk       utterance -> speaker (itself where the speaker is unknown); spk2utt is its inverse
@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, digests
-from sslsv_tk.kaldi import tables
+from sslsv_tk.kaldi import carried, segments, tables
+from sslsv_tk.kaldi.segments import Cuts
 from sslsv_tk.kaldi.tables import Words, read_table, text, write_table
 
 _COLUMNS = {
@@ -36,20 +37,10 @@ _COLUMNS = {
     "vad": "vad.scp",
 }
 TABLES = ("wav.scp", "segments", *_COLUMNS.values(), "spk2utt")
-_TO_END = -1.0  # as Kaldi's extract-segments has it
 Listing = Literal["wav.scp", "feats.scp"]
 AUDIO: Listing = "wav.scp"
 FEATURES: Listing = "feats.scp"
 FRAMES = "utt2num_frames"
-
-
-@dataclass(frozen=True)
-class Cuts:
-    """For each utterance the file that it is cut from, and where, in seconds; an infinite end is that of the file."""
-
-    files: Words
-    starts: NDArray[np.float64]
-    ends: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -82,9 +73,9 @@ class DataDirectory:
         folder = Path(path)
         table = table_of(folder, features)
         keys, values = _read_sorted(folder / table)
-        cuts = None
+        cuts = in_segments = None
         if (folder / "segments").is_file() and table == "wav.scp":
-            keys, values, cuts = _read_segments(folder, keys, values)
+            keys, values, cuts, in_segments = _read_segments(folder, keys, values)
         columns = {field: _read_column(folder, name, keys) for field, name in _COLUMNS.items()}
         seconds, channels = columns.pop("durations"), columns.pop("channels")
         counted = _read_column(folder, FRAMES, keys) if table == FEATURES else None
@@ -95,9 +86,19 @@ class DataDirectory:
                 f"{folder}/utt2dur:{line + 1}: {text(keys[line])} lasts {durations[line]:g} s; expected > 0."
             )
         numbers = None if channels is None else tables.integers(channels, folder / "utt2channel")
+        if numbers is not None and in_segments is not None and (numbers != in_segments).any():
+            key = text(keys[(numbers != in_segments).argmax()])
+            raise ValueError(f"{folder}: utt2channel and the last column of segments name other channels for {key}.")
         frames = None if counted is None else tables.integers(counted, folder / FRAMES)
         return cls(
-            keys, values, durations=durations, channels=numbers, cuts=cuts, frames=frames, table=table, **columns
+            keys,
+            values,
+            durations=durations,
+            channels=in_segments if numbers is None else numbers,
+            cuts=cuts,
+            frames=frames,
+            table=table,
+            **columns,
         )
 
     def select(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> "DataDirectory":
@@ -192,13 +193,12 @@ def _read_sorted(path: Path) -> tuple[Words, Words]:
     return keys, values
 
 
-def _read_segments(folder: Path, files: Words, audio: Words) -> tuple[Words, Words, Cuts]:
-    """Utterances, the audio file of each, and where in it they stand."""
+def _read_segments(folder: Path, files: Words, audio: Words) -> tuple[Words, Words, Cuts, NDArray[np.int64] | None]:
+    """Utterances, the audio file of each, where in it they stand, and its channel where the table says it."""
     path = folder / "segments"
     keys, _ = _read_sorted(path)
-    _, names, starts, ends = tables.read_columns(path, 4)
-    cuts = Cuts(names, tables.numbers(starts, path), read_ends(ends, path))
-    rows = find_rows(files, names)
+    found = segments.read(path)
+    cuts, rows = found.cuts, find_rows(files, found.cuts.files)
     for wrong, what in (
         (rows < 0, "the file is not in wav.scp"),
         (cuts.starts < 0, "starts before 0"),
@@ -206,15 +206,9 @@ def _read_segments(folder: Path, files: Words, audio: Words) -> tuple[Words, Wor
     ):
         if wrong.any():
             line = int(wrong.argmax())
-            cut = f"{text(keys[line])} {text(names[line])} {text(starts[line])} {text(ends[line])}"
+            cut = f"{text(keys[line])} {text(cuts.files[line])} {cuts.starts[line]:g} {cuts.ends[line]:g}"
             raise ValueError(f"{path}:{line + 1}: {cut}: {what}. utils/fix_data_dir.sh removes lines without a file.")
-    return keys, audio[rows], cuts
-
-
-def read_ends(words: Words, path: Path) -> NDArray[np.float64]:
-    """The ends of segments in seconds; -1 stands for the end of the file, which is infinite here."""
-    ends = tables.numbers(words, path)
-    return np.where(ends == _TO_END, np.inf, ends)
+    return keys, audio[rows], cuts, found.channels
 
 
 def find_rows(keys: Words, names: Words) -> NDArray[np.int64]:
@@ -247,8 +241,12 @@ def validate(path: str | Path, speaker_prefix: bool = True) -> DataDirectory:
 
     Keys sorted and unique, the same in every table, durations above 0, spk2utt the inverse of utt2spk, and, unless
     `speaker_prefix` is False, the speaker a prefix of its utterances. Nothing here needs the latter: it is Kaldi's.
+    Of tables that are carried along only, the numbers and genders are checked.
     """
     folder, found = Path(path), DataDirectory.load(path)
+    if found.table == AUDIO:
+        carried.check_no_home(folder / AUDIO, found.values)
+    carried.check(folder, found.speakers)
     if (folder / "spk2utt").is_file() != (found.speakers is not None):
         raise ValueError(f"{folder}: utt2spk and spk2utt come together. utils/fix_data_dir.sh makes spk2utt.")
     if found.speakers is not None:

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import seeds
+from sslsv_tk import logs, seeds
 from sslsv_tk.kaldi import tables
 from sslsv_tk.kaldi.tables import Words
 
+log = logs.logger("subsets")
 Rows = NDArray[np.int64]
 
 
@@ -54,9 +55,14 @@ def per_speaker(speakers: Words, count: int, seed: int) -> Rows:
 
 
 def listed(names: Words, path: str | Path) -> NDArray[np.bool_]:
-    """Which names are the first word of a line of a file."""
+    """Which names are the first word of a line of a file; a warning says which of those words are no names."""
     lines = tables.read_bytes(path, may_lack_newline=True).tobytes().splitlines()
     wanted = np.array([words[0] for line in lines if (words := line.split())], dtype=np.bytes_)
+    unknown = np.setdiff1d(wanted, names)
+    if len(unknown):
+        log.warning(
+            "%s: %d of %d names are not there: %s", path, len(unknown), len(wanted), tables.first_words(unknown)
+        )
     return np.isin(names, wanted)
 
 

@@ -5,8 +5,10 @@ strings: reading and checking takes about a second per million lines.
 """
 
 import functools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,14 @@ Words = NDArray[np.bytes_]
 Column = Words | Sequence[str] | Sequence[bytes] | NDArray[np.integer]
 _NEWLINE, _CARRIAGE_RETURN, _SPACE, _TAB = 10, 13, 32, 9
 _BLOCK_ROWS = 65536  # rows that are treated at once where a row passes through something larger than itself
+_BLOCK_BYTES = 2**22  # of words that are gathered at once
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # which Excel and Notepad write before UTF-8
+ONE_WORD = re.compile("utt2(spk|rec|dur|category|channel|samples|num_samples|num_frames|lang|uniq)|reco2dur|spk2gender")
+"""Tables, by name, whose value is one word: a second one is of another kind of table, or a name with a space."""
+_FREE_TEXT = frozenset(("text",))
+"""Tables of sentences: their values are objects where one line is so long that an array would be mostly empty."""
+_MOST_EMPTY = 64  # times the bytes of the words that an array of fixed width may have, unless it is small
+_SMALL_BYTES = 2**28
 
 
 def as_words(words: Column) -> Words:
@@ -70,8 +80,9 @@ def gather(buffer: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[n
     lengths = ends - starts
     width = max(1, int(lengths.max()))
     gathered = np.zeros((len(starts), width), dtype=np.uint8)
-    columns = np.arange(width)
-    for block in blocks(len(starts)):
+    columns, rows = np.arange(width), min(_BLOCK_ROWS, max(1, _BLOCK_BYTES // width))
+    for begin in range(0, len(starts), rows):
+        block = slice(begin, begin + rows)
         inside = columns < lengths[block, None]
         gathered[block][inside] = buffer[(starts[block, None] + columns)[inside]]
     return gathered.view(f"S{width}")[:, 0]
@@ -96,9 +107,10 @@ def integers(words: Words, path: str | Path) -> NDArray[np.int64]:
 def read_bytes(path: str | Path, may_lack_newline: bool = False) -> NDArray[np.uint8]:
     """The bytes of a text file that must be UTF-8, end with a newline and have no carriage returns or NULs.
 
-    `may_lack_newline` adds a missing last newline, for lists in which a line cut short cannot pass as another one.
+    A byte-order mark before it is passed over. `may_lack_newline` adds a missing last newline, for lists in which a
+    line cut short cannot pass as another one.
     """
-    contents = Path(path).read_bytes()
+    contents = Path(path).read_bytes().removeprefix(_BYTE_ORDER_MARK)
     if not contents:
         raise ValueError(f"{path}: empty; expected at least one line. Make it anew.")
     try:
@@ -145,21 +157,65 @@ def read_rows(path: str | Path) -> tuple[Words, Words]:
             raise ValueError(
                 f"{path}:{line + 1}: expected a key, a space and a value; found no {what[2:]} in {found!r}."
             )
-    return gather(buffer, starts, key_ends), gather(buffer, value_starts, value_ends)
+    keys = _gather_even(path, buffer, starts, key_ends)
+    if Path(path).name in _FREE_TEXT and _is_wasteful(value_starts, value_ends):
+        whole = buffer.tobytes()
+        lines = [whole[begin:end] for begin, end in zip(value_starts.tolist(), value_ends.tolist(), strict=True)]
+        return keys, np.array(lines, dtype=np.object_)
+    values = _gather_even(path, buffer, value_starts, value_ends)
+    if ONE_WORD.fullmatch(Path(path).name):
+        _require_one_word(path, values)
+    return keys, values
 
 
-def read_columns(path: str | Path, count: int, may_lack_newline: bool = False) -> list[Words]:
-    """A table of exactly `count` words per line, column by column."""
+def _is_wasteful(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> bool:
+    """Would an array as wide as the longest word be large and nearly empty?"""
+    lengths = ends - starts
+    size = len(lengths) * int(lengths.max(initial=1))
+    return size > max(_SMALL_BYTES, _MOST_EMPTY * int(lengths.sum()))
+
+
+def _gather_even(
+    path: str | Path, buffer: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
+) -> Words:
+    """The stretches of a file as words; ValueError names a line that is so long that no table has it."""
+    if _is_wasteful(starts, ends):
+        place = int((ends - starts).argmax())
+        line = int((buffer[: starts[place]] == _NEWLINE).sum()) + 1
+        raise ValueError(
+            f"{path}:{line}: {ends[place] - starts[place]} characters in one place, where the {len(starts)} lines have"
+            f" {int((ends - starts).mean())} in the mean: is the file damaged? It begins"
+            f" {text(buffer[starts[place] : starts[place] + 40].tobytes())!r}."
+        )
+    return gather(buffer, starts, ends)
+
+
+def _require_one_word(path: str | Path, values: Words) -> None:
+    for block in blocks(len(values)):
+        wrong = is_space(characters(values[block])).any(axis=1)
+        if wrong.any():
+            line = block.start + int(wrong.argmax())
+            raise ValueError(
+                f"{path}:{line + 1}: expected one word after the key, found {text(values[line])!r}."
+                " Names have no spaces; another column is a table of its own."
+            )
+
+
+def read_columns(path: str | Path, count: int | tuple[int, ...], may_lack_newline: bool = False) -> list[Words]:
+    """A table of exactly `count` words per line (of several counts: as many as the first line has), by column."""
     buffer = read_bytes(path, may_lack_newline)
     in_word = np.concatenate([[False], ~(is_space(buffer) | (buffer == _NEWLINE)), [False]])
     starts = np.flatnonzero(in_word[1:] & ~in_word[:-1])
     ends = np.flatnonzero(~in_word[1:] & in_word[:-1])
     words_before_end = np.searchsorted(starts, np.flatnonzero(buffer == _NEWLINE))
     words_in_line = np.diff(words_before_end, prepend=0)
-    if (words_in_line != count).any():
-        line = int((words_in_line != count).argmax())
-        raise ValueError(f"{path}:{line + 1}: expected {count} words, found {words_in_line[line]}.")
-    return [gather(buffer, starts[column::count], ends[column::count]) for column in range(count)]
+    counts = (count,) if isinstance(count, int) else count
+    taken = int(words_in_line[0]) if words_in_line[0] in counts else counts[0]
+    if (words_in_line != taken).any():
+        line = int((words_in_line != taken).argmax())
+        expected = " or ".join(map(str, counts if line == 0 else (taken,)))
+        raise ValueError(f"{path}:{line + 1}: expected {expected} words, found {words_in_line[line]}.")
+    return [_gather_even(path, buffer, starts[column::taken], ends[column::taken]) for column in range(taken)]
 
 
 def numbers(words: Words, path: str | Path) -> NDArray[np.float64]:
@@ -210,7 +266,7 @@ def written_lines(keys: Words, values: Words) -> Iterator[bytes]:
 
 def write_table(path: str | Path, keys: Column, values: Column) -> None:
     """Write a table whole or not at all; keys must be unique, sorted and without white space."""
-    keys, values = as_words(keys), as_words(values)
+    keys, values = as_words(keys), _as_values(values)
     if len(keys) != len(values):
         raise ValueError(f"{path}: {len(keys)} keys but {len(values)} values.")
     if len(keys) == 0:
@@ -218,11 +274,25 @@ def write_table(path: str | Path, keys: Column, values: Column) -> None:
     if not is_sorted(keys):
         raise ValueError(f"{path}: keys must be unique and sorted (LC_ALL=C).")
     for words, what in ((keys, "key"), (values, "value")):
-        written = characters(words)
-        wrong = (written == _NEWLINE).any(axis=1) | (written[:, 0] == 0)
+        wrong = _cannot_be_written(words)
         if what == "key":
-            wrong |= is_space(written).any(axis=1)
+            wrong |= is_space(characters(words)).any(axis=1)
         if wrong.any():
             raise ValueError(f"{path}: {text(words[wrong.argmax()])!r} cannot be a {what} of a table.")
     with artifacts.replacing(path, "wb") as stream:
         stream.writelines(written_lines(keys, values))
+
+
+def _as_values(values: Column) -> Words:
+    """Words, or objects as read_rows gives them."""
+    is_objects = isinstance(values, np.ndarray) and values.dtype == np.object_
+    return cast(Words, values) if is_objects else as_words(values)
+
+
+def _cannot_be_written(words: Words) -> NDArray[np.bool_]:
+    """Which words are empty or have a line end in them."""
+    if words.dtype == np.object_:
+        return np.array([not word or b"\n" in word for word in words.tolist()], dtype=np.bool_)
+    written = characters(words)
+    wrong: NDArray[np.bool_] = (written == _NEWLINE).any(axis=1) | (written[:, 0] == 0)
+    return wrong

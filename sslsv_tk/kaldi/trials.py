@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, logs
-from sslsv_tk.kaldi import tables
-from sslsv_tk.kaldi.directories import find_rows
+from sslsv_tk.kaldi import list_names, tables
 from sslsv_tk.kaldi.tables import Words, text
 from sslsv_tk.kaldi.utterance_ids import utterance_ids
 
@@ -42,11 +41,15 @@ _OFFICIAL_TRIALS = {
 
 @dataclass(frozen=True)
 class Trials:
-    """Pairs of utterances as row numbers (T,) int32 into the sorted keys, and whether the speaker is the same (T,)."""
+    """Pairs of utterances as row numbers (T,) int32 into the sorted keys, and whether the speaker is the same (T,).
+
+    `left_out` counts trials of the list of which an utterance was left out as unreadable, within the tolerance.
+    """
 
     enrol: NDArray[np.int32]
     test: NDArray[np.int32]
     target: NDArray[np.bool_]
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.target)
@@ -56,7 +59,10 @@ class Trials:
         targets = int(self.target.sum())
         if targets in (0, len(self)):
             kind, other = ("nontarget", "target") if targets == 0 else ("target", "nontarget")
-            raise ValueError(f"{name}: all {len(self)} trials are {kind} ones; the EER needs {other} trials as well.")
+            without = f" ({self.left_out} others name utterances that were left out)" if self.left_out else ""
+            raise ValueError(
+                f"{name}: all {len(self)} trials are {kind} ones{without}; the EER needs {other} trials as well."
+            )
 
 
 def described(path: str | Path) -> str:
@@ -104,48 +110,63 @@ def _example(keys: Words) -> str:
     return f"There are {len(keys)}, such as {text(keys[0])}" if len(keys) else "There is none"
 
 
-def named_rows(path: str | Path, keys: Words) -> NDArray[np.bool_]:
-    """Which of the sorted keys (N,) a trial list names; ValueError where it names others."""
+def left_out(folder: str | Path) -> Words:
+    """The sorted utterances that the tolerance left out of a data directory: the keys of its table `rejected`."""
+    path = Path(folder) / "rejected"
+    return np.sort(tables.read_rows(path)[0]) if path.is_file() else np.zeros(0, dtype="S1")
+
+
+def named_rows(path: str | Path, keys: Words, files: Words | None = None) -> NDArray[np.bool_]:
+    """Which of the sorted keys (N,), whose audio are `files`, a trial list names; ValueError where it names others."""
     enrol, test, _ = read_columns(path)
     names = np.unique(np.concatenate([enrol, test]))
-    rows = _rows(keys, names)
+    rows = list_names.rows_of(keys, names, files)
     if (rows < 0).any():
-        missing = utterance_ids(names[rows < 0])
+        missing = names[rows < 0]
         raise ValueError(
-            f"{path}: {len(missing)} of {len(names)} utterances are not in the corpus: {tables.first_words(missing)}."
-            f" {_example(keys)}. Is it the list of this corpus?"
+            f"{path}: {len(missing)} of {len(names)} utterances are not in the corpus:"
+            f" {tables.first_words(utterance_ids(missing))}. {_example(keys)}."
+            f"{list_names.hint(keys, missing) or ' Is it the list of this corpus?'}"
         )
     named = np.zeros(len(keys), dtype=np.bool_)
     named[rows] = True
     return named
 
 
-def read_trials(path: str | Path, keys: Words) -> Trials:
+def read_trials(path: str | Path, keys: Words, without: Words | None = None, files: Words | None = None) -> Trials:
     """Read a list of any form; `keys` are the sorted utterances of the data directory that it is about.
 
-    An utterance that is not there, or a pair that is called target and nontarget, raises a ValueError; pairs that
-    stand twice are counted twice, as the list says, and a warning names them.
+    Trials of the sorted utterances `without`, which the tolerance left out, are left out and counted. `files` are the
+    audio of the keys, if names may be their paths. An utterance that is not there, or a pair that is called target and
+    nontarget, raises a ValueError; pairs that stand twice are counted twice, as in the list, and a warning names them.
     """
     enrol_names, test_names, target = read_columns(path)
-    enrol, test = _rows(keys, enrol_names), _rows(keys, test_names)
-    unknown = (enrol < 0) | (test < 0)
-    if unknown.any():
-        names = np.unique(np.concatenate([enrol_names[enrol < 0], test_names[test < 0]]))
-        raise ValueError(
-            f"{path}:{int(unknown.argmax()) + 1}: {len(names)} utterance(s) of {int(unknown.sum())} trial(s) are not"
-            f" among the {len(keys)} of the data directory: {tables.first_words(names)}."
-            " Is it the list of this test set?"
-        )
-    _check_repeats(path, enrol * len(keys) + test, target, enrol_names, test_names)
-    return Trials(enrol.astype(np.int32), test.astype(np.int32), target)
+    enrol, test = (list_names.rows_of(keys, names, files) for names in (enrol_names, test_names))
+    known, dropped = [enrol >= 0, test >= 0], (enrol < 0) | (test < 0)
+    if without is not None and dropped.any():
+        known = [
+            there | (list_names.rows_of(without, names) >= 0)
+            for there, names in zip(known, (enrol_names, test_names), strict=True)
+        ]
+    if not (known[0] & known[1]).all():
+        _refuse_unknown(path, keys, (~known[0], ~known[1]), (enrol_names, test_names))
+    kept = ~dropped
+    enrol, test, target = enrol[kept], test[kept], target[kept]
+    _check_repeats(path, enrol * len(keys) + test, target, enrol_names[kept], test_names[kept])
+    return Trials(enrol.astype(np.int32), test.astype(np.int32), target, int(dropped.sum()))
 
 
-def _rows(keys: Words, names: Words) -> NDArray[np.int64]:
-    """Rows by the name as it stands, else by the id that a path means; -1 where neither is known."""
-    rows = find_rows(keys, names)
-    unknown = np.flatnonzero(rows < 0)
-    rows[unknown] = find_rows(keys, utterance_ids(names[unknown]))
-    return rows
+def _refuse_unknown(
+    path: str | Path, keys: Words, unknown: tuple[NDArray[np.bool_], NDArray[np.bool_]], names: tuple[Words, Words]
+) -> None:
+    """ValueError names utterances of the list that are not there."""
+    either = unknown[0] | unknown[1]
+    missing = np.unique(np.concatenate([words[mask] for words, mask in zip(names, unknown, strict=True)]))
+    raise ValueError(
+        f"{path}:{int(either.argmax()) + 1}: {len(missing)} utterance(s) of {int(either.sum())} trial(s) are not"
+        f" among the {len(keys)} of the data directory: {tables.first_words(missing)}; its first is {text(keys[0])}."
+        f"{list_names.hint(keys, missing) or ' Is it the list of this test set?'}"
+    )
 
 
 def _check_repeats(

@@ -19,7 +19,7 @@ from sslsv_tk.distributed.collectives import processes, rank
 from sslsv_tk.distributed.processes import from_first, gather_objects
 from sslsv_tk.extraction.embeddings import Extractor
 from sslsv_tk.frontend.features import FrontEnd
-from sslsv_tk.kaldi.trials import read_trials
+from sslsv_tk.kaldi.trials import left_out, read_trials
 from sslsv_tk.methods.base import Method, evaluation_mode
 from sslsv_tk.scoring.bootstrap import chance_interval
 from sslsv_tk.scoring.cosine import cosine_scores
@@ -45,7 +45,7 @@ class Validation:
     def __init__(self, listed: ValidationList, archive: Archive, front_end: FrontEnd, system: System) -> None:
         self.listed, self.archive, self.front_end = listed, archive, front_end
         self.best = system.checkpoints.folder / "best.pt"
-        self.trials = read_trials(listed.trials, archive.keys)
+        self.trials = read_trials(listed.trials, archive.keys, left_out(listed.data))
         self.trials.require_both_kinds(listed.trials)
         self.rows = np.unique(np.concatenate([self.trials.enrol, self.trials.test])).astype(np.int64)
         self._fingerprint = digests.of_file(listed.trials)

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from sslsv_tk import logs, records
-from sslsv_tk.corpora import data_directories
-from sslsv_tk.kaldi import directories, tables
+from sslsv_tk.corpora import cuts
+from sslsv_tk.kaldi import directories, segments, tables
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import Words
 from sslsv_tk.segments import SAMPLE_RATE_HZ
@@ -122,11 +122,11 @@ def _durations(data: Path) -> tuple[Words, float]:
         keys, words = tables.read_table(data / "utt2dur")
         return keys, float(tables.numbers(words, data / "utt2dur").sum())
     if (data / "segments").is_file():
-        keys, _, starts, ends = tables.read_columns(data / "segments", 4)
-        seconds = directories.read_ends(ends, data / "segments") - tables.numbers(starts, data / "segments")
+        found = segments.read(data / "segments")
+        seconds = found.cuts.ends - found.cuts.starts
         if np.isinf(seconds).any():
-            return keys, _seconds_by_headers(data)
-        return keys, float(seconds.sum())
+            return found.keys, _seconds_by_headers(data)
+        return found.keys, float(seconds.sum())
     keys, _ = tables.read_table(data / directories.table_of(data))
     log.warning("%s has neither utt2dur nor segments: how much its audio takes is not known, and not counted", data)
     return keys, 0.0
@@ -134,7 +134,8 @@ def _durations(data: Path) -> tuple[Words, float]:
 
 def _seconds_by_headers(data: Path) -> float:
     """How long segments last together some of which end with their file; those of unreadable files do not count."""
-    seconds, rejected = data_directories.seconds_of_cuts(DataDirectory.load(data))
-    if rejected:
-        log.warning("%s: the lengths of %d segments are not known, and not counted", data, len(rejected))
+    _, seconds, _ = cuts.fit(DataDirectory.load(data))
+    unknown = int(np.isnan(seconds).sum())
+    if unknown:
+        log.warning("%s: the lengths of %d segments are not known, and not counted", data, unknown)
     return float(np.nansum(seconds))

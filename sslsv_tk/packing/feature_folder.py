@@ -37,7 +37,7 @@ LAYOUT = Layout(
     tables=(SUMS, SCP, FRAMES),
     record=f"parts/J/{artifacts.RECORD}",
     scp=directories.FEATURES,
-    joined=(directories.FRAMES, *directories.TABLES),
+    joined=(directories.FRAMES, *directories.TABLES, "rejected"),
 )
 REMEDY = "Run stage 3 again."
 log = logs.logger("features")
@@ -160,6 +160,13 @@ class FeatureFolder:
             tables.write_table(part.path(FRAMES), keys, np.array(lengths))
         return len(lengths)
 
+    def _copy_rejected(self) -> None:
+        """What the audio lacks the features lack, and trial lists may name it."""
+        (self.out / "rejected").unlink(missing_ok=True)
+        if self.source.copy is None and (self.source.audio / "rejected").is_file():
+            with artifacts.replacing(self.out / "rejected", "wb") as stream:
+                stream.write((self.source.audio / "rejected").read_bytes())
+
     def join(self) -> None:
         """Write the tables over all parts after checking that every utterance is there once."""
         records = [self.parts.require(job, self.made, REMEDY) for job in range(1, self.jobs + 1)]
@@ -169,5 +176,6 @@ class FeatureFolder:
             tables.write_table(self.out / "feats.scp", keys, places)
             tables.write_table(self.out / "utt2num_frames", keys, lengths)
             self.source.tables().write(self.out)
+            self._copy_rejected()
             indexes.load(self.out, FEATURES)  # makes features.index
         log.info("%s: %d utterances, %d frames", self.out, len(keys), int(lengths.sum()))

@@ -10,16 +10,19 @@ from sslsv_tk import digests
 from sslsv_tk.arks.sources import SourceDigests
 from sslsv_tk.audio import headers, sound, wav
 from sslsv_tk.audio.sound import UnreadableAudio
+from sslsv_tk.audio.tally import OVERSHOT, Tally
 from sslsv_tk.audio.wav import Samples
 from sslsv_tk.corpora.rejected import check_rejected
 from sslsv_tk.kaldi import tables
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import text
-from sslsv_tk.packing.parts import Part
+from sslsv_tk.packing.parts import Part, too_short
 from sslsv_tk.segments import SAMPLE_RATE_HZ
 
 
-def index(share: DataDirectory, part: Part, tolerance: float, ready: Callable[[], None]) -> tuple[int, int, str]:
+def index(
+    share: DataDirectory, part: Part, tolerance: float, tally: Tally, ready: Callable[[], None]
+) -> tuple[int, int, str]:
     """Write wav.J.scp, utt2samples.J and utt2offset.J of a part; `ready` is called before the first of them.
 
     Returns how many utterances it has, how many were rejected, and the digest of ids and samples, the same as of an
@@ -39,6 +42,9 @@ def index(share: DataDirectory, part: Part, tolerance: float, ready: Callable[[]
                 found = None
                 found = locate(path)
             begin, end = _stretch(share, row, path, found)
+            if fault := too_short(share, row, end - begin):
+                raise fault
+            _count(share, row, path, found, tally)
         except UnreadableAudio as fault:
             rejected[text(share.keys[row])] = str(fault)
             continue
@@ -73,6 +79,7 @@ def locate(path: str) -> Samples:
     try:
         with open(path, "rb") as stream:
             found = wav.locate(stream)
+            fault = wav.fault_of(found, stream) if found else ""
             size = os.fstat(stream.fileno()).st_size
     except OSError as error:
         raise UnreadableAudio(f"{path}: {headers.reason(error)}") from None
@@ -84,14 +91,20 @@ def locate(path: str) -> Samples:
             f" {found.format if found else 'no wav file'}. Pack this set: --copy true (run.sh: --pack-audio true)."
         )
     announced = size - found.offset if found.announced is None else found.announced
-    missing = wav.missing_of(found, size)
-    if missing:
-        raise UnreadableAudio(
-            f"{path}: cut short: {missing} bytes of the samples that its header announces are missing"
-        )
+    if fault:
+        raise UnreadableAudio(f"{path}: {fault}")
     if announced < 2:
         raise UnreadableAudio(f"{path}: no samples in it")
     return Samples(found.offset, announced, found.format, found.is_packed_kind)
+
+
+def _count(share: DataDirectory, row: int, path: str, found: Samples, tally: Tally) -> None:
+    """What there is to say of an utterance."""
+    tally.count(SAMPLE_RATE_HZ, 1, 1)
+    if share.cuts is not None:
+        seconds = (float(share.cuts.starts[row]), float(share.cuts.ends[row]))
+        if sound.overshoots(seconds, SAMPLE_RATE_HZ, (found.announced or 0) // 2):
+            tally.note(OVERSHOT, path)
 
 
 def _stretch(share: DataDirectory, row: int, path: str, found: Samples) -> tuple[int, int]:

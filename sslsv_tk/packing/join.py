@@ -15,9 +15,9 @@ from sslsv_tk import artifacts, logs, records
 from sslsv_tk.arks import audio_archive, indexes, sources
 from sslsv_tk.arks.audio_archive import AUDIO, OFFSETS
 from sslsv_tk.arks.parted_folder import JOBS, PartedFolder, require_all
-from sslsv_tk.audio.decoding import Tally
+from sslsv_tk.audio.tally import Tally
 from sslsv_tk.corpora.rejected import require_whole
-from sslsv_tk.kaldi import directories, tables
+from sslsv_tk.kaldi import directories, tables, trials
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import Words
 from sslsv_tk.packing import parts
@@ -73,8 +73,10 @@ def finish(data: Path, out: Path, num_jobs: int, force: bool = False) -> None:
     require_all(
         folder.folder, whole.keys, tables.concatenate([found.keys, rejected[0]]), "Run pack_audio with --force true."
     )
+    rejected = _with_those_of_stage_1(data, *rejected)
+    _check_lists(data, found.keys, rejected[0])
     with folder.joining(parts.made_of_all(data, whole, samples), made, {}):
-        _set_aside(*rejected, whole, out)
+        _set_aside(*rejected, len(found.keys), out)
         files = [path for job in range(1, num_jobs + 1) if (path := folder.path(parts.SOURCES, job)).is_file()]
         sources.join(files, out / sources.SOURCES)
         _refuse_changed(out, whole, found.keys)
@@ -135,13 +137,33 @@ def _rejected(folder: PartedFolder) -> tuple[Words, Words]:
     return keys, reasons
 
 
-def _set_aside(rejected: Words, reasons: Words, whole: DataDirectory, out: Path) -> None:
+def _with_those_of_stage_1(data: Path, rejected: Words, reasons: Words) -> tuple[Words, Words]:
+    """What was left out by both stages, sorted, so that dump/raw/SET tells all that a trial list may name."""
+    if not (data / "rejected").is_file():
+        return rejected, reasons
+    columns = zip((rejected, reasons), tables.read_rows(data / "rejected"), strict=True)
+    keys, values = (np.concatenate(column) for column in columns)
+    order = np.argsort(keys, kind="stable")
+    return keys[order], values[order]
+
+
+def _check_lists(data: Path, keys: Words, rejected: Words) -> None:
+    """Say now, before training, how many trials name utterances that are left out; ValueError where too few remain."""
+    for path in sorted(data.glob("trials_*")) if len(rejected) else []:
+        found = trials.read_trials(path, keys, np.sort(rejected))
+        found.require_both_kinds(path)
+        if found.left_out:
+            total = len(found) + found.left_out
+            log.warning("%s: %d of %d trials name utterances left out and will not count", path, found.left_out, total)
+
+
+def _set_aside(rejected: Words, reasons: Words, others: int, out: Path) -> None:
     """Write OUT/rejected, where there are any."""
     if not len(rejected):
         (out / "rejected").unlink(missing_ok=True)
         return
     tables.write_table(out / "rejected", rejected, reasons)
-    log.warning("%d of %d utterances were left out; see %s", len(rejected), len(whole.keys), out / "rejected")
+    log.warning("%d of %d utterances were left out; see %s", len(rejected), len(rejected) + others, out / "rejected")
 
 
 def _write(out: Path, whole: DataDirectory, found: _Tables) -> None:
@@ -168,7 +190,7 @@ def _describe(out: Path, records: list[Record], found: _Tables) -> None:
     """Say what was resampled and mixed, and how much there is."""
     tally = Tally()
     for record in records:
-        tally.add(record.facts["rates_hz"], record.facts["mixed"])
+        tally.add(record.facts)
     tally.say()
     filled = sum(1 for record in records if record.facts["utterances"])
     hours = found.samples.sum() / SAMPLE_RATE_HZ / 3600

@@ -16,11 +16,11 @@ from sslsv_tk.arks import audio_archive
 from sslsv_tk.arks.parted_folder import PartWriter
 from sslsv_tk.arks.sources import SourceDigests
 from sslsv_tk.audio import decoding, sound, vad
-from sslsv_tk.audio.decoding import Tally
 from sslsv_tk.audio.sound import UnreadableAudio
+from sslsv_tk.audio.tally import Tally
 from sslsv_tk.audio.waveforms import Source
-from sslsv_tk.corpora import rejected as data_directories
-from sslsv_tk.corpora.rejected import check_rejected, check_tolerance
+from sslsv_tk.corpora.noises import RESPONSE
+from sslsv_tk.corpora.rejected import check_rejected, check_tolerance, require_whole
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import text
 from sslsv_tk.packing import in_place, parts
@@ -39,7 +39,7 @@ def pack_part(data: Path, part: Part, wanted: Wanted = _DEFAULT, tolerance: floa
     listed in rejected.J; more than the share `tolerance` of them and no ark appears.
     """
     check_tolerance(tolerance)
-    data_directories.require_whole(data)
+    require_whole(data)
     whole = DataDirectory.load(data)
     if not force and is_complete(data, whole, part.out, wanted.samples):
         log.info("%s is complete; nothing to do", part.out)
@@ -65,10 +65,9 @@ def pack_part(data: Path, part: Part, wanted: Wanted = _DEFAULT, tolerance: floa
         elif wanted.copy:
             utterances, rejected, writer.contents[parts.ARK] = _pack(share, writer, wanted, tolerance, tally)
         else:
-            counts = in_place.index(share, part, tolerance, writer.begin_replacing)
+            counts = in_place.index(share, part, tolerance, tally, writer.begin_replacing)
             utterances, rejected, writer.contents[parts.SCP] = counts
-        writer.facts |= {"utterances": utterances, "rejected": rejected}
-        writer.facts |= {"rates_hz": tally.rates_hz, "mixed": tally.mixed}
+        writer.facts |= {"utterances": utterances, "rejected": rejected, **tally.facts()}
 
 
 def _check(share: DataDirectory, wanted: Wanted) -> None:
@@ -113,10 +112,12 @@ def _decode(
 ) -> Iterator[tuple[int, NDArray[np.int16]]]:
     """The row and the samples of every usable utterance; the others go to `rejected` with the reason."""
     began = said = time.monotonic()
-    for row, found in decoding.decode(_sources(share, wanted), tally):
+    for row, found in decoding.decode(_sources(share, wanted), tally, _uses_of_commands(share)):
         key = text(share.keys[row])
         if not isinstance(found, UnreadableAudio):
             found = _voiced(share, row, found)
+        if not isinstance(found, UnreadableAudio):
+            found = parts.too_short(share, row, len(found)) or found
         if isinstance(found, UnreadableAudio):
             rejected[key] = str(found)
         else:
@@ -128,10 +129,18 @@ def _decode(
 
 def _sources(share: DataDirectory, wanted: Wanted) -> Iterator[Source]:
     """What to decode for each row."""
+    are_responses = share.categories is not None and bool((share.categories == RESPONSE).all())
     for row, value in enumerate(share.values):
         channel = wanted.channel if share.channels is None else int(share.channels[row])
         seconds = None if share.cuts is None else (float(share.cuts.starts[row]), float(share.cuts.ends[row]))
-        yield Source(os.fsdecode(value), channel, seconds)
+        yield Source(os.fsdecode(value), channel, seconds, are_responses)
+
+
+def _uses_of_commands(share: DataDirectory) -> dict[str, int]:
+    """How many segments are cut from the output of each command."""
+    commands = share.values[sound.are_commands(share.values)]
+    values, counts = np.unique(commands, return_counts=True)
+    return {os.fsdecode(value): count for value, count in zip(values.tolist(), counts.tolist(), strict=True)}
 
 
 def _voiced(share: DataDirectory, row: int, waveform: NDArray[np.int16]) -> NDArray[np.int16] | UnreadableAudio:

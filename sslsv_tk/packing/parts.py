@@ -17,9 +17,12 @@ from sslsv_tk.arks.audio_archive import OFFSETS
 from sslsv_tk.arks.parted_folder import Layout, PartedFolder
 from sslsv_tk.audio import resampling, sound
 from sslsv_tk.audio.resampling import Channel
+from sslsv_tk.audio.sound import UnreadableAudio
 from sslsv_tk.kaldi import directories
 from sslsv_tk.kaldi.directories import DataDirectory
+from sslsv_tk.kaldi.tables import text
 from sslsv_tk.records import Made
+from sslsv_tk.segments import SAMPLE_RATE_HZ
 
 ARK, SUMS, SCP = "split/wav.J.ark", "split/wav.J.ark.sums", "split/wav.J.scp"
 SAMPLES, PLACES, REJECTED = "split/utt2samples.J", "split/utt2offset.J", "split/rejected.J"
@@ -32,6 +35,8 @@ LAYOUT = Layout(
     joined=(*directories.TABLES[1:], "utt2samples", OFFSETS, "rejected", sources.SOURCES),
 )
 
+LEAST_SAMPLES = 257
+"""At 16 kHz: the front end mirrors half a transform of 512 points at either end, which takes one sample more."""
 _SAMPLES = "16 kHz mono 16-bit"
 _IN_PLACE = "in place"
 _ABOUT = ("utt2spk", "spk2utt", "utt2rec", "utt2category")
@@ -95,6 +100,16 @@ def take(whole: DataDirectory, part: Part) -> DataDirectory:
     return whole.select(np.arange(rows.start, rows.stop))
 
 
+def too_short(share: DataDirectory, row: int, samples: int) -> UnreadableAudio | None:
+    """The fault of an utterance of which no frame can be computed; None of noises and responses, whatever they have."""
+    if samples >= LEAST_SAMPLES or share.categories is not None:
+        return None
+    return UnreadableAudio(
+        f"{text(share.values[row])}: too short: {text(share.keys[row])} has {samples} samples at 16 kHz, and the front"
+        f" end needs {LEAST_SAMPLES} ({1000 * LEAST_SAMPLES / SAMPLE_RATE_HZ:.0f} ms)"
+    )
+
+
 def made(share: DataDirectory, samples: str) -> Made:
     """What decides the contents of a part: keys, commands, cuts, channels and speech decisions of its share.
 
@@ -105,6 +120,8 @@ def made(share: DataDirectory, samples: str) -> Made:
     columns = [share.keys, np.array(commands) if commands else None, *cuts, share.channels]
     if share.vad is not None:
         columns.append(share.vad)
+    if share.categories is not None:  # responses are scaled
+        columns.append(share.categories)
     return Made({"samples": samples}, {"utterances": digests.of_columns(columns)})
 
 

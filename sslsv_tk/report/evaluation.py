@@ -13,7 +13,7 @@ from sslsv_tk import artifacts, digests, layout, logs, provenance
 from sslsv_tk.kaldi import prepared_trials
 from sslsv_tk.kaldi.directories import DataDirectory, find_rows, remove_temporaries
 from sslsv_tk.kaldi.tables import Words, first_words, text
-from sslsv_tk.kaldi.trials import Trials, read_trials
+from sslsv_tk.kaldi.trials import Trials, left_out, read_trials
 from sslsv_tk.records import CONTENTS, Record
 from sslsv_tk.report import results, system
 from sslsv_tk.report.score_file import write_scores
@@ -143,7 +143,7 @@ def read_list(data: Path, trials: Path) -> TrialList:
     """A trial list with the data directory that it speaks of; both kinds of trials must be there."""
     directory = DataDirectory.load(data)
     prepared_trials.require_whole(trials)
-    listed = read_trials(trials, directory.keys)
+    listed = read_trials(trials, directory.keys, left_out(data))
     listed.require_both_kinds(trials)
     return TrialList(trials, directory.keys, listed, directory.speakers)
 
@@ -169,6 +169,7 @@ def _figures(listed: TrialList, scores: Scores) -> dict[str, Any]:
     eer, interval = rates.equal_error_rate(), _interval(listed, scores)
     return {
         "number_of_trials": len(scores),
+        "number_left_out": listed.trials.left_out,
         "number_of_targets": int(listed.trials.target.sum()),
         "eer_percent": eer,
         "eer_interval_percent": None if interval is None else [interval.low, interval.high],
@@ -206,11 +207,11 @@ def _extraction_options(evaluation: Evaluation, made: Record) -> dict[str, Any]:
 
 def _made_from(evaluation: Evaluation, made: Record) -> dict[str, Any]:
     """Digests of all that the figures depend on; no path and no name is among them."""
-    speakers = evaluation.data / "utt2spk"
+    tables = {"speakers": evaluation.data / "utt2spk", "rejected": evaluation.data / "rejected"}
     return {
+        **{name: digests.of_file(path) if path.is_file() else "absent" for name, path in tables.items()},
         "trials": prepared_trials.digest(evaluation.trials),
         "data": made.inputs.get("data", "unknown"),
-        "speakers": digests.of_file(speakers) if speakers.is_file() else "absent",
         "embeddings": made.facts[CONTENTS],
         "configuration": made.inputs.get("configuration", "unknown"),
         "replicates": REPLICATES,

@@ -132,10 +132,11 @@ def _cells(row: Row) -> list[str]:
 
 
 def _list_facts(row: Row) -> str:
-    """The number of trials, and whether an official list is the original or the cleaned one."""
-    count = row["number_of_trials"]
-    official = official_name(row["trials"], count)
-    return f"{official}; {count:,}" if official else f"{count:,}"
+    """The number of trials, whether an official list is the original or the cleaned one, and what was left out."""
+    count, without = row["number_of_trials"], row.get("number_left_out", 0)
+    official = official_name(row["trials"], count + without)
+    numbers = f"{count:,}, {without:,} left out" if without else f"{count:,}"
+    return f"{official}; {numbers}" if official else numbers
 
 
 def _checkpoint(row: Row) -> str:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from sslsv_tk import seeds
 from sslsv_tk.audio import decoding, ffmpeg, headers, resampling
-from sslsv_tk.audio.decoding import Tally, decode
+from sslsv_tk.audio.decoding import decode
 from sslsv_tk.audio.sound import UnreadableAudio
+from sslsv_tk.audio.tally import Tally
 from sslsv_tk.audio.waveforms import Source
 from sslsv_tk.kaldi.tables import as_words
 
@@ -153,8 +154,20 @@ def test_audio_without_usable_samples_is_named(tmp_path, write_audio, name, mess
 
 def test_a_cut_beyond_the_end_is_unreadable(tmp_path, write_audio):
     write_audio(tmp_path / "a.wav", 1600)
-    with pytest.raises(UnreadableAudio, match="ends at sample 3200, but the file has 1600"):
-        decoded(tmp_path / "a.wav", seconds=(0.0, 0.2))
+    for end in (0.6001, 5.0, 1e308):
+        with pytest.raises(UnreadableAudio, match=r"a cut ends at .* s, more than 0\.5 s behind the file of 0\.1 s"):
+            decoded(tmp_path / "a.wav", seconds=(0.0, end))
+    for start in (0.1, 1e308):
+        with pytest.raises(UnreadableAudio, match=r"a cut from .* has no samples in a file of 0\.1 s"):
+            decoded(tmp_path / "a.wav", seconds=(start, np.inf))
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.10004, 0.11, 0.6])
+def test_a_cut_that_ends_up_to_half_a_second_behind_the_file_ends_with_it(tmp_path, write_audio, seconds):
+    waveform, tally = write_audio(tmp_path / "a.wav", 1600), Tally()
+    ((_, found),) = decode([Source(str(tmp_path / "a.wav"), seconds=(0.05, seconds))], tally)
+    np.testing.assert_array_equal(found, waveform[800:])
+    assert tally.notes["overshot"].utterances == (seconds > 0.1)
 
 
 def test_nothing_comes_of_nothing():
@@ -303,6 +316,8 @@ def test_what_was_resampled_and_mixed_is_said_once_with_counts(tmp_path, write_a
     assert [record.message for record in caplog.records] == [
         "resampled to 16000 Hz: 2 from 8000 Hz, 1 from 44100 Hz; of 5 utterances",
         "mixed down to one channel: 2 with 2 channels, 1 with 4 channels; of 5 utterances",
+        "2 of 5 utterances have samples beyond full scale, which were limited (121 samples in all);"
+        f" the first is {tmp_path}/1.wav",
     ]
 
 

@@ -5,10 +5,20 @@ import math
 import numpy as np
 import pytest
 
-from sslsv_tk.audio.resampling import resample, to_pcm16
+from sslsv_tk import seeds
+from sslsv_tk.audio import conversion, resampling
+from sslsv_tk.audio.resampling import resample
 from sslsv_tk.audio.sound import UnreadableAudio
+from sslsv_tk.audio.tally import Tally
+from sslsv_tk.audio.waveforms import Source, Waveform
 
 RATES = [8000, 11025, 22050, 24000, 32000, 44100, 48000, 96000]
+
+
+def to_pcm16(path: str, waveform: np.ndarray, rate_hz: int) -> np.ndarray:
+    """16-bit samples of one block of one channel."""
+    whole = Waveform(Source(path), iter([waveform[:, None]]), len(waveform), rate_hz, 1, overshoots=False)
+    return conversion.to_pcm16(whole, Tally())
 
 
 def sine(pitch_hz: float, rate_hz: int, seconds: float = 0.5) -> np.ndarray:
@@ -57,3 +67,23 @@ def test_full_scale_noise_is_limited_and_never_wraps():
 def test_nan_is_named_before_anything_is_computed():
     with pytest.raises(UnreadableAudio, match=r"a\.wav: NaN or infinite"):
         to_pcm16("a.wav", np.array([0, np.nan], np.float32), 8000)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000, 44101, 96000])
+@pytest.mark.parametrize("sizes", [[30000], [1, 2, 7000, 9000, 3], [4096] * 7])
+def test_blocks_one_after_the_other_give_the_bits_of_the_whole(rate, sizes, monkeypatch):
+    monkeypatch.setattr(resampling, "_STEP", 5000)
+    waveform = seeds.generator("blocks").normal(size=sum(sizes)).astype(np.float32)
+    blocks = np.split(waveform, np.cumsum(sizes)[:-1])
+    found = np.concatenate(list(resampling.at_16_khz(iter(blocks), rate)))
+    np.testing.assert_array_equal(found, resample(waveform, rate))
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 44101, 48000, 49999, 88200, 96000, 176400, 192000, 768000])
+def test_rates_of_audio_are_known(rate):
+    assert resampling.is_known_rate(rate)
+
+
+@pytest.mark.parametrize("rate", [0, 1, 999, 700_001, 96_001, 191_999, 768_001, 2**31])
+def test_rates_whose_filter_would_fill_the_memory_are_not(rate):
+    assert not resampling.is_known_rate(rate)

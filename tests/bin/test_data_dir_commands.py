@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sslsv_tk import logs
-from sslsv_tk.bin import combine_data, copy_data_dir, split_data, subset_data_dir, validate_data_dir
+from sslsv_tk.bin import combine_data, copy_data_dir, fix_data_dir, split_data, subset_data_dir, validate_data_dir
 from sslsv_tk.kaldi import directories
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,3 +120,41 @@ def test_the_shell_tools_of_kaldi_s_names_call_them(name, tmp_path):
     lines = [line for line in script.read_text().splitlines() if not line.startswith("#")]
     assert lines[-1] == f'exec python3 -m sslsv_tk.bin.{name} "$@"' and len(lines) == 2
     assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("spk2gender", "s0 x\n", "spk2gender:1: s0 x: expected m or f"),
+        ("spk2gender", "s0 m\ns9 f\n", "spk2gender:2: s9 f: no speaker of utt2spk"),
+        ("spk2gender", "s0 m f\n", "spk2gender:1: expected one word"),
+        ("wav.scp", "s0-0 ~/a.wav\n", "wav.scp:1: ~/a.wav: ~ is the home folder to a shell alone"),
+        ("utt2num_frames", "s0-0 100.5\n", "utt2num_frames:1: expected a whole number, found '100.5'"),
+        ("utt2num_samples", "s0-0 0\n", "utt2num_samples:1: expected at least 1, found 0"),
+        ("reco2dur", "s0-0 -1\n", "reco2dur:1: expected more than 0 s, found -1"),
+        ("utt2spk", "s0-0 s0 en\n", "utt2spk:1: expected one word after the key, found 's0 en'"),
+    ],
+)
+def test_a_line_that_cannot_be_one_of_its_table_is_named(data, caplog, name, text, message):
+    for table in ("wav.scp", "utt2spk", "utt2dur"):
+        (data / table).write_text((data / table).read_text().splitlines(keepends=True)[0])
+    (data / "spk2utt").write_text("s0 s0-0\n")
+    (data / name).write_text(text)
+    assert run(validate_data_dir, data) == 1
+    assert message in caplog.text
+
+
+def test_a_byte_order_mark_costs_no_utterance(data, caplog):
+    for name in ("wav.scp", "utt2spk"):
+        (data / name).write_bytes(b"\xef\xbb\xbf" + (data / name).read_bytes())
+    assert run(validate_data_dir, data) == 0
+    assert run(fix_data_dir, data) == 0
+    assert len((data / "wav.scp").read_text(encoding="utf-8").splitlines()) == 10
+    assert (data / "utt2spk").read_bytes().startswith(b"s0-0 ")
+
+
+def test_a_speaker_list_with_a_byte_order_mark_and_a_name_that_is_not_there(data, tmp_path, caplog):
+    (tmp_path / "speakers").write_bytes(b"\xef\xbb\xbfs0\ns1\nzz\n")
+    assert run(subset_data_dir, "--spk-list", tmp_path / "speakers", data, tmp_path / "out") == 0
+    assert names(tmp_path / "out") == ["s0-0", "s0-1", "s1-0", "s1-1"]
+    assert "1 of 3 names are not there: zz" in caplog.text

@@ -79,3 +79,11 @@ def test_a_selection_keeps_names_and_sizes_together(tmp_path):
         (tmp_path / f"{size}.wav").write_bytes(b"x" * size)
     chosen = audio_files.find(tmp_path).select(np.array([2, 0]))
     assert (chosen.relative.tolist(), chosen.sizes.tolist()) == ([b"3.wav", b"1.wav"], [3, 1])
+
+
+def test_files_of_other_kinds_beside_audio_are_said_by_kind(tmp_path, caplog):
+    for name in ("a.wav", "b.sph", "c/d.SPH", "c/e.aiff", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert len(audio_files.find(tmp_path)) == 1
+    assert "passed over: 1 .aiff, 2 .sph, such as" in caplog.text and "notes" not in caplog.text

@@ -10,7 +10,8 @@ from sslsv_tk import seeds
 from sslsv_tk.artifacts import StaleArtifact
 from sslsv_tk.corpora import copies
 from sslsv_tk.corpora.copies import CopyConfig, prepare_copies, utterance_numbers
-from sslsv_tk.kaldi.directories import Cuts, DataDirectory, validate
+from sslsv_tk.kaldi.directories import DataDirectory, validate
+from sslsv_tk.kaldi.segments import Cuts
 from sslsv_tk.kaldi.tables import as_words
 
 SECONDS = {

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,3 +135,42 @@ def test_of_rirs_noises_the_point_source_noises_are_passed_over(tmp_path, write_
     found = validate(tmp_path / "data")
     assert found.keys.tolist() == [b"real_rirs_isotropic_noises-r2", b"simulated_rirs-smallroom-r1"]
     assert found.channels is not None and found.channels.tolist() == [1, 1]
+
+
+REAL = "real_rirs_isotropic_noises"
+RECORDED = ("RVB2014_type1_noise_largeroom1_1", "RWCP_type4_noise_r1a", "isotropic_1")
+
+
+@pytest.mark.parametrize("source", ["", "RIRS_NOISES", f"RIRS_NOISES/{REAL}"])
+def test_noise_recordings_of_rirs_noises_are_no_responses_wherever_the_tree_begins(
+    tmp_path, write_audio, caplog, source
+):
+    top = tmp_path / "RIRS_NOISES"
+    names = {
+        "RVB2014_type1_rir_largeroom1_far_angla": 8,
+        "air_type1_air_binaural_aula": 2,
+        **dict.fromkeys(RECORDED, 1),
+    }
+    for name, channels in names.items():
+        write_audio(top / REAL / f"{name}.wav", 900, channels=channels)
+    write_audio(top / "simulated_rirs" / "noiseroom" / "Room001-00001.wav", 800)
+    write_audio(top / "pointsource_noises" / "noise-free-sound-0000.wav", 800)
+    (top / REAL / "noise_list").write_text(
+        "".join(
+            f"--noise-id {n} --noise-type isotropic RIRS_NOISES/{REAL}/{name}.wav\n" for n, name in enumerate(RECORDED)
+        )
+    )
+    with caplog.at_level(logging.INFO):
+        noises.prepare_responses(str(tmp_path / source), tmp_path / "data")
+    found = validate(tmp_path / "data")
+    stems = sorted(Path(value.decode()).stem for value in found.values.tolist())
+    responses = ["RVB2014_type1_rir_largeroom1_far_angla", "air_type1_air_binaural_aula"]
+    assert stems == sorted(responses + ([] if REAL in source else ["Room001-00001"]))
+    assert f"{3 if REAL in source else 4} noises, such as" in caplog.text
+    assert set(found.categories.tolist()) == {noises.RESPONSE}
+
+
+def test_a_folder_of_noises_alone_has_no_response(tmp_path, write_audio):
+    write_audio(tmp_path / "pointsource_noises" / "a.wav", 800)
+    with pytest.raises(ValueError, match="only noises of RIRS_NOISES, no room response"):
+        noises.prepare_responses(str(tmp_path / "pointsource_noises"), tmp_path / "data")

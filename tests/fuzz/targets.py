@@ -20,7 +20,7 @@ from sslsv_tk.arks.audio_archive import AUDIO, AudioArchive, write_pcm_ark
 from sslsv_tk.arks.feature_archive import FeatureArchive
 from sslsv_tk.audio import headers, vad
 from sslsv_tk.corpora import copies, copy_tables, data_directories
-from sslsv_tk.kaldi import directories, repair, table_sets, tables, trials
+from sslsv_tk.kaldi import directories, repair, segments, table_sets, tables, trials
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.packing import disk_space, in_place
 from sslsv_tk.records import Made
@@ -52,7 +52,7 @@ def make_directory(folder: Path) -> None:
         *(KEYS, files, SPEAKERS, recordings, np.full(len(KEYS), 2.0)),
         channels=np.ones(len(KEYS), dtype=np.int64),
         vad=tables.joined(b"/audio/vad.ark:", tables.as_words(np.arange(len(KEYS)))),
-        cuts=directories.Cuts(recordings, starts, starts + 2),
+        cuts=segments.Cuts(recordings, starts, starts + 2),
     ).write(folder)
     tables.write_table(folder / "utt2num_frames", KEYS, np.full(len(KEYS), 200))
     tables.write_table(folder / "spk2gender", ["id1", "id2"], ["f", "m"])

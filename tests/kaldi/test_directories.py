@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from sslsv_tk.kaldi import directories
-from sslsv_tk.kaldi.directories import Cuts, DataDirectory, validate
+from sslsv_tk.kaldi.directories import DataDirectory, validate
 from sslsv_tk.kaldi.repair import fix
+from sslsv_tk.kaldi.segments import Cuts
 from sslsv_tk.kaldi.tables import as_words
 
 KEYS = ("anna-r1-u1", "anna-r2-u1", "bert-r1-u1")

@@ -45,9 +45,10 @@ def test_none_of_each_speaker_is_refused():
         subsets.per_speaker(as_words(["a"]), 0, 0)
 
 
-def test_a_list_names_by_the_first_word_of_its_lines(tmp_path):
-    (tmp_path / "list").write_text("b\n\nc x y\nnobody")
+def test_a_list_names_by_the_first_word_of_its_lines_and_what_is_not_there_is_said(tmp_path, caplog):
+    (tmp_path / "list").write_text("\ufeffb\n\nc x y\nnobody")
     assert subsets.listed(as_words(["a", "b", "c"]), tmp_path / "list").tolist() == [False, True, True]
+    assert caplog.messages == [f"{tmp_path}/list: 1 of 3 names are not there: nobody"]
 
 
 @given(st.integers(1, 50), st.integers(1, 50))

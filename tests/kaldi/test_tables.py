@@ -1,5 +1,6 @@
 """Tables against the obvious reading line by line."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +122,65 @@ def test_blocks_of_a_long_table_join(tmp_path):
     found, values = tables.read_table(tmp_path / "table")
     assert (found == tables.as_words(keys)).all()
     assert (tables.integers(values, "table") == np.arange(70_000)).all()
+
+
+@pytest.mark.parametrize("name", ["utt2spk", "utt2rec", "utt2category", "utt2channel", "utt2num_frames", "spk2gender"])
+@pytest.mark.parametrize("line", ["b x y", "b x\ty", "b 1  2 "])
+def test_a_third_word_is_refused_with_its_line(tmp_path, name, line):
+    with pytest.raises(ValueError, match=rf"{name}:2: expected one word after the key, found '[x1](\s+|\\t)[y2]'"):
+        tables.read_table(write(tmp_path / name, f"a x\n{line}\n".encode()))
+
+
+@pytest.mark.parametrize("name", ["wav.scp", "text", "rejected"])
+def test_values_of_other_tables_have_any_number_of_words(tmp_path, name):
+    assert tables.read_table(write(tmp_path / name, b"a x y  z\n"))[1].tolist() == [b"x y  z"]
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    path = write(tmp_path / "table", b"\xef\xbb\xbfa 1\nb 2\n")
+    assert tables.read_table(path)[0].tolist() == [b"a", b"b"]
+    assert [column.tolist() for column in tables.read_columns(path, 2)] == [[b"a", b"b"], [b"1", b"2"]]
+
+
+def peak_of(work) -> int:
+    """The most bytes that were held while `work` ran."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def long_table(path: Path, lines: int, width: int) -> Path:
+    rows = [f"k{row:06d} {'w' * 20}\n" for row in range(lines)]
+    rows[lines // 2] = f"k{lines // 2:06d} {'w' * width}\n"
+    return write(path, "".join(rows).encode())
+
+
+def test_one_line_of_megabytes_is_named_and_takes_no_memory(tmp_path):
+    path = long_table(tmp_path / "wav.scp", 50_000, 5_000_000)
+    words = r"wav\.scp:25001: 5000000 characters in one place, where the 50000 lines have \d+ in the mean"
+
+    def refuse() -> None:
+        for read in (tables.read_rows, lambda path: tables.read_columns(path, 2)):
+            with pytest.raises(ValueError, match=words):
+                read(path)
+
+    assert peak_of(refuse) < 300e6
+
+
+def test_a_line_of_a_page_takes_an_array_of_its_width_and_little_more(tmp_path):
+    path = long_table(tmp_path / "wav.scp", 20_000, 5_000)
+    assert peak_of(lambda: tables.read_rows(path)) < 1.6 * 20_000 * 5_000
+
+
+def test_a_long_sentence_in_text_takes_no_more_than_its_bytes_and_is_written_again(tmp_path):
+    path = long_table(tmp_path / "text", 50_000, 1_000_000)
+    assert peak_of(lambda: tables.read_rows(path)) < 60e6
+    keys, values = tables.read_rows(path)
+    assert len(values[25_000]) == 1_000_000 and values[0] == b"w" * 20
+    tables.write_table(tmp_path / "copy", keys, values)
+    assert (tmp_path / "copy").read_bytes() == path.read_bytes()
+    with pytest.raises(ValueError, match="cannot be a value of a table"):
+        tables.write_table(tmp_path / "copy", keys[:1], np.array([b"a\nb"], dtype=object))

@@ -2,6 +2,7 @@
 
 import logging
 import tracemalloc
+import unicodedata
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_what_is_written_is_read_again(tmp_path):
         (("id1-v1-00001 id1-v2-00001 target", "id1-v1-00001 id2-v1-00001 non"), "list:2: expected target or nontarget"),
         (
             ("1 id1-v1-00001 id1-v2-00001", "0 id9-v1-00001 id1-v1-00001", "0 id1-v1-00001 id8/v1/00001.wav"),
-            r"list:2: 2 utterance\(s\) of 2 trial\(s\) are not among the 4 .*: id8/v1/00001.wav, id9-v1-00001\.",
+            r"list:2: 2 utterance\(s\) of 2 trial\(s\) are not among the 4 .*: id8/v1/00001.wav, id9-v1-00001;",
         ),
         (
             ("1 id1-v1-00001 id2-v1-00001", "1 id1-v1-00001 id1-v2-00001", "0 id1-v1-00001 id2-v1-00001"),
@@ -138,3 +139,59 @@ def test_a_list_may_lack_its_last_newline(tmp_path):
     (tmp_path / "list").write_text("id1-v1-00001 id1-v2-00001 target\nid1-v1-00001 id2-v1-00001 nontarg")
     with pytest.raises(ValueError, match=r"list:2: expected target or nontarget .*found 'nontarg'"):
         trials.read_trials(tmp_path / "list", KEYS)
+
+
+NAMES = ["id1-v1-00001", "id1-v2-00001", "id2-v1-00001"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["{0}", "./{0}", "wav/./{0}", "wav//{0}", ".//wav/../wav/{0}", "/any/where/{0}"],
+)
+def test_paths_of_voxceleb_are_found_whatever_dots_and_slashes_are_in_them(tmp_path, form):
+    a, b, c = (form.format(name.replace("-", "/") + ".wav") for name in NAMES)
+    found = trials.read_trials(lines(tmp_path / "list", f"1 {a} {b}", f"0 {a} {c}"), KEYS)
+    assert (found.enrol.tolist(), found.test.tolist()) == ([0, 0], [1, 2])
+
+
+@pytest.mark.parametrize("form", ["{}", "./{}", "anna/../{}", "/corpus/{}", "/corpus//{}", "/corpus/./{}"])
+def test_paths_of_any_corpus_are_found_below_it_and_whole(tmp_path, form):
+    keys, files = as_words(["anna-r1-1", "anna-r2-1", "bert-r1-1"]), ["anna/r1/1.wav", "anna/r2/1.wav", "bert/r1/1.wav"]
+    a, b, c = (form.format(file) for file in files)
+    path = lines(tmp_path / "list", f"1 {a} {b}", f"0 {a} {c}")
+    found = trials.read_trials(path, keys, files=as_words([f"/corpus/{file}" for file in files]))
+    assert (found.enrol.tolist(), found.test.tolist()) == ([0, 0], [1, 2])
+    assert trials.named_rows(path, keys, as_words([f"/corpus/{file}" for file in files])).all()
+
+
+@pytest.mark.parametrize(("form", "other", "words"), [("NFC", "NFD", "decomposed"), ("NFD", "NFC", "composed")])
+def test_accents_that_are_other_bytes_are_told_apart(tmp_path, form, other, words):
+    name = "J\u00f6rg-r1-1"
+    keys = as_words(sorted([unicodedata.normalize(other, name), "anna-r1-1"], key=str.encode))
+    path = lines(tmp_path / "list", f"1 anna-r1-1 {unicodedata.normalize(form, name)}")
+    for read in (trials.read_trials, trials.named_rows):
+        with pytest.raises(
+            ValueError, match=rf"The corpus writes accents {words} \({other}\).*uconv -x any-{other.lower()}"
+        ):
+            read(path, keys)
+
+
+def test_trials_of_utterances_that_were_left_out_are_counted_and_others_refused(tmp_path):
+    (tmp_path / "rejected").write_text("id8-v1-00001 a.wav: an empty file\nid7-v1-00001 b.wav: cut short\n")
+    without = trials.left_out(tmp_path)
+    assert without.tolist() == [b"id7-v1-00001", b"id8-v1-00001"]
+    rows = ["1 id1-v1-00001 id1-v2-00001", "1 id8/v1/00001.wav id1-v1-00001", "0 id7-v1-00001 id8-v1-00001"]
+    found = trials.read_trials(lines(tmp_path / "list", *rows), KEYS, without)
+    assert (found.enrol.tolist(), found.test.tolist(), found.left_out) == ([0], [1], 2)
+    with pytest.raises(
+        ValueError, match=r"all 1 trials are target ones \(2 others name utterances that were left out\)"
+    ):
+        found.require_both_kinds("list")
+    with pytest.raises(ValueError, match=r"list:4: 1 utterance.s. of 1 trial.s. are not among the 4"):
+        trials.read_trials(lines(tmp_path / "list", *rows, "0 id8-v1-00001 id9-v1-00001"), KEYS, without)
+
+
+def test_a_byte_order_mark_before_a_list_is_passed_over(tmp_path):
+    for line in ("1 id1-v1-00001 id1-v2-00001", "id1-v1-00001 id1-v2-00001 1"):
+        (tmp_path / "list").write_bytes(b"\xef\xbb\xbf" + line.encode() + b"\n")
+        assert trials.read_trials(tmp_path / "list", KEYS).test.tolist() == [1]

@@ -65,7 +65,7 @@ def test_a_segment_may_end_with_its_file(tmp_path, write_audio):
     np.testing.assert_array_equal(archive.read(1, 0, 1400), waveform[1600:])
     assert (tmp_path / "out" / "segments").read_text().splitlines()[1] == "x-1 x 0.100000 -1"
     (tmp_path / "data" / "segments").write_text("x-0 x 0 0.1\nx-1 x 1 -1\n")
-    with pytest.raises(ValueError, match=r"x\.wav: a cut from 16000 to 3000 has no samples"):
+    with pytest.raises(ValueError, match=r"x\.wav: a cut from 1 s to inf s has no samples"):
         index(tmp_path / "data", tmp_path / "other", num_jobs=1)
 
 

@@ -19,7 +19,7 @@ from sslsv_tk import artifacts, logs
 from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import Words, text
-from sslsv_tk.kaldi.trials import Trials, read_trials
+from sslsv_tk.kaldi.trials import Trials, left_out, read_trials
 from sslsv_tk.scoring.cosine import cosine_scores
 from sslsv_tk.scoring.metrics import error_rates
 from sslsv_tk.segments import SAMPLE_RATE_HZ
@@ -42,7 +42,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(arguments)
     keys, read = open_audio(Path(args.data))
-    trials = read_trials(args.trials, keys)
+    trials = read_trials(args.trials, keys, left_out(args.data))
     trials.require_both_kinds(args.trials)
     rows = np.unique(np.concatenate([trials.enrol, trials.test]))
     statistics = np.zeros((len(keys), 2 * COEFFICIENTS))
