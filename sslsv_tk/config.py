@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import math
 import re
-import stat
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -18,14 +17,14 @@ from typing import Any, TypeVar
 
 import yaml
 
-from sslsv_tk import artifacts
+from sslsv_tk import artifacts, small_files
 from sslsv_tk.near_names import near_names
 
 T = TypeVar("T")
 _YAML_1_1 = re.compile(r"[-+]?(0[0-9_]+|.*[_:].*|0[bx].*)", re.IGNORECASE)
 """Numbers that are not what they look like: 010 (octal), 1:30 (sixties), 1_0, 0b10, 0x10."""
-_MOST_BYTES, _MOST_VALUES = 2**17, 100_000
-"""Of a configuration; the longest of the recipe has a few thousand bytes."""
+_MOST_VALUES = 100_000
+"""Of a configuration; the longest of the recipe has some hundred."""
 
 _LONGEST_VALUE = 200
 
@@ -131,18 +130,10 @@ def _resolve(file: str | Path, above: tuple[Path, ...], known: dict[Path, _Table
 
 
 def _text(path: Path) -> str:
-    """What a file says; ConfigError for what is none, as a pipe, which might never end."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-            raise ConfigError(f"{path}: a pipe or a device, not a configuration file.")
-        if status.st_size > _MOST_BYTES:
-            raise ConfigError(f"{path}: {status.st_size} bytes, so not a configuration file.")
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such configuration file.") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8 text, so not a YAML file.") from None
+        return small_files.read(path, "configuration file")
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def load(cls: type[T], *files: str | Path, overrides: Sequence[str] = ()) -> T:

@@ -1,7 +1,9 @@
 """Entries of Kaldi arks by row of a scp, and exact stretches of their bytes: what readers of all kinds share."""
 
+import errno
 import io
 import os
+import stat
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -193,7 +195,7 @@ class Entries(Generic[T]):
         file = self._open_files.get(number)
         if file is None:
             try:
-                file = io.FileIO(os.fsdecode(self.files[number]))
+                file = io.FileIO(os.fsdecode(self.files[number]), opener=_without_waiting)
             except FileNotFoundError:
                 raise ValueError(
                     f"{self.folder}/{self.kind.scp} points to {self.path(row)}, which does not exist. Relative paths"
@@ -203,3 +205,12 @@ class Entries(Generic[T]):
             if len(self._open_files) > _MOST_OPEN_FILES:
                 del self._open_files[next(iter(self._open_files))]
         return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; OSError for a pipe, whose other end might never come."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.ESPIPE, "a pipe, not a file", path)
+    return descriptor

@@ -125,7 +125,7 @@ class Trainer:
         method, progress = self.method, self._progress()
         set_learning_rate(self.optimiser, learning_rate(self.config.optimisation, progress, self.parts.continued))
         # Seeded anew in every step, so that a run that was killed draws what it would have drawn.
-        torch.manual_seed(self._seed_of_step())
+        torch.manual_seed(_seed_of_step(self.config.training.seed, self.state.position.step))
         method.before_step(progress)
         views, utterance_B, references = self.parts.inputs.prepare(batch)
         reference_RBD = self.parts.step.embed_references(references)
@@ -142,11 +142,6 @@ class Trainer:
             average_statistics(method)
         self.log.add_step({"loss": loss, **method.measures(), **self.sampler.measures()}, utterance_B, chosen_B)
 
-    def _seed_of_step(self) -> int:
-        """Of what torch draws itself in this step, different in every process."""
-        own = [rank] if (rank := collectives.rank()) else []
-        return int(seeds.generator(self.config.training.seed, "step", self.state.position.step, *own).integers(2**62))
-
     def _progress(self) -> Progress:
         position = self.state.position
         return Progress(position.epoch + position.step_in_epoch / self.parts.batches.steps, self.config.training.span)
@@ -156,10 +151,8 @@ class Trainer:
         return float(self.optimiser.param_groups[0]["lr"])
 
     def _loader(self, requests: list[Any]) -> Any:
-        pinned = self.device.type == "cuda"
-        return loader(
-            self.parts.segments, requests, self.config.training.loader_workers, pinned, self._end_if_asked_meanwhile
-        )
+        workers, pinned = self.config.training.loader_workers, self.device.type == "cuda"
+        return loader(self.parts.segments, requests, workers, pinned, self._end_if_asked_meanwhile)
 
     # -- stopping ------------------------------------------------------------------------------------------------
 
@@ -189,3 +182,9 @@ class Trainer:
         step = self.state.position.step
         _log.info("asked to stop: the state of step %d is saved, and the next run goes on from there", step)
         raise Stopped
+
+
+def _seed_of_step(seed: int, step: int) -> int:
+    """Of what torch draws itself in a step, different in every process."""
+    own = [rank] if (rank := collectives.rank()) else []
+    return int(seeds.generator(seed, "step", step, *own).integers(2**62))

@@ -57,6 +57,14 @@ def test_an_ark_is_byte_for_byte_the_one_that_kaldiio_writes(tmp_path):
     assert (tmp_path / "wav.1.ark").read_bytes() == (tmp_path / "theirs.ark").read_bytes()
 
 
+def test_a_pipe_in_the_place_of_an_ark_is_one_line_and_not_waited_for(tmp_path):
+    archive = pack(tmp_path, {"utterance0000": np.arange(900, dtype=np.int16)})
+    (tmp_path / "wav.1.ark").unlink()
+    os.mkfifo(tmp_path / "wav.1.ark")
+    with pytest.raises(OSError, match=r"a pipe, not a file: .*wav\.1\.ark'"):
+        archive.read(0, 0, 100)
+
+
 @settings(max_examples=200, deadline=None)
 @given(row=st.integers(0, 19), ends=st.tuples(st.integers(0, 3000), st.integers(0, 3000)))
 def test_a_range_is_that_of_the_full_read(packed, row, ends):

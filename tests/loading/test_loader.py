@@ -325,3 +325,18 @@ def test_a_second_request_ends_at_once_where_the_trainer_itself_hangs(
     ended = subprocess.run([sys.executable, "-m", "sslsv_tk.bin.train", *words], capture_output=True, check=False)
     assert ended.returncode == 0
     assert_same(outcome(workspace.systems / "ssl"), outcome(stage4))
+
+
+def test_a_run_that_is_suspended_with_all_its_processes_goes_on_to_the_same_bits(
+    workspace, stage4, outcome, assert_same
+):
+    words = [sys.executable, "-m", "sslsv_tk.bin.train", *workspace.options("ssl", "training.loader_workers=2")]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True) as training:
+        for _ in range(3):
+            wait_for(training, "kind=step")
+            os.killpg(training.pid, signal.SIGSTOP)
+            time.sleep(1.5)  # more than a tick of the loader
+            os.killpg(training.pid, signal.SIGCONT)
+        _, said = training.communicate(timeout=120)
+    assert training.returncode == 0 and "Traceback" not in said and "error" not in said, said
+    assert_same(outcome(workspace.systems / "ssl"), outcome(stage4))

@@ -71,7 +71,7 @@ class Work:
         itself what is done already, so all run again.
         """
         seen = self.jobs.survey(earlier, list(self.array.numbers))
-        at_work = {number for number, state in seen.items() if not state.has_ended}
+        at_work = self.joined = {number for number, state in seen.items() if not state.has_ended}
         ids = " ".join(str(submission.job_id) for submission in earlier.submissions)
         if earlier.digest != self.jobs.record.digest:
             if at_work:
@@ -83,8 +83,7 @@ class Work:
         if at_work:
             text = f"{len(at_work)} of {len(self.array.numbers)} tasks at work"
             say(f"found job {ids} of an earlier call with {self.array.log}: {text}; nothing is submitted twice.")
-        self.joined = set(at_work)
-        return at_work
+        return set(at_work)
 
     def wait(self) -> dict[int, Outcome]:
         """Watch until all tasks have ended; those that lost their node are submitted again."""
@@ -104,9 +103,7 @@ class Work:
         return self.outcomes
 
     def _joined_again(self) -> set[int]:
-        """The tasks of an earlier call that ended well, once none of them is at work: they run again, as those did that
-        had ended before this call.
-        """
+        """The tasks of an earlier call that ended well, once none is at work: they run, as those do that had ended."""
         again = set[int]() if self.joined else self.joined_well
         if again:
             say(f"{len(again)} tasks of the earlier call ended well; each runs again, to look at what is there now")
