@@ -55,7 +55,9 @@ def test_two_processes_train_what_one_trains(workspace, tmp_path, method):
     for one, two in zip(
         lines(workspace.systems / "one", "epoch"), lines(workspace.systems / "two", "epoch"), strict=True
     ):
-        assert two["loss"] == pytest.approx(one["loss"], rel=1e-3, abs=1e-4), "in every epoch"
+        assert two["loss"] == pytest.approx(one["loss"], rel=5e-3, abs=1e-4), (
+            "in every epoch, but for rounding of batches of 6"
+        )
     before, after = weights(workspace.systems / "one"), weights(workspace.systems / "two")
     for name, tensor in before.items():
         torch.testing.assert_close(
