@@ -55,6 +55,8 @@ __hold_wait_for_cancelling() { # the launcher of a run that was stopped holds it
 
 runs() { [[ " $stages " == *" $1 "* && " $complete " != *" $1 "* ]]; }
 
+complete="" # the stages that are skipped
+
 find_complete() { # find_complete PLAN: into complete, the stages that are complete and skipped, by the files that they left
     complete=$(python3 -m sslsv_tk.bin.completed --plan "$1" "${known[@]}")
 }
@@ -133,6 +135,6 @@ make_plan() { # make_plan [--after-stage 1]: what follows from the options into 
     printf '%s\n' "$text" >"$expdir/log/plan"
     printf '%s\n' "${known[@]}" >"$expdir/log/words"
     [ $# = 0 ] || return 0
-    find_complete "$expdir/log/plan"
+    [ "$complete" = "$stages" ] || find_complete "$expdir/log/plan" # else it was found with the plan of before
     for stage in $complete; do log "Stage $stage: complete, skipped"; done
 }

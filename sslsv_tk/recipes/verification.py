@@ -67,7 +67,7 @@ def _of_record(file: Path) -> list[Damage]:
         return [Damage(str(error), "the stage that made it, with --force true")]
     if found is None:
         return [
-            Damage(f"{file} has other contents than were written", "the stage that made it; stages 4 and 5: restore")
+            Damage(f"{file} has other contents than were written", "the stage that made it; of 4 and 5: restore it")
         ]
     folder = _folder_of(file)
     if folder != file.parent and (folder / artifacts.RECORD).is_file():  # a part, of which the whole's record speaks
@@ -129,17 +129,21 @@ def _of_row(file: Path) -> list[Damage]:
 def _changed_sources(folders: Sequence[Path]) -> list[Damage]:
     """Audio files that are not what was packed; of each packed set by the data directory of its name."""
     packed = [file.parent for file in _files(folders) if file.name == sources.SOURCES and file.parent.name != "split"]
-    tables = {file.parent.name: file.parent for file in _files(folders) if file.name == directories.AUDIO}
-    data = {name: folder for name, folder in tables.items() if not (folder / sources.SOURCES).exists()}
+    tables = [file.parent for file in _files(folders) if file.name == directories.AUDIO]
+    data = {folder.name: folder for folder in tables if _is_of_stage_1_or_2(folder)}
     damage = []
     for folder in packed:
         if folder.name not in data:
-            damage.append(
-                Damage(f"{folder}: no data directory of its name below {', '.join(map(str, folders))}", "stage 1")
-            )
+            fault = f"{folder}: no data directory of its name below {', '.join(map(str, folders))}"
+            damage.append(Damage(fault, "stage 1 or 2, or name its folder here"))
             continue
         whole, there = DataDirectory.load(data[folder.name]), DataDirectory.load(folder)
         values = whole.values[directories.find_rows(whole.keys, there.keys)]
         for path in sources.changed(folder, values, every=True):
             damage.append(Damage(f"{path} has other contents than were packed", "stage 3 with --force true"))
     return damage
+
+
+def _is_of_stage_1_or_2(folder: Path) -> bool:
+    found = Record.read(folder / artifacts.RECORD)
+    return found is not None and _stage(found) in ("stage 1", "stage 2")

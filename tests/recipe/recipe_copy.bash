@@ -18,7 +18,7 @@ pretend_environment() {
     cat >"$1/bin/python3" <<SCRIPT
 #!/usr/bin/env bash
 case \$* in
-    *environment.py*) exit 0 ;;
+    *environment.py* | *sslsv_tk.bin.completed*) exit 0 ;;
     *sslsv_tk.bin.plan*)
         [[ "\$*" != *--after-stage* ]] || echo "sslsv_tk.bin.plan --after-stage 1" >>"$1/calls"
         exec "$real" "$BATS_TEST_DIRNAME/plan_without_torch.py" "$1" "\${@:3}"
@@ -40,7 +40,7 @@ sleeping_environment() {
     cat >"$1/bin/python3" <<SCRIPT
 #!/usr/bin/env bash
 case \$* in
-    *environment.py*) exit 0 ;;
+    *environment.py* | *sslsv_tk.bin.completed*) exit 0 ;;
     *sslsv_tk.launch* | *sslsv_tk.bin.plan*) exec "$real" "\$@" ;;
     *) echo \$\$ >"$1/job.new" && mv "$1/job.new" "$1/job" && exec sleep 300 ;;
 esac
