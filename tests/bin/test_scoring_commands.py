@@ -379,7 +379,7 @@ def test_a_usage_error_exits_with_2_and_help_with_0(command):
     assert shown.returncode == 0 and command in shown.stdout
 
 
-def test_trials_of_utterances_that_the_tolerance_left_out_are_counted_in_the_row(experiment):
+def test_trials_of_utterances_that_the_tolerance_left_out_are_counted_in_the_row(experiment, log_lines):
     gone, others = experiment.keys[3], [pair for pair in experiment.pairs if experiment.keys[3] not in pair]
     kept = [key for key in experiment.keys if key != gone]
     experiment.extract("simclr", noise=2.0, keys=kept)
@@ -390,6 +390,7 @@ def test_trials_of_utterances_that_the_tolerance_left_out_are_counted_in_the_row
     (experiment.data / "rejected").write_text(f"{gone} {gone}.wav: an empty file\n")
     assert experiment.score("simclr") == 0
     with_others = experiment.row("simclr")
+    assert f"{len(others)} trials ({len(experiment.pairs) - len(others)} left out), EER" in log_lines.text
     assert with_others["number_left_out"] == len(experiment.pairs) - len(others)
     experiment.write_trials(experiment.trials, others)
     assert experiment.score("simclr") == 0
