@@ -42,9 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     row = evaluate(evaluation)
     interval = row["eer_interval_percent"]
     log.info(
-        "%s: %d trials, EER %.2f %%%s%s, nearest point %.2f %%, minDCF(0.01) %.4f, minDCF(0.05) %.4f",
+        "%s: %d trials%s, EER %.2f %%%s%s, nearest point %.2f %%, minDCF(0.01) %.4f, minDCF(0.05) %.4f",
         evaluation.scores,
         row["number_of_trials"],
+        f" ({row['number_left_out']} left out)" if row["number_left_out"] else "",
         row["eer_percent"],
         "" if interval is None else f" [{interval[0]:.2f}, {interval[1]:.2f}]",
         row["against_chance"] and f" ({row['against_chance']})",

@@ -86,6 +86,7 @@ def _read_row(path: Path) -> Row:
         raise ValueError(f"{path}: a row of results without {', '.join(missing)}. Remove it and run stage 7 again.")
     wrong = [f"{name} {row[name]!r}" for name, kind in _NEEDED.items() if not isinstance(row[name], kind)]
     wrong += [] if _is_interval(row["eer_interval_percent"]) else ["eer_interval_percent"]
+    wrong += [] if isinstance(row.get("number_left_out", 0), int) else ["number_left_out"]
     if not wrong and not isinstance(row["extraction"].get("epochs", []), list):
         wrong = ["list of epochs"]
     if wrong:

@@ -226,3 +226,12 @@ def test_bytes_behind_an_entry_of_an_ark_are_those_of_the_next_one(tmp_path):
     for place in (2, 4 + len(entry)):
         ((_, found),) = decode([Source(f"{tmp_path}/a.ark:{place}")])
         np.testing.assert_array_equal(found, SAMPLES)
+
+
+@pytest.mark.parametrize("rate", [700_001, 96_001, 2**31 - 1])
+def test_a_header_with_a_rate_of_nothing_is_damaged_and_costs_no_filter(tmp_path, rate):
+    contents = bytearray(wav.header(RATE) + SAMPLES.tobytes())
+    contents[24:28] = struct.pack("<I", rate)
+    (tmp_path / "a.wav").write_bytes(contents)
+    with pytest.raises(UnreadableAudio, match=rf"a\.wav: damaged: 1 channel\(s\) at {rate} Hz"):
+        read(tmp_path / "a.wav")

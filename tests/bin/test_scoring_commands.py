@@ -472,3 +472,23 @@ def test_a_usage_error_exits_with_2_and_help_with_0(command):
     assert subprocess.run([*run, "--no-such-option"], capture_output=True).returncode == 2
     shown = subprocess.run([*run, "--help"], capture_output=True, text=True)
     assert shown.returncode == 0 and command in shown.stdout
+
+
+def test_trials_of_utterances_that_the_tolerance_left_out_are_counted_in_the_row(experiment, log_lines):
+    gone, others = experiment.keys[3], [pair for pair in experiment.pairs if experiment.keys[3] not in pair]
+    kept = [key for key in experiment.keys if key != gone]
+    experiment.extract("simclr", noise=2.0, keys=kept)
+    for name, value in (("wav.scp", "{}.wav"), ("utt2spk", None)):
+        values = [value.format(key) if value else experiment.speaker_of[key] for key in kept]
+        write_table(experiment.data / name, kept, values)
+    assert experiment.score("simclr") == 1
+    (experiment.data / "rejected").write_text(f"{gone} {gone}.wav: an empty file\n")
+    assert experiment.score("simclr") == 0
+    with_others = experiment.row("simclr")
+    assert f"{len(others)} trials ({len(experiment.pairs) - len(others)} left out), EER" in log_lines.text
+    assert with_others["number_left_out"] == len(experiment.pairs) - len(others)
+    experiment.write_trials(experiment.trials, others)
+    assert experiment.score("simclr") == 0
+    alone = experiment.row("simclr")
+    assert alone["number_left_out"] == 0 and alone["eer_percent"] == with_others["eer_percent"]
+    assert alone["number_of_trials"] == with_others["number_of_trials"] == len(others)

@@ -13,6 +13,7 @@ from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.kaldi import trials
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.packing import parts
+from sslsv_tk.packing.feature_folder import FeatureFolder, FeatureSource
 from sslsv_tk.report import evaluation, results
 
 SPEAKERS, RECORDINGS = 4, 3
@@ -129,3 +130,14 @@ def test_a_recording_among_responses_is_left_out_like_a_damaged_file(tmp_path, w
     prepare_responses(str(tmp_path / "rirs"), tmp_path / "data")
     assert stage_3_of_one(tmp_path) == 1
     assert "b.wav: 60.0 s until it has decayed by 60 dB" in caplog.text
+
+
+def test_features_lack_what_their_audio_lacks_and_trial_lists_may_name_it(tmp_path, corpus):
+    (corpus / "t0" / "r0" / "0.wav").write_bytes(b"")
+    assert stage_1(tmp_path, tolerance=0.2) == 0 and stage_3(tmp_path, tolerance=0.2) == 0
+    folder = FeatureFolder(tmp_path / "fbank", FeatureSource(tmp_path / "raw", None, tmp_path), 1, {})
+    folder.write_part(1, lambda: lambda start: iter(np.ones((11, 5, 4), np.float32)), "none")
+    folder.join()
+    listed = evaluation.read_list(tmp_path / "fbank", tmp_path / "data" / "trials_x").trials
+    assert (len(listed), listed.left_out) == (24, 8)
+    assert folder.is_complete()

@@ -102,6 +102,7 @@ def test_rows_are_sorted_by_list_system_and_checkpoint_with_numbers_as_numbers(t
     [
         ({"eer_percent": None}, "wrong eer_percent None"),
         ({"number_of_trials": "many"}, "wrong number_of_trials 'many'"),
+        ({"number_left_out": "many"}, "wrong number_left_out"),
         ({"system": 3}, "wrong system 3"),
         ({"eer_interval_percent": [1]}, "wrong eer_interval_percent"),
         ({"eer_interval_percent": ["a", "b"]}, "wrong eer_interval_percent"),
