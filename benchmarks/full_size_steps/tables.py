@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import digests, records
-from sslsv_tk.arks import matrices
+from sslsv_tk.arks import matrices, sources
 from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.audio import wav
 from sslsv_tk.corpora.audio_files import AudioListing
@@ -131,6 +131,9 @@ def write_parts(data: Path, out: Path, jobs: int) -> None:
             places = tables.joined(f"{ark}:".encode(), tables.as_words(offsets))
             tables.write_table(part.file("wav.J.scp"), share.keys, places)
             tables.write_table(part.file("utt2samples.J"), share.keys, samples)
+            digests_of_files = part.file("sources.J")  # of files that are not there: nothing to compare
+            digests_of_files.write_bytes(bytes(16 * len(samples)))
+            np.full((len(samples), 3), -1, dtype=np.int64).tofile(sources.stamps_of(digests_of_files))
             writer.contents[parts.ARK] = NO_CONTENTS
             writer.facts |= {"utterances": len(samples), "rejected": 0, "rates_hz": {}, "mixed": {}}
 

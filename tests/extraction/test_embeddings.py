@@ -287,7 +287,7 @@ def test_what_a_killed_job_left_is_removed(trained, system):
         ("other encoder", "averaged.pt does not fit"),
         ("no configuration", "no config.yaml, so not a trained system"),
         ("no data", "wav.scp"),
-        ("cut ark", "cut short"),
+        ("cut ark", "wav.ark: "),
         ("job 2 of 1", "--job 2 of --num-jobs 1"),
         ("too short", "t0-rec0-00000"),
     ],
