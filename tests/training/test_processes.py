@@ -32,7 +32,8 @@ LOCAL = {"queue_age"}
 
 def settings_of(method: str) -> list[str]:
     """The words after --set that make the small system one of this method."""
-    return [*method_words(method), *PLAIN, *PAIRS]
+    smaller = ["optimisation.learning_rate=0.000001"] if method == "barlow_twins" else []  # a loss of 30, not of 1
+    return [*method_words(method), *PLAIN, *smaller, *PAIRS]
 
 
 def lines(system: Path, kind: str) -> list[dict[str, float]]:
@@ -55,9 +56,7 @@ def test_two_processes_train_what_one_trains(workspace, tmp_path, method):
     for one, two in zip(
         lines(workspace.systems / "one", "epoch"), lines(workspace.systems / "two", "epoch"), strict=True
     ):
-        assert two["loss"] == pytest.approx(one["loss"], rel=5e-3, abs=1e-4), (
-            "in every epoch, but for rounding of batches of 6"
-        )
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-3, abs=1e-4), "in every epoch"
     before, after = weights(workspace.systems / "one"), weights(workspace.systems / "two")
     for name, tensor in before.items():
         torch.testing.assert_close(
