@@ -46,7 +46,7 @@ __po_help() {
     exit 0
 }
 
-# __po_near NAME: the options that NAME may have been meant for: one or two edits away, or in which all of it stands
+# __po_near NAME: the options that NAME may have been meant for: few letters are others, or all of it stands in them
 __po_near() {
     awk -v word="$1" -v known="$__po_known" '
         function least(a, b) { return a < b ? a : b }
@@ -64,10 +64,11 @@ __po_near() {
         }
         BEGIN {
             count = split(known, names, " ")
-            for (limit = 1; limit <= 2 && found == ""; limit++)
-                for (n = 1; n <= count; n++)
-                    if (edits(word, names[n]) <= limit || (limit == 2 && length(word) > 2 && index(names[n], word)))
-                        found = found (found == "" ? "" : " or ") "--" names[n]
+            for (n = 1; n <= count; n++) {
+                away = edits(word, names[n])
+                if ((away <= 2 && away * 2 < length(word)) || (length(word) > 2 && index(names[n], word)))
+                    found = found (found == "" ? "" : " or ") "--" names[n]
+            }
             gsub("_", "-", found)
             if (found != "") print " Did you mean " found "?"
         }'

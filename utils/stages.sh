@@ -4,8 +4,8 @@
 log() { printf '%s (%s:%s:%s) %s\n' "$(date +%FT%T)" "${BASH_SOURCE[1]##*/}" "${BASH_LINENO[0]}" "${FUNCNAME[1]}" "$*"; }
 fail() { printf '%s (%s:%s) error: %s\n' "$(date +%FT%T)" "${BASH_SOURCE[1]##*/}" "${BASH_LINENO[0]}" "$1" >&2 && exit "${2:-1}"; }
 
-stopped() { # stopped STATUS LINE: the last words of a run whose command failed and said why above
-    local words
+stopped() { # stopped STATUS: the last words of a run whose command failed and said why above
+    local words line=${BASH_LINENO[${#FUNCNAME[@]} - 2]} # where the script called what led here
     case $1 in
         141) return 0 ;; # SIGPIPE: whoever read the output, such as head, has read enough
         75) words="stopped by request: the same command goes on from the state that is saved" ;;
@@ -15,10 +15,10 @@ stopped() { # stopped STATUS LINE: the last words of a run whose command failed 
             words+=" afterwards it goes on; what is complete stays"
             ;;
     esac
-    printf '%s (run.sh:%s) %s\n' "$(date +%FT%T)" "$2" "$words" >&2
+    printf '%s (run.sh:%s) %s\n' "$(date +%FT%T)" "$line" "$words" >&2
     exit 1 # 2 is for options that cannot be meant
 }
-trap 'stopped $? $LINENO' ERR
+trap 'stopped $?' ERR
 
 # One run at a time in a folder: hold FILE locks it, release or the end of the script, however it ends, lets it go.
 
@@ -104,7 +104,7 @@ resolve_plugins() { # folders of plugins are named from where the user stands
 }
 
 __plan_refused() { # __plan_refused STATUS [--after-stage 1]: nothing was begun, or stage 1 stays
-    [ $# = 1 ] || stopped "$1" "${BASH_LINENO[1]}"
+    [ $# = 1 ] || stopped "$1"
     exit "$1"
 }
 

@@ -1,6 +1,6 @@
 """What a person sees of a job at work: its lines of progress as they come, and between them a bar on a terminal.
 
-python3 -m sslsv_tk.launch._following LOG INODE LAUNCHER
+python3 -m sslsv_tk.launch._following LOG INODE SIZE LAUNCHER
 
 A process of its own, so that neither the launcher nor the job ever waits for a terminal. The lines are those that the
 job's logger `progress` writes; the bar follows the lines `kind=step`, of which an epoch has several.
@@ -14,15 +14,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 PAUSE = 0.5
 """Seconds between two looks at the log."""
 LAST_LOOK = 5.0
 """Seconds that the launcher leaves the follower for its last look."""
 WIDTH = 30
-_PROGRESS = re.compile(r"\S+ \(progress\) ")
+_PROGRESS = re.compile(r"\d{4}-\d\d-\d\dT[\d:]+ \(progress\) ")
 _STEPS = re.compile(r"(\d[\d,]*) steps per epoch")
 _STEP = re.compile(r" kind=step epoch=(\d+) step=(\d+) .*?loss=(\S+)")
 
@@ -55,15 +56,40 @@ class Screen:
             self._shown = False
 
 
-def lines(path: Path, earlier: int, has_ended: Callable[[], bool]) -> Iterator[str]:
-    """Whole lines of a log that grows, until its job has ended; `earlier`: inode of the log of an earlier attempt."""
+@dataclass(frozen=True)
+class Earlier:
+    """The log that was there before the launcher began: of an earlier attempt, or of a job that is still at work."""
+
+    inode: int = 0
+    size: int = 0
+
+    @classmethod
+    def of(cls, log: Path) -> "Earlier":
+        """As it is now; an empty one is written to."""
+        stat = log.stat() if log.is_file() else None
+        return cls(stat.st_ino, stat.st_size) if stat and stat.st_size else cls()
+
+    def opened(self, log: Path) -> BinaryIO | None:
+        """The log of this attempt, a new file, or the same where it grows; None while neither is the case."""
+        if not log.is_file():
+            return None
+        stat = log.stat()
+        if stat.st_ino == self.inode and stat.st_size <= self.size:
+            return None
+        stream = log.open("rb")
+        stream.seek(self.size if stat.st_ino == self.inode else 0)
+        return stream
+
+
+def lines(path: Path, earlier: Earlier, has_ended: Callable[[], bool]) -> Iterator[str]:
+    """Whole lines of a log that grows, until its job has ended."""
     rest = b""
     with contextlib.ExitStack() as stack:
         stream = None
         while True:
             last = has_ended()  # before the look: what was written until then is seen
-            if stream is None and path.is_file() and path.stat().st_ino != earlier:
-                stream = stack.enter_context(path.open("rb"))
+            if stream is None and (opened := earlier.opened(path)) is not None:
+                stream = stack.enter_context(opened)
             *whole, rest = (rest + (stream.read() if stream else b"")).split(b"\n")
             yield from (line.decode("utf-8", "replace") for line in whole)
             if last:
@@ -77,9 +103,8 @@ def following(log: str | None) -> Iterator[None]:
     if log is None:
         yield
         return
-    path = Path(log)
-    earlier = path.stat().st_ino if path.is_file() and path.stat().st_size else 0  # an empty one is written to
-    command = [sys.executable, "-m", __name__, log, str(earlier), str(os.getpid())]
+    earlier = Earlier.of(Path(log))
+    command = [sys.executable, "-m", __name__, log, str(earlier.inode), str(earlier.size), str(os.getpid())]
     # In a session of its own: Ctrl-C is the launcher's, which ends this one when its job has ended.
     follower = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
@@ -97,10 +122,10 @@ def main(arguments: list[str]) -> None:
     """Follow one log, until the launcher says that the job has ended, or is gone."""
     ended = list[int]()
     signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
-    log, earlier, launcher = Path(arguments[0]), int(arguments[1]), int(arguments[2])
+    log, (inode, size, launcher) = Path(arguments[0]), map(int, arguments[1:])
     screen = Screen(sys.stderr)
     with contextlib.suppress(OSError):  # whoever watched is gone
-        for line in lines(log, earlier, lambda: bool(ended) or os.getppid() != launcher):
+        for line in lines(log, Earlier(inode, size), lambda: bool(ended) or os.getppid() != launcher):
             screen.show(line)
         screen.clear()
 

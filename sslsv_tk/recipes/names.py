@@ -22,7 +22,9 @@ class Places:
     recipe: str
 
     def of(self, path: str) -> str:
-        """A path as the user means it: relative ones begin where the user stands."""
+        """A path as the user means it: relative ones begin where the user stands, `~/` (of --option=~/x) at home."""
+        if path.startswith("~/"):
+            path = os.path.expanduser(path)
         if not path or os.path.isabs(path) or self.caller == self.recipe:
             return path
         return os.path.join(self.caller, path)

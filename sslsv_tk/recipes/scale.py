@@ -32,16 +32,16 @@ def choice(utterances: int, wanted: Choice) -> Choice:
     """The same positives with numbers that fit, where their file has others; those written out in the word stay."""
     said = config.read(wanted.file).get("positives")
     table = said if isinstance(said, dict) else {}
+    written = {setting.partition("=")[0].removeprefix("positives.") for setting in wanted.settings}
     settings: dict[str, int | str] = {}
     clusters, nearest = table.get("clusters"), table.get("nearest")
-    if isinstance(clusters, int) and clusters > fitting_clusters(utterances):
+    if isinstance(clusters, int) and clusters > fitting_clusters(utterances) and "clusters" not in written:
         settings["clusters"] = fitting_clusters(utterances)
         if table.get("name") == "ssps_kmeans":
             settings["queue_size"] = "N"  # as many as there are clusters would be a sixth of all
     if isinstance(nearest, int) and nearest > max(1, utterances // _NEAREST_SHARE):
         settings["nearest"] = max(1, utterances // _NEAREST_SHARE)
-    written = {setting.partition("=")[0] for setting in wanted.settings}
-    new = [f"positives.{name}={value}" for name, value in settings.items() if f"positives.{name}" not in written]
+    new = [f"positives.{name}={value}" for name, value in settings.items() if name not in written]
     return replace(wanted, settings=(*new, *wanted.settings))
 
 

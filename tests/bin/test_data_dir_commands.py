@@ -106,6 +106,7 @@ def test_copies_with_prefixes_and_together(tmp_path, data, caplog):
         name for key in names(data) for name in (key, f"x-{key}", f"{key}-y")
     )
     assert run(validate_data_dir, tmp_path / "all") == 0
+    assert run(validate_data_dir, "--no-feats", "--no-text", "--no-wav", tmp_path / "all") == 0
     assert run(combine_data, data, data, tmp_path / "x") == 1
     assert run(combine_data, tmp_path / "all", data, tmp_path / "x") == 1
     assert "there already" in caplog.text

@@ -254,7 +254,7 @@ def test_unlabelled_audio_at_any_depth_has_neither_speakers_nor_recordings(tmp_p
         assert list(read(tmp_path / layout / "wav.scp")) == ["a", "b-c", "d-e-f-g", "h-i-j"]
         assert all(key == speaker for key, speaker in read(tmp_path / layout / "utt2spk").items())
         assert not (tmp_path / layout / "utt2rec").exists()
-    with pytest.raises(ValueError, match="--layout; any with --labels false takes audio at any depth"):
+    with pytest.raises(ValueError, match="Audio at any depth, its speakers unknown: --labels false"):
         prepare(Corpus([source]), tmp_path / "set")
     with pytest.raises(ValueError, match="layout any has no speakers"):
         Corpus([source], "any")

@@ -9,26 +9,28 @@ from pathlib import Path
 
 import pytest
 
+from sslsv_tk.launch import _following
+
 ROOT = Path(__file__).resolve().parents[2]
 JOB = """
 import sys, time
 def say(line):
     print(line, flush=True)
-say("t (train) hidden")
-say("t (progress) m with e on cpu: 5 parameters, 9 utterances, 1,000 steps per epoch of 9, 2 epochs to go (1 to 2)")
-say("t (train) kind=step epoch=1 step=500 loss=2.5 rank=1")
+say("2026-11-29T01:02:03 (train) hidden")
+say("2026-11-29T01:02:03 (progress) m with e: 5 parameters, 1,000 steps per epoch of 9, 2 epochs to go (1 to 2)")
+say("2026-11-29T01:02:03 (train) kind=step epoch=1 step=500 loss=2.5 rank=1")
 time.sleep(float(sys.argv[1]))
-say("t (train) kind=epoch epoch=1 step=1000 loss=2")
-say("t (progress) epoch 1 of 2: loss 2, 3 s, 3 s to go")
-say("t (train) kind=step epoch=2 step=2000 loss=1.5")
+say("2026-11-29T01:02:03 (train) kind=epoch epoch=1 step=1000 loss=2")
+say("2026-11-29T01:02:03 (progress) epoch 1 of 2: loss 2, 3 s, 3 s to go")
+say("2026-11-29T01:02:03 (train) kind=step epoch=2 step=2000 loss=1.5")
 time.sleep(float(sys.argv[1]))
-say("t (progress) the last words")
+say("2026-11-29T01:02:03 (progress) the last words")
 sys.exit(int(sys.argv[2]))
 """
 LINES = [
-    "t (progress) m with e on cpu: 5 parameters, 9 utterances, 1,000 steps per epoch of 9, 2 epochs to go (1 to 2)",
-    "t (progress) epoch 1 of 2: loss 2, 3 s, 3 s to go",
-    "t (progress) the last words",
+    "2026-11-29T01:02:03 (progress) m with e: 5 parameters, 1,000 steps per epoch of 9, 2 epochs to go (1 to 2)",
+    "2026-11-29T01:02:03 (progress) epoch 1 of 2: loss 2, 3 s, 3 s to go",
+    "2026-11-29T01:02:03 (progress) the last words",
 ]
 
 
@@ -37,7 +39,7 @@ def command(tmp_path, monkeypatch):
     """command(SECONDS, STATUS): a launcher that follows the job, whose log of an earlier attempt is there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    Path("x.log").write_text("t (progress) of an earlier attempt\n")
+    Path("x.log").write_text("2026-11-29T01:02:03 (progress) of an earlier attempt\n")
 
     def words(seconds: float, status: int = 0) -> list[str]:
         job = [sys.executable, "-c", JOB, str(seconds), str(status)]
@@ -90,13 +92,31 @@ def test_a_terminal_gets_a_bar_within_the_epoch(command):
     assert [line for line in text.replace("\r\n", "\n").splitlines() if "(progress)" in line]
 
 
+def test_a_log_of_a_job_that_is_still_at_work_is_followed_from_where_it_stands(tmp_path):
+    log = tmp_path / "x.log"
+    assert _following.Earlier.of(log) == _following.Earlier()
+    log.write_text("before\n")
+    earlier = _following.Earlier.of(log)
+    assert earlier.opened(log) is None
+    with log.open("a") as stream:
+        stream.write("after\nhalf a line")
+    assert list(_following.lines(log, earlier, lambda: True)) == ["after"]
+    log.rename(tmp_path / "x.1.log")
+    assert earlier.opened(log) is None
+    log.write_text("new\n")
+    assert list(_following.lines(log, earlier, lambda: True)) == ["new"]
+
+
 def test_a_follower_ends_with_its_launcher(command):
     started = subprocess.Popen(command(60), stderr=subprocess.PIPE, text=True)
     assert started.stderr is not None
     started.stderr.readline()
     follower = int(
         subprocess.run(
-            ["pgrep", "-f", f"_following x.log [0-9]+ {started.pid}$"], capture_output=True, text=True, check=True
+            ["pgrep", "-f", f"_following x.log [0-9]+ [0-9]+ {started.pid}$"],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
     )
     started.kill()

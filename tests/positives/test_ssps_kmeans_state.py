@@ -25,7 +25,7 @@ def test_a_state_of_another_queue_is_refused():
 
 
 def test_a_queue_without_a_place_is_refused():
-    with pytest.raises(ValueError, match="queue_size: expected at least 1"):
+    with pytest.raises(ValueError, match="queue_size: expected a whole number, or a share of the utterances"):
         SSPSKMeansConfig(queue_size=0)
 
 

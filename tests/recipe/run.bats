@@ -554,3 +554,108 @@ features_alone() { # features_alone FOLDER ...: data directories without audio
     [ "$status" -eq 0 ]
     [[ $output != *stopped* ]]
 }
+
+@test "an option that is mistyped is answered with those that are near, all of them" {
+    run ./run.sh --syste x
+    expect 2 "unknown option --syste. Did you mean --system or --systems? (--help shows the options)"
+    run ./run.sh --stop-stge=3
+    expect 2 "unknown option --stop-stge. Did you mean --stop-stage?"
+    run ./run.sh --trial list
+    expect 2 "unknown option --trial. Did you mean --trials?"
+    run ./run.sh --wombat
+    expect 2 "unknown option --wombat. (--help shows the options)"
+}
+
+@test "GPUs that are not there are told by --dry-run, and those that cannot share a batch" {
+    corpus
+    CUDA_VISIBLE_DEVICES="" run ./run.sh --ngpu 3 --dry-run
+    expect 2 "--ngpu 3: this machine offers 0 GPUs (nvidia-smi, CUDA_VISIBLE_DEVICES). --ngpu 0 for the CPU"
+    CUDA_VISIBLE_DEVICES=0,1 run ./run.sh --ngpu 3 --dry-run
+    expect 2 "--ngpu 3: this machine offers 2 GPUs (nvidia-smi, CUDA_VISIBLE_DEVICES). --ngpu 2, or --ngpu 0 for the CPU"
+    cmd_backend=slurm run ./run.sh --ngpu 3 --num-nodes 2 --dry-run
+    expect 2 "a batch of 256 utterances cannot be shared out evenly among 6 processes. Set training.batch_size to a multiple"
+    cmd_backend=slurm run ./run.sh --ngpu 3 --num-nodes 2 --set training.batch_size=252 --dry-run
+    expect 0 "ngpu=3"
+    called 0 sslsv_tk.bin
+}
+
+@test "settings are checked before corpora, and both before any work" {
+    echo check >"$SSLSV_VENV/failing"
+    run ./run.sh
+    expect 2 "check failed"
+    [[ $output != *VOXCELEB2* ]]
+}
+
+@test "what is written lies where the user stands when it was named, else in the recipe" {
+    corpus
+    mkdir "$BATS_TEST_TMPDIR/mine" && cd "$BATS_TEST_TMPDIR/mine" || return
+    run ../egs/voxceleb/run.sh --stop-stage 1 --datadir d --dumpdir p/q --expdir "$PWD/e"
+    expect 0 "Logs and results: $PWD/d, $PWD/p/q, $PWD/e ("
+    called 1 "--out $PWD/d/voxceleb2_train"
+    [ -s e/log/plan ] && [ ! -e ../egs/voxceleb/exp ]
+    run ../egs/voxceleb/run.sh --stop-stage 1
+    expect 0 "Logs and results: data, dump, exp ("
+    called 1 "--out data/voxceleb2_train"
+}
+
+@test "a folder with the word JOB in its name is left as it is, and one with {JOB} is refused" {
+    corpus && prepared voxceleb2_train voxceleb1_test
+    cp -r data my_JOB_dir
+    run ./run.sh --stage 3 --stop-stage 3 --nj 2 --datadir my_JOB_dir --dumpdir JOB/dump
+    expect 0 "Successfully finished."
+    called 1 "{JOB}=1:2 JOB/dump/log/pack_rirs.{JOB}.log .*--data my_JOB_dir/rirs --out JOB/dump/raw/rirs .*--num-jobs 2 --job {JOB}"
+    run ./run.sh --stage 3 --stop-stage 3 --dumpdir "a{JOB}"
+    expect 2 "{JOB} is what run.sh writes for the number of a job. Name it otherwise"
+}
+
+@test "--init-from is for stage 4 alone: a checkpoint, or a system whose average it is" {
+    corpus && trained old
+    cd "$BATS_TEST_TMPDIR" || return
+    for named in egs/voxceleb/exp/old egs/voxceleb/exp/old/checkpoints/averaged.pt; do
+        : >"$calls"
+        run egs/voxceleb/run.sh --stage 4 --stop-stage 5 --init-from "$named"
+        expect 0 "Successfully finished."
+        called 1 "asked check_initial_weights simclr_fast_resnet34 $PWD/egs/voxceleb/exp/old/checkpoints/averaged.pt"
+        called 1 "bin.train .*--out exp/simclr_fast_resnet34 .*--init-from $PWD/egs/voxceleb/exp/old/checkpoints/averaged.pt"
+        called 1 "--init-from"
+    done
+    run egs/voxceleb/run.sh --stage 4 --init-from nowhere
+    expect 2 "--init-from nowhere: there is no checkpoint $PWD/nowhere"
+}
+
+@test "--scale auto: after stage 1 the batch and K fit the training set, where nobody has written others" {
+    corpus
+    mkdir -p data/voxceleb2_train data/voxceleb1_test
+    seq 1440 >data/voxceleb2_train/wav.scp
+    run ./run.sh --stop-stage 2 --scale auto
+    expect 0 "(plan) --scale auto: batch and K follow when stage 1 has counted the utterances"
+    called 0 "asked check_with"
+    for set in voxceleb2_train voxceleb1_test; do mkdir -p "dump/raw/$set" && cp data/voxceleb2_train/wav.scp "dump/raw/$set"; done
+    run ./run.sh --stage 4 --stop-stage 5 --scale auto --positives "ssps_kmeans ssps_knn ssps_25k_1 ssps_live:neighbours=0"
+    expect 0 "(plan) --scale auto: 1,440 utterances; training.batch_size=64 ssps_kmeans:clusters=240,queue_size=N ssps_knn:nearest=14"
+    expect 0 "ssps_live_0:clusters=240"
+    called 5 "bin.train --config conf/systems/simclr_fast_resnet34.yaml conf/small/simclr.yaml --train-set .*--set training.batch_size=64 training.seed=0"
+    called 1 "ssps_25k_1 .*--set positives.clusters=25000 positives.neighbours=1 --set training"
+    : >"$calls"
+    run ./run.sh --stage 4 --stop-stage 4 --scale auto --set training.batch_size=32
+    called 1 "bin.train --config conf/systems/simclr_fast_resnet34.yaml --train-set .*--set training.seed=0 training.batch_size=32"
+}
+
+@test "the last line of a failure says what the same command would do" {
+    corpus
+    for status in 1 75 2; do
+        printf '#!/bin/bash\nexit %s\n' "$status" >fail && chmod +x fail
+        sed "s|export train_cmd=.*|export train_cmd=$PWD/fail|" ../../egs/voxceleb/cmd.sh >cmd.new && cp cmd.new cmd.sh
+        run ./run.sh --stop-stage 1
+        [ "$status" -eq 1 ]
+        last[status_asked++]=${lines[-1]}
+    done
+    [[ ${last[0]} == *"stopped by exit status 1: mend what the lines above name. Until then the same command stops here again, afterwards it goes on; what is complete stays" ]]
+    [[ ${last[1]} == *"stopped by request: the same command goes on from the state that is saved" ]]
+    [[ ${last[2]} == *"interrupted: the same command goes on, and what is complete stays" ]]
+}
+
+@test "sh run.sh is bash run.sh" {
+    run sh run.sh --help
+    expect 0 "stop_stage=7           # last stage to run, inclusive"
+}

@@ -157,6 +157,11 @@ def test_paths_with_spaces_and_equals_signs_stay_whole(find, recipe):
     assert found.lists[0] == TrialList("with space/a list.txt", "eval", "a list")
 
 
+def test_a_tilde_that_the_shell_left_is_the_home_folder(find, recipe, monkeypatch):
+    monkeypatch.setenv("HOME", str(recipe / "home"))
+    assert find(train_audio="~/speech").train_folders == [str(recipe / "home" / "speech")]
+
+
 def test_a_folder_that_is_not_named(places, make_options, recipe):
     with pytest.raises(ValueError, match=r"the folder of VOXCELEB2 is not known. Set VOXCELEB2 in"):
         corpora.check(corpora.find(make_options(), places, {}), {1}, generated=False)
