@@ -1,7 +1,6 @@
 """The mean of a system's last epochs, which extraction uses by default."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +42,13 @@ def write_average(system: System, epochs: int | None = None) -> None:
     if _inputs_of(path) == inputs:
         _log.info("%s: complete", path)
         return
-    latest = folder.training_state()
-    models = _read_all(folder, chosen, latest)
+    models = _read_all(folder, chosen)
     inputs = digests.of_files(folder.path_of(str(epoch)) for epoch in chosen)
     checkpoints.write(path, {"epochs": chosen, "inputs": inputs, "model": checkpoints.average(models)})
     _log.info("%s: mean of epochs %s", path, ", ".join(map(str, chosen)))
 
 
-def _read_all(folder: CheckpointFolder, chosen: list[int], latest: Mapping[str, Any] | None) -> list[Any]:
+def _read_all(folder: CheckpointFolder, chosen: list[int]) -> list[Any]:
     """The weights after each of the epochs."""
     models: dict[int, dict[str, Any]] = {}
     damaged: dict[int, DamagedCheckpoint] = {}
@@ -60,15 +58,27 @@ def _read_all(folder: CheckpointFolder, chosen: list[int], latest: Mapping[str, 
         except DamagedCheckpoint as error:
             damaged[epoch] = error
     for epoch, fault in damaged.items():
-        if not models or latest is None or latest["epoch"] != epoch or latest["step_in_epoch"] or latest["passed"]:
+        state = _state_at_the_end_of(epoch, folder)
+        if not models or state is None:
             raise ValueError(
                 f"{fault} Restore it, train anew with --force true, or take the mean of fewer epochs: --set"
                 f" training.average_epochs={max(1, chosen[-1] - epoch)}."
             ) from None
-        models[epoch] = {name: latest["model"][name] for name in next(iter(models.values()))}
+        models[epoch] = {name: state["model"][name] for name in next(iter(models.values()))}
         checkpoints.write(folder.path_of(str(epoch)), {"epoch": epoch, "model": models[epoch]})
         _log.warning("%s Its weights stand in latest.pt as well: it was written anew.", fault)
     return [models[epoch] for epoch in chosen]
+
+
+def _state_at_the_end_of(epoch: int, folder: CheckpointFolder) -> dict[str, Any] | None:
+    """The state of training where it was saved at the very end of this epoch, which holds the epoch's weights."""
+    try:
+        state = folder.training_state()
+    except DamagedCheckpoint:
+        return None
+    if state is None or state["epoch"] != epoch or state["step_in_epoch"] or state["passed"]:
+        return None
+    return state
 
 
 def _missing_epochs(system: System, wanted: int) -> list[int]:
