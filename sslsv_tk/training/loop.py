@@ -96,7 +96,7 @@ class Trainer:
             position.end_step()
             if position.step % self.config.training.log_steps == 0:
                 self.state.refuse_non_finite()
-                self.log.write_steps(position, self._rate())
+                self.log.write_steps(position, _rate(self.optimiser))
             # After the line: the time of writing it counts as work, in the next one.
             self.log.add_seconds(got - mark, time.monotonic() - got)
             if position.step_in_epoch < batches.steps:  # else _end_epoch saves
@@ -108,7 +108,7 @@ class Trainer:
         position, validation = self.state.position, self.parts.validation
         self.state.refuse_non_finite()
         position.end_epoch()
-        loss, eer_percent = self.log.write_epoch(position, self._rate()), None
+        loss, eer_percent = self.log.write_epoch(position, _rate(self.optimiser)), None
         self.state.save_epoch()
         if validation is not None and validation.is_due(position.epoch, last_epoch):
             numbers = validation.score(self.method, position.epoch, self.device)
@@ -146,10 +146,6 @@ class Trainer:
         position = self.state.position
         return Progress(position.epoch + position.step_in_epoch / self.parts.batches.steps, self.config.training.span)
 
-    def _rate(self) -> float:
-        """The learning rate of the last step."""
-        return float(self.optimiser.param_groups[0]["lr"])
-
     def _loader(self, requests: list[Any]) -> Any:
         workers, pinned = self.config.training.loader_workers, self.device.type == "cuda"
         return loader(self.parts.segments, requests, workers, pinned, self._end_if_asked_meanwhile)
@@ -182,6 +178,11 @@ class Trainer:
         step = self.state.position.step
         _log.info("asked to stop: the state of step %d is saved, and the next run goes on from there", step)
         raise Stopped
+
+
+def _rate(optimiser: torch.optim.Optimizer) -> float:
+    """The learning rate of the last step."""
+    return float(optimiser.param_groups[0]["lr"])
 
 
 def _seed_of_step(seed: int, step: int) -> int:

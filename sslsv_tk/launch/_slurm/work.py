@@ -57,10 +57,7 @@ class Work:
         at_work = set[int]() if earlier is None else self._take_up(earlier)
         missing = [number for number in self.unfinished if number not in at_work]
         for number in missing:
-            log = Path(self.array.log_of(number))
-            log.parent.mkdir(parents=True, exist_ok=True)
-            _job_log.keep_earlier(log)
-            log.write_bytes(b"")
+            _begin_log(Path(self.array.log_of(number)))
         if missing:
             self.jobs.submit(missing)
 
@@ -176,6 +173,13 @@ class Work:
     def cancel(self) -> bool:
         """Cancel what has not ended, and wait for its end; has all ended?"""
         return self.jobs.cancel(self.unfinished)
+
+
+def _begin_log(log: Path) -> None:
+    """An empty log in the place of that of an earlier attempt, which is kept."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    _job_log.keep_earlier(log)
+    log.write_bytes(b"")
 
 
 def _log_end(path: str) -> str:
