@@ -1,0 +1,244 @@
+"""Changes what the user owns between two stages of a recipe, lets it go on, and judges what comes out.
+
+    python3 tests/soak/changed_inputs.py --folder /tmp/inputs --cases 60 --minutes 60
+
+The corpus, noises, responses, lists and settings are the user's. What is right is the result of a run that had the
+changed input from the start. It holds if the run that goes on has that result, or fails with a line that names what
+was changed; and if it then, with --force true from stage 1, has that result. A change that changes nothing (a new time,
+a folder that was moved) must be taken. Cases stand in FOLDER/cases.jsonl; the same command goes on where it stopped.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from judge import EQUAL, REFUSED, Bench, copy, try_all
+
+
+@dataclass(frozen=True)
+class Change:
+    """`make` changes the folder of the user, or gives words for run.sh.
+
+    `names`: of which a refusal must have one. `last`: the last stage that reads it; a run that begins later need not
+    see the change.
+    """
+
+    make: Callable[[Path], list[str]]
+    names: tuple[str, ...]
+    last: int = 3
+
+
+def audio(folder: Path, pattern: str) -> Path:
+    """One file, always the same."""
+    return sorted(folder.glob(pattern))[0]
+
+
+def other_samples(pattern: str) -> Callable[[Path], list[str]]:
+    """Other samples, as many as before."""
+
+    def make(user: Path) -> list[str]:
+        path = audio(user, pattern)
+        samples, rate = soundfile.read(path, dtype="int16")
+        subtype = soundfile.info(path).subtype
+        soundfile.write(path, np.ascontiguousarray(samples[::-1]), rate, subtype=subtype)
+        return []
+
+    return make
+
+
+def shorter(pattern: str) -> Callable[[Path], list[str]]:
+    """A file that was cut by its owner."""
+
+    def make(user: Path) -> list[str]:
+        path = audio(user, pattern)
+        samples, rate = soundfile.read(path, dtype="int16")
+        soundfile.write(path, samples[: len(samples) * 9 // 10], rate)
+        return []
+
+    return make
+
+
+def removed(pattern: str) -> Callable[[Path], list[str]]:
+    """A file less."""
+
+    def make(user: Path) -> list[str]:
+        audio(user, pattern).unlink()
+        return []
+
+    return make
+
+
+def added(pattern: str) -> Callable[[Path], list[str]]:
+    """A file more, of the same speaker."""
+
+    def make(user: Path) -> list[str]:
+        path = audio(user, pattern)
+        samples, rate = soundfile.read(path, dtype="int16")
+        soundfile.write(path.with_name("99999.wav"), np.ascontiguousarray(samples[::-1]), rate)
+        return []
+
+    return make
+
+
+def trials(change: Callable[[list[str]], list[str]]) -> Callable[[Path], list[str]]:
+    """Another list under the same name."""
+
+    def make(user: Path) -> list[str]:
+        path = user / "voxceleb1/veri_test2.txt"
+        path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
+        return []
+
+    return make
+
+
+def flipped(lines: list[str]) -> list[str]:
+    """The first trial has the other label."""
+    return [str(1 - int(lines[0][0])) + lines[0][1:], *lines[1:]]
+
+
+def setting(*words: str) -> Callable[[Path], list[str]]:
+    """Other words for run.sh from here on."""
+    return lambda user: list(words)
+
+
+def touched(user: Path) -> list[str]:
+    """New times, the same bytes."""
+    for path in user.rglob("*"):
+        os.utime(path)
+    return []
+
+
+CHANGES = {
+    "training audio, other samples": Change(other_samples("voxceleb2/**/*.wav"), ("voxceleb2",)),
+    "training audio, shorter": Change(shorter("voxceleb2/**/*.wav"), ("voxceleb2",)),
+    "training audio, a file less": Change(removed("voxceleb2/**/*.wav"), ("voxceleb2",)),
+    "training audio, a file more": Change(added("voxceleb2/**/*.wav"), ("voxceleb2",)),
+    "test audio, other samples": Change(other_samples("voxceleb1/**/*.wav"), ("voxceleb1", "test")),
+    "test audio, shorter": Change(shorter("voxceleb1/**/*.wav"), ("voxceleb1", "test")),
+    "a noise, other samples": Change(other_samples("musan/noise/**/*.wav"), ("musan",)),
+    "music, a file less": Change(removed("musan/music/**/*.wav"), ("musan",)),
+    "a response, other samples": Change(other_samples("rirs/**/*.wav"), ("rirs",)),
+    "a response less": Change(removed("rirs/**/*.wav"), ("rirs",)),
+    "trials, a label": Change(trials(flipped), ("trials", "veri_test2"), last=1),
+    "trials, a line less": Change(trials(lambda lines: lines[1:]), ("trials", "veri_test2"), last=1),
+    "trials, other order": Change(trials(lambda lines: lines[::-1]), ("trials", "veri_test2"), last=1),
+    "another batch size": Change(setting("--set", "training.batch_size=4"), ("batch_size",), last=5),
+    "another temperature": Change(setting("--set", "method.temperature=0.2"), ("temperature",), last=5),
+    "another seed": Change(setting("--seed", "1"), ("seed",), last=5),
+    "fewer epochs": Change(setting("--set", "training.epochs=1"), ("epochs",), last=5),
+    "another window": Change(setting("--set", "features.window=hann"), ("window", "features"), last=6),
+    "more neighbours": Change(setting("--positives", "ssps_kmeans:clusters=6,neighbours=2,queue_size=32"), (), last=5),
+    "new times": Change(touched, ()),
+}
+
+
+class UsersBench(Bench):
+    """A recipe whose corpus is the user's, in FOLDER/user, which the tiny recipe generated once."""
+
+    @property
+    def user(self) -> Path:
+        """Audio and lists."""
+        return self.folder / "user"
+
+    def reset(self) -> None:
+        """The user's folder as it was first."""
+        copy(self.folder / "user_before", self.user)
+
+
+def user_options(user: Path) -> list[str]:
+    """Where the user's audio is."""
+    return [
+        *("--tiny", "false", "--scale", "tiny", "--positives", "ssps_tiny same_utterance"),
+        *("--train-audio", str(user / "voxceleb2"), "--test-audio", f"voxceleb1_test={user / 'voxceleb1'}"),
+        *("--trials", str(user / "voxceleb1/veri_test2.txt")),
+        *("--musan", str(user / "musan"), "--rirs", str(user / "rirs")),
+    ]
+
+
+def prepared(folder: Path) -> UsersBench:
+    """The user's folder, and the undisturbed run with it."""
+    bench = UsersBench(folder, user_options(folder / "user"))
+    if not (folder / "user_before").is_dir():
+        generated = Bench(folder / "generated")
+        if (outcome := generated.run(1, 1)).status != 0:
+            raise SystemExit(outcome.said)
+        copy(generated.work / "data/corpus", folder / "user_before")
+    bench.reset()
+    bench.prepare()
+    return bench
+
+
+def anew(bench: UsersBench, name: str) -> dict[str, str] | None:
+    """The results of a run that had the changed input from the start; None where it refuses the input."""
+    known = bench.folder / "anew.json"
+    found = json.loads(known.read_text()) if known.exists() else {}
+    if name not in found:
+        bench.reset()
+        words = CHANGES[name].make(bench.user)
+        shutil.rmtree(bench.work, ignore_errors=True)
+        found[name] = bench.results() if bench.run(1, 7, *words).status == 0 else None
+        known.write_text(json.dumps(found, indent=1))
+    return found[name]
+
+
+def case(bench: UsersBench, name: str) -> dict[str, object]:
+    """One change and what came of it."""
+    chance = random.Random(name)
+    unchanged = bench.prepare()
+    what = chance.choice(sorted(CHANGES))
+    change, right = CHANGES[what], anew(bench, what)
+    after = chance.randrange(1, 8)
+    first = chance.choice([1, min(after + 1, 7)])
+    bench.reset()
+    bench.restore(after)
+    words = change.make(bench.user)
+    outcome = bench.run(first, 7, *words)
+    verdict = bench.verdict(outcome, change.names or [""], right if right is not None else {})
+    if verdict == "other results" and first > change.last and bench.results() == unchanged:
+        verdict = EQUAL  # the stages that were run do not read what was changed
+    if verdict == REFUSED and right is not None:
+        again = bench.run(1, 7, *words, "--force", "true")
+        if again.status != 0 or bench.results() != right:
+            verdict = "dead end"
+            outcome = again
+    return {
+        "case": name,
+        "kind": "input",
+        "after": after,
+        "first": first,
+        "damage": what,
+        "status": outcome.status,
+        "seconds": round(outcome.seconds, 1),
+        "verdict": verdict,
+        "said": outcome.last_lines() if verdict != EQUAL else "",
+    }
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--cases", type=int, default=60)
+    parser.add_argument("--minutes", type=float, default=60, help="no new case after so long (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Change, judge, write down."""
+    options = get_parser().parse_args(arguments)
+    bench = prepared(options.folder.resolve())
+    names = [f"{options.seed}/input/{number}" for number in range(options.cases)]
+    return try_all(bench.folder, names, lambda name: case(bench, name), options.minutes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
