@@ -5,14 +5,16 @@
     sudo tools/start_test_slurm.sh start; export SLURM_CONF=...     # or on two nodes, training on both
     python3 tests/soak/soak.py --folder /tmp/soak --backend slurm --num-nodes 2
 
-The recipe is `run.sh --tiny true`. A kill comes at a random moment after a random line of run.sh; then the recipe is
-let go on, or is started again where it stopped. When it is complete its embeddings must have the same bytes as those
-of the undisturbed run, and it begins anew while kills are left. Prints a table of what was killed, when, and what came
-of it; exit status 1 where anything differs, or where the recipe fails without having been disturbed.
+The recipe is `run.sh --tiny true`. A kill comes at a random moment after the beginning of a random stage; then the
+recipe is let go on, or is started again where it stopped. When it is complete its embeddings and scores must have the
+same bytes as those of the undisturbed run, and it begins anew while kills are left. Prints a table of what was killed,
+when, and what came of it, and writes it to FOLDER/cases.jsonl; exit status 1 where anything differs, or where the
+recipe fails without having been disturbed.
 """
 
 import argparse
 import hashlib
+import json
 import os
 import random
 import signal
@@ -26,8 +28,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 NODES = ("n1", "n2")
 PAUSE = 0.2
-LINES = {"local": 14, "slurm": 45}
-"""Of run.sh before a kill, at most; of Slurm it says more."""
+LONGEST_DELAY = 6.0
+"""Seconds between the beginning of a stage and a kill, at most."""
 LONGEST_RUN = 1800.0
 """Seconds that one start of the recipe may take."""
 
@@ -41,6 +43,7 @@ class Soak:
     folder: Path
     slurm_folder: Path
     chance: random.Random
+    options: Sequence[str] = ()
     rows: list[tuple[str, ...]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -69,7 +72,7 @@ class Recipe:
             "1",
         ]
         words += ["--num-nodes", str(soak.num_nodes), "--datadir", str(soak.folder / "data")]
-        words += ["--dumpdir", str(folder / "dump"), "--expdir", str(folder / "exp")]
+        words += ["--dumpdir", str(folder / "dump"), "--expdir", str(folder / "exp"), *soak.options]
         with self.log.open("ab") as stream:
             self.process = subprocess.Popen(
                 words,
@@ -89,7 +92,7 @@ class Recipe:
     def stage(self) -> str:
         """The stage that it said last."""
         stages = [line.split("Stage ")[1][0] for line in self.said().splitlines() if ") Stage " in line]
-        return stages[-1] if stages else "-"
+        return stages[-1] if stages else "0"
 
     def wait(self, until: Callable[[], bool] = lambda: False) -> bool:
         """Until it ends, or something else is so; did it end?"""
@@ -168,38 +171,39 @@ SLURM_KILLS: dict[str, Callable[[Recipe], bool]] = {"job, scancel": cancel, "nod
 # -- the soak ----------------------------------------------------------------------------------------------------------
 
 
-def embeddings(folder: Path) -> dict[str, str]:
-    """A digest of every archive of embeddings."""
-    arks = sorted((folder / "exp").glob("*/embeddings/**/*.ark"))
-    return {str(ark.relative_to(folder)): hashlib.sha256(ark.read_bytes()).hexdigest() for ark in arks}
+def results(folder: Path) -> dict[str, str]:
+    """A digest of every ark of embeddings and of every score file."""
+    exp = folder / "exp"
+    files = sorted([*exp.glob("*/embeddings/**/*.ark"), *exp.glob("*/scores/*.score")])
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def undisturbed(soak: Soak) -> dict[str, str]:
-    """Embeddings of a run that nobody disturbs."""
+    """Results of a run that nobody disturbs."""
     recipe = soak.start("undisturbed")
     recipe.wait()
     if recipe.process.returncode != 0:
         raise SystemExit(f"{recipe.log}: the undisturbed run failed")
-    found = embeddings(recipe.folder)
+    found = results(recipe.folder)
     if not found:
-        raise SystemExit(f"{recipe.folder}: no embeddings to compare with")
+        raise SystemExit(f"{recipe.folder}: no embeddings and scores to compare with")
     return found
 
 
 def disturb(soak: Soak, recipe: Recipe) -> None:
     """One kill at a random moment, if the recipe lives so long, and what comes of it."""
-    lines, extra = soak.chance.randrange(1, LINES[soak.backend]), soak.chance.uniform(0.0, 6.0)
-    if recipe.wait(lambda: recipe.said().count("\n") >= lines):
+    stage, extra = soak.chance.randrange(1, 8), soak.chance.uniform(0.0, LONGEST_DELAY)
+    if recipe.wait(lambda: recipe.stage() >= str(stage)):
         return
     moment = time.monotonic() + extra
     if recipe.wait(lambda: time.monotonic() >= moment):
         return
-    stage, began = recipe.stage(), time.monotonic()
+    reached, began = recipe.stage(), time.monotonic()
     kills = {**KILLS, **(SLURM_KILLS if soak.backend == "slurm" else {})}
     order = soak.chance.sample(sorted(kills), len(kills))
     what = next(name for name in order if kills[name](recipe))  # some have nothing to kill just now
     recipe.wait()
-    soak.rows.append((str(len(soak.rows) + 1), what, stage, outcome(recipe), f"{time.monotonic() - began:.0f}"))
+    soak.rows.append((str(len(soak.rows) + 1), what, reached, outcome(recipe), f"{time.monotonic() - began:.0f}"))
     print("| " + " | ".join(soak.rows[-1]) + " |", flush=True)
 
 
@@ -228,10 +232,10 @@ def soak_until(soak: Soak, kills: int, until: float) -> None:
             if len(soak.rows) == before:
                 soak.faults.append(f"{name}: a start that nobody disturbed failed, see {recipe.log}")
                 return
-        if embeddings(soak.folder / name) != expected:
-            soak.faults.append(f"{name}: other embeddings than those of the undisturbed run")
+        if results(soak.folder / name) != expected:
+            soak.faults.append(f"{name}: other results than those of the undisturbed run")
         print(
-            f"{name} complete after {len(soak.rows)} kills: {'differs' if soak.faults else 'the same embeddings'}",
+            f"{name} complete after {len(soak.rows)} kills: {'differs' if soak.faults else 'the same results'}",
             flush=True,
         )
 
@@ -246,6 +250,7 @@ def get_parser() -> argparse.ArgumentParser:
     option("--minutes", type=float, default=60.0, help="no new kill after so long")
     option("--seed", type=int, default=0, help="of what is killed and when")
     option("--folder", type=Path, required=True, help="an empty folder; it must lie on a disk that all nodes share")
+    option("--options", nargs=argparse.REMAINDER, default=[], help="words for run.sh, such as --feats-type fbank; last")
     option("--slurm-folder", type=Path, default=Path("/tmp/sslsv_test_slurm"), help="of tools/start_test_slurm.sh")
     return parser
 
@@ -254,13 +259,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Soak and say what happened."""
     options = get_parser().parse_args(arguments)
     chance = random.Random(options.seed)
-    soak = Soak(options.backend, options.num_nodes, options.folder.resolve(), options.slurm_folder, chance)
+    soak = Soak(
+        options.backend, options.num_nodes, options.folder.resolve(), options.slurm_folder, chance, options.options
+    )
     print(
         "| kill | what | stage | what happened | seconds until the end of run.sh |\n| --- | --- | --- | --- | --- |",
         flush=True,
     )
     soak_until(soak, options.kills, time.monotonic() + 60 * options.minutes)
-    print(f"{len(soak.rows)} kills; " + ("; ".join(soak.faults) or "all embeddings are the same"))
+    with (soak.folder / "cases.jsonl").open("a") as stream:
+        for row in soak.rows:
+            verdict = "other results" if soak.faults else "the same bytes"
+            about = {"damage": row[1], "after": row[2], "said": row[3], "options": list(soak.options)}
+            stream.write(
+                json.dumps({"case": row[0], "kind": f"kill, {soak.backend}", "verdict": verdict, **about}) + "\n"
+            )
+    print(f"{len(soak.rows)} kills; " + ("; ".join(soak.faults) or "all results are the same"))
     return 1 if soak.faults else 0
 
 
