@@ -28,7 +28,10 @@ def claim(system: System, config: SystemConfig, inputs: Mapping[str, str]) -> No
             " file, use another folder (run.sh: --tag), or --force true to train anew."
         )
     configuration.dump(config, system.config_file)
-    records.write(system.folder, made, records.of_files(system.folder, [system.config_file.name]))
+    outputs = records.of_files(system.folder, [system.config_file.name])
+    found = records.read(system.folder)
+    if found is None or found.outputs != outputs:
+        records.write(system.folder, made, outputs)
     _write_environment(system)
 
 
