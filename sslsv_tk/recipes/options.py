@@ -3,7 +3,7 @@
 import re
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 _KINDS = {
@@ -18,6 +18,9 @@ _KINDS = {
     "features": (r"auto|keep|compute", "auto, keep or compute"),
     "compress": (r"none|cm2", "none or cm2"),
     "tag": (r"[A-Za-z0-9.]*", "letters, digits and dots"),
+    "tolerance": (r"0?\.\d+|0\.?|1(\.0*)?", "a share from 0 to 1"),
+    "copies_seed": (r"\d+", "a number"),
+    "corpus_seed": (r"\d+", "a number"),
 }
 
 
@@ -65,6 +68,10 @@ class Options:
     recipe: str  # the folder of run.sh
     config: tuple[str, ...] = ()
     set: tuple[str, ...] = ()
+    tolerance: str = "0"
+    copies_seed: str = "0"
+    corpus_seed: str = "0"
+    prefer: str = ""
 
     def __post_init__(self) -> None:
         if not 1 <= self.stage <= self.stop_stage <= 7:
@@ -75,6 +82,8 @@ class Options:
                 raise Mistake(f"--{name.replace('_', '-')} {value}: expected {expected}")
         if self.mini and self.tiny:
             raise Mistake("--mini true --tiny true: choose one")
+        if self.prefer.strip():
+            _check_kinds(self.prefer.split())
 
     @property
     def generated(self) -> bool:
@@ -87,6 +96,16 @@ class Options:
         return "_tiny" if self.tiny else "_mini" if self.mini else ""
 
 
+def _check_kinds(preferred: Sequence[str]) -> None:
+    """Mistake where --prefer names what is no kind of audio."""
+    from sslsv_tk.kaldi.utterance_ids import AUDIO_SUFFIXES  # with numpy, which a plan needs for nothing else
+
+    kinds = [suffix.lstrip(".") for suffix in AUDIO_SUFFIXES]
+    for word in preferred:
+        if word.lstrip(".").lower() not in kinds:
+            raise Mistake(f"--prefer {' '.join(preferred)}: expected some of {', '.join(kinds)}, separated by spaces")
+
+
 def parse(words: Sequence[str]) -> Options:
     """From words NAME=VALUE; one given several times is a list. Options that shape no plan are passed over."""
     values: dict[str, list[str]] = {}
@@ -96,7 +115,7 @@ def parse(words: Sequence[str]) -> Options:
             raise Mistake(f"{word}: expected NAME=VALUE")
         values.setdefault(name, []).append(value)
     hints = typing.get_type_hints(Options)
-    missing = [field.name for field in fields(Options) if field.name not in (*values, "config", "set")]
+    missing = [field.name for field in fields(Options) if field.default is MISSING and field.name not in values]
     if missing:
         raise Mistake(f"a plan needs all options of run.sh, and {', '.join(missing)} is not given")
     given: dict[str, Any] = {name: _value(hints[name], name, values[name]) for name in hints if name in values}

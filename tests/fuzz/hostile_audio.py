@@ -1,7 +1,6 @@
 """Hostile audio files: packed by stages 1 and 3, and compared with what ffmpeg decodes."""
 
 import random
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -44,13 +43,13 @@ def voice(seconds: float, rate: int, chance: random.Random) -> NDArray[np.float6
 
 
 def case(folder: Path, chance: random.Random) -> tuple[str, str, str]:
-    """A speaker with two good files and a hostile one."""
+    """A data directory of two good files and a hostile one."""
     kind = chance.choice(sorted(KINDS))
     container, coding = KINDS[kind][0], chance.choice(KINDS[kind][1])
     rate = chance.choice([8000, 16000, 48000] if kind == "opus" else RATES)
     channels = chance.choice([1, 1, 2])
     wave = voice(chance.uniform(1.5, 4.0), rate, chance)
-    path = folder / f"corpus/s1/r1/hostile.{ENDINGS.get(kind, kind)}"
+    path = folder / f"audio/hostile.{ENDINGS.get(kind, kind)}"
     path.parent.mkdir(parents=True)
     data = np.stack([wave] * channels, axis=1)
     try:
@@ -63,7 +62,7 @@ def case(folder: Path, chance: random.Random) -> tuple[str, str, str]:
     what = f"{kind} {coding} {rate} Hz, {channels} channels, {damage}"
     data_folder, out = folder / "data", folder / "raw"
     said = call(
-        package("prepare_corpus", "--source", folder / "corpus", "--out", data_folder),
+        package("prepare_corpus", "--source", directory(path), "--out", data_folder),
         package("pack_audio", "--data", data_folder, "--out", out, "--num-jobs", "1", "--job", "1"),
         package("finish_packing", "--data", data_folder, "--out", out, "--num-jobs", "1"),
     )
@@ -71,25 +70,28 @@ def case(folder: Path, chance: random.Random) -> tuple[str, str, str]:
     if said.status != 0:
         verdict = said.verdict_of_refusal([path.name])
         return what, "a good file refused" if damage == "whole" and verdict.startswith("refused") else verdict, last
-    packed = {key.rpartition("-")[2]: samples for key, (_, samples) in kaldiio.load_scp(str(out / "wav.scp")).items()}
-    return what, judged(packed["hostile"], wave, rate, kind, whole, path), last
+    packed = {key: samples for key, (_, samples) in kaldiio.load_scp(str(out / "wav.scp")).items()}
+    return what, judged(packed["s1-hostile"], wave, rate, kind, whole, path), last
+
+
+def directory(path: Path) -> Path:
+    """A data directory of the files beside one."""
+    folder = path.parent.with_name("kaldi")
+    folder.mkdir()
+    files = {f"s1-{file.stem}": file for file in path.parent.iterdir()}
+    for name, rows in (("wav.scp", files), ("utt2spk", dict.fromkeys(files, "s1"))):
+        (folder / name).write_text("".join(f"{key} {rows[key]}\n" for key in sorted(rows)))
+    return folder
 
 
 def damaged(path: Path, chance: random.Random) -> tuple[str, bool]:
     """What was done, and whether all of the audio is still there."""
     content = path.read_bytes()
-    what = chance.choice(["whole", "whole", "cut", "cut", "ending", "tail", "flip", "header", "zeros"])
+    what = chance.choice(["whole", "whole", "cut", "cut", "tail", "flip", "header", "zeros"])
     if what == "cut":
         length = int(len(content) * chance.uniform(0.05, 0.95))
         path.write_bytes(content[:length])
         return f"cut to {length} of {len(content)} bytes", False
-    if what == "ending":
-        other = path.with_suffix(chance.choice([".wav", ".flac", ".mp3", ".ogg", ".m4a"]))
-        if other != path:
-            shutil.move(path, other)
-            shutil.copy(other, path)
-            other.unlink()
-        return "whole", True
     if what == "tail":
         path.write_bytes(content + bytes(chance.randrange(256) for _ in range(chance.randrange(1, 5000))))
         return "bytes behind its end", True
