@@ -133,7 +133,7 @@ def case(folder: Path, chance: random.Random) -> tuple[str, str, str]:
     said = call(package("prepare_corpus", "--source", folder / "kaldi", "--out", out), limit=60)
     what, last = f"{name}: {change.__name__}", said.text.strip().splitlines()[-1:]
     if said.status != 0:
-        return what, said.verdict_of_refusal([name]), "".join(last)[-300:]
+        return what, said.verdict_of_refusal([name, str(folder / "audio")]), "".join(last)[-300:]
     made = {each: mapping((out / each).read_bytes().splitlines(True)) for each in ("utt2spk", "utt2rec")}
     if change in HARMLESS or (name == "wav.scp" and change is not_utf8):
         return what, RIGHT if made == sound else WRONG, "".join(last)
