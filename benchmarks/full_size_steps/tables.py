@@ -13,6 +13,7 @@ from sslsv_tk import digests, records
 from sslsv_tk.arks import matrices, sources
 from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.audio import wav
+from sslsv_tk.audio.tally import Tally
 from sslsv_tk.corpora.audio_files import AudioListing
 from sslsv_tk.kaldi import tables
 from sslsv_tk.kaldi.directories import DataDirectory
@@ -135,7 +136,7 @@ def write_parts(data: Path, out: Path, jobs: int) -> None:
             digests_of_files.write_bytes(bytes(16 * len(samples)))
             np.full((len(samples), 3), -1, dtype=np.int64).tofile(sources.stamps_of(digests_of_files))
             writer.contents[parts.ARK] = NO_CONTENTS
-            writer.facts |= {"utterances": len(samples), "rejected": 0, "rates_hz": {}, "mixed": {}}
+            writer.facts |= {"utterances": len(samples), "rejected": 0, **Tally().facts()}
 
 
 def write_features(folder: Path, keys: Words, samples: NDArray[np.int64], jobs: int) -> None:

@@ -98,7 +98,7 @@ def workers(site: Site) -> str:
     wanted = list(requests(site, len(archive)))[:WORKER_BATCHES]
     with site.clock():
         batches = iter(loader(dataset, wanted, WORKERS, pin_memory=False))
-        for _ in range(len(wanted) - WORKERS * 4):
+        for _ in range(max(1, len(wanted) - WORKERS * 4)):  # the first one starts the workers
             next(batches)
     shares = [proportional_megabytes(child) for child in children()]
     for _ in batches:

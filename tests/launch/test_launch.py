@@ -268,7 +268,15 @@ def test_a_job_that_hangs_does_not_hang_the_launcher(capsys: pytest.CaptureFixtu
     assert re.search(r"# process \d+ does not end: it hangs in a read or write of a disk\n# ended: .*\(SIGKILL\)", log)
 
 
-@pytest.mark.usefixtures("undying")
+@pytest.fixture
+def hang_up() -> Iterator[None]:
+    """SIGHUP means what it does, also where the tests were started by nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("undying", "hang_up")
 def test_an_interrupted_launcher_says_which_processes_it_leaves(capsys: pytest.CaptureFixture[str]) -> None:
     threading.Timer(0.1, interrupt_when, args=["child.1"]).start()
     assert main(["local", "x.log", *SLEEPER, "1"]) == 2

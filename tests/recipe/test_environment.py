@@ -68,7 +68,7 @@ def test_nothing_is_required_that_nobody_imports(environment: ModuleType) -> Non
     for name, texts in {"run": sources, "test": sources + tests}.items():
         for package in (environment.parts_of(one)[0] for one in environment.requirements(name)):
             module = environment.MODULES.get(environment.normal(package), package)
-            if module is None or package in ("torchaudio", "ruff", "mypy"):
+            if module is None or package in ("torchaudio", "ruff", "mypy", "pytest-xdist"):
                 continue
             word = re.compile(rf"(import|from|importorskip\(\") *{module.split('.')[0]}\b")
             assert any(word.search(text) for text in texts), package
