@@ -32,9 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that this command shares with finish_features."""
     add_configuration_options(parser)
     parser.add_argument("--audio", type=Path, required=True, help="packed audio of the clean set, dump/raw/SET")
-    parser.add_argument(
-        "--copy", type=Path, help="data directory of an offline copy, data/SET_noise; none: the clean set"
-    )
+    parser.add_argument("--copy", type=Path, help="an offline copy, data/SET_noise; none: the clean set")
     parser.add_argument("--clips", type=Path, help="packed noises and responses, dump/raw; none: the folder of --audio")
     parser.add_argument("--out", type=Path, required=True, help="folder of features, dump/fbank/SET or .../SET_noise")
     parser.add_argument("--num-jobs", type=int, required=True, metavar="N", help="jobs that share the work")
@@ -46,9 +44,10 @@ def feature_folder(options: argparse.Namespace) -> tuple[FeatureFolder, SystemCo
     """What the shared options name, and the configuration that they give."""
     system = config.load(SystemConfig, *options.config, overrides=options.set)
     settings = {f"frontend.{name}": value for name, value in system.frontend.of_frames().items()}
+    settings |= {"augmentation.power_floor": system.augmentation.power_floor} if options.copy else {}
     source = FeatureSource(options.audio, options.copy, options.clips or options.audio.parent)
-    made_with = {"feats_type": "fbank", "compress": options.compress, **settings}
-    return FeatureFolder(options.out, source, options.num_jobs, made_with), system
+    settings |= {"feats_type": "fbank", "compress": options.compress}
+    return FeatureFolder(options.out, source, options.num_jobs, settings), system
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -71,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def make() -> Callable[[int], Frames]:
         from sslsv_tk.packing.log_mel import FeatureMaker
 
-        return FeatureMaker(folder.source, system.frontend, devices.choose(options.device)).block
+        device, floor = devices.choose(options.device), system.augmentation.power_floor
+        return FeatureMaker(folder.source, system.frontend, device, floor).block
 
     log.info("%s: %d utterances", part, folder.write_part(options.job, make, options.compress))
 

@@ -15,7 +15,7 @@ from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.blocks import BLOCK
 from sslsv_tk.corpora.copy_tables import CopyTable, Drawn
 from sslsv_tk.draws.augmentation import ClipList
-from sslsv_tk.frontend.augmentation import add_noise, reverberate
+from sslsv_tk.frontend.augmentation import POWER_FLOOR, add_noise, reverberate
 from sslsv_tk.frontend.features import to_float
 from sslsv_tk.frontend.logmel import LogMel
 from sslsv_tk.frontend.settings import LogMelConfig
@@ -30,7 +30,11 @@ _FRAMES_AT_A_TIME = 4096  # that are transformed together: 8 MB, which stay in t
 class FeatureMaker:
     """Computes un-normalised frames of the utterances of a source, block by block of its list."""
 
-    def __init__(self, source: FeatureSource, config: LogMelConfig, device: torch.device) -> None:
+    def __init__(
+        self, source: FeatureSource, config: LogMelConfig, device: torch.device, power_floor: float = POWER_FLOOR
+    ) -> None:
+        """`power_floor`: see `add_noise`."""
+        self.power_floor = power_floor
         self.source, self.archive, self.device = source, source.archive, device
         self.logmel = LogMel(config).to(device)
         self.clips: ClipList | None = None
@@ -93,7 +97,8 @@ class FeatureMaker:
                     if clip >= 0:
                         noise_BT[place, :count] += self.clips.read_looped(clip, first, count)
             noise = torch.from_numpy(noise_BT).to(self.device).float() / -torch.iinfo(torch.int16).min
-            waveform_BT = add_noise(waveform_BT, noise, torch.from_numpy(drawn.snr_B).to(self.device), samples_B)
+            snr_B = torch.from_numpy(drawn.snr_B).to(self.device)
+            waveform_BT = add_noise(waveform_BT, noise, snr_B, samples_B, self.power_floor)
         return waveform_BT
 
     def _frames(self, waveform_BT: Tensor, samples: list[int]) -> list[NDArray[np.float32]]:

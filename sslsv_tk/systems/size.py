@@ -27,6 +27,10 @@ class _NoValues(TorchFunctionMode):
         given = dict(kwargs or {})
         if func in _OF_SAME_SHAPE:
             return args[0]
+        if func is torch.Tensor.norm and "dim" in given:
+            shape = list(args[0].shape)
+            del shape[given["dim"]]
+            return args[0].new_empty(shape)
         if func in (torch.randn, torch.rand):
             func = torch.empty
             given.pop("generator", None)

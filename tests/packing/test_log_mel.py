@@ -67,7 +67,7 @@ def slowly_augmented(root: Path, key: str, kind: str, line: list[str]) -> np.nda
     for clip, start in zip(line[4::2], line[5::2], strict=True):
         if clip != "-":
             noise += [clips[clip][(int(start) + t) % len(clips[clip])] for t in range(len(clean))]
-    powers = (clean**2).mean() + 1e-4, (noise**2).mean() + 1e-4
+    powers = (clean**2).mean() + 1e-10, (noise**2).mean() + 1e-10
     return clean + np.sqrt(powers[0] / powers[1] * 10 ** (-float(line[3]) / 10)) * noise
 
 
