@@ -14,7 +14,6 @@ from small_corpus import SSPS, SYSTEM, pack_all
 from torch import Tensor
 from two_processes import PROCESSES, numbers
 
-from sslsv_tk.artifacts import RECORD
 from sslsv_tk.bin import train
 from sslsv_tk.distributed import collectives
 from sslsv_tk.methods.base import Pairs
@@ -126,17 +125,12 @@ def one_thread() -> Iterator[None]:
 def test_stage_5_with_the_mask_goes_on_from_a_stage_4_without(
     tmp_path: Path, method: dict[str, Any], one_thread: None
 ) -> None:
-    """A system of before there was a mask may be asked for again, too."""
     inputs = pack_all(tmp_path / "inputs")
     plain = {**SYSTEM, "method": {**method, "segment_seconds": 0.4}}
     (tmp_path / "plain.yaml").write_text(yaml.safe_dump(plain))
     (tmp_path / "masked.yaml").write_text(yaml.safe_dump({"method": {"mask_same_cluster": True}, "positives": SSPS}))
     words = ["--config", str(tmp_path / "plain.yaml"), "--train-set", str(inputs / "train"), "--device", "cpu"]
     words += ["--augmentation", str(inputs)]
-    train.main([*words, "--out", str(tmp_path / "base")])
-    record = json.loads((tmp_path / "base" / RECORD).read_text())
-    del record["options"]["method.mask_same_cluster"]
-    (tmp_path / "base" / RECORD).write_text(json.dumps(record))
     train.main([*words, "--out", str(tmp_path / "base")])
     words += ["--positives", str(tmp_path / "masked.yaml"), "--continue-from", str(tmp_path / "base")]
     train.main([*words, "--out", str(tmp_path / "masked")])
