@@ -14,8 +14,7 @@ import soundfile
 import torch
 from full_disk import PAGE, Disk
 
-from sslsv_tk import artifacts, config, logs
-from sslsv_tk.arks import records as ark_records
+from sslsv_tk import artifacts, config, logs, records
 from sslsv_tk.arks.audio_archive import AudioArchive, write_pcm_ark
 from sslsv_tk.bin import (
     average_checkpoints,
@@ -54,7 +53,7 @@ def write_table(folder: Path, size: int) -> None:
 
 
 def write_record(folder: Path, size: int) -> None:
-    ark_records.Record({"option": "x" * size}, {}, {}, {}).write(folder / "made.json")
+    records.Record({"option": "x" * size}, {}, {}, {}).write(folder / "made.json")
 
 
 def write_ark(folder: Path, size: int) -> None:

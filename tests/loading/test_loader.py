@@ -23,6 +23,7 @@ from sslsv_tk.training import stopping
 
 TESTS = Path(__file__).resolve().parents[1]
 COUNT = 12
+BEFORE: set[str] = set()
 
 
 class Numbers(TrainingSegments):
@@ -57,13 +58,24 @@ def short_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "TICK_SECONDS", 0.1)
 
 
+def children() -> set[str]:
+    """The processes that this one has started and that are alive."""
+    found = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    return {pid for pid in found if state_of(pid) not in "ZX"}
+
+
+@pytest.fixture(autouse=True)
+def before() -> None:
+    """Processes that other tests have left at work are none of the loader's."""
+    BEFORE.clear()
+    BEFORE.update(children())
+
+
 def no_child_is_left() -> bool:
     """Have all processes of the loader ended? They are waited for, as their end by a signal is asked for."""
     until = time.monotonic() + 30
-    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
     while time.monotonic() < until:
-        alive = [pid for pid in children.read_text().split() if state_of(pid) not in "ZX"]
-        if not alive:
+        if children() <= BEFORE:
             return True
         time.sleep(0.05)
     return False
