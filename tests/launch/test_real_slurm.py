@@ -14,6 +14,8 @@ from slurm_cluster import ROOT, Cluster, Launcher, until
 # Begins, says so, and goes on when the file `go` appears.
 WAITER = "echo run >>ran.$0; while [ ! -e go ]; do sleep 0.1; done; echo went on"
 PATIENT = ["bash", "-c", WAITER, "JOB"]
+ALONE = ["bash", "-c", WAITER, "1"]
+"""The same where there is no range, so that nothing is replaced."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -184,7 +186,7 @@ def test_a_launcher_that_comes_after_the_end_runs_everything_again(cluster: Clus
 
 
 def test_another_command_does_not_write_into_the_log_of_a_job_at_work(cluster: Cluster) -> None:
-    first = cluster.start("x.log", *PATIENT)
+    first = cluster.start("x.log", *ALONE)
     until(runs_of)
     first.process.kill()
     first.process.wait(30)
@@ -201,7 +203,7 @@ def started_while_the_controller_hangs(cluster: Cluster) -> Launcher:
     controller = int((cluster.folder / "run/slurmctld.pid").read_text())
     os.kill(controller, signal.SIGSTOP)
     try:
-        launcher = cluster.start("x.log", *PATIENT)
+        launcher = cluster.start("x.log", *ALONE)
         until(lambda: "Slurm does not answer" in launcher.said())
     finally:
         os.kill(controller, signal.SIGCONT)
@@ -223,7 +225,7 @@ def started_with_a_call_that_is_heard_late(cluster: Cluster) -> Launcher:
     Path("late_sbatch").chmod(0o755)
     conf = Path(cluster.conf())
     conf.write_text(conf.read_text().replace("command sbatch", "command ./late_sbatch"))
-    launcher = cluster.start("x.log", *PATIENT, conf=str(conf))
+    launcher = cluster.start("x.log", *ALONE, conf=str(conf))
     until(lambda: Path("late").exists() and Path("late").read_text())
     return launcher
 
@@ -243,7 +245,7 @@ def test_a_call_of_sbatch_that_is_heard_late_is_one_job(start: Callable[[Cluster
 
 
 def test_a_scheduler_that_is_away_for_a_while_is_no_failed_job(cluster: Cluster) -> None:
-    launcher = cluster.start("x.log", *PATIENT)
+    launcher = cluster.start("x.log", *ALONE)
     until(runs_of)
     controller = int((cluster.folder / "run/slurmctld.pid").read_text())
     os.kill(controller, signal.SIGTERM)
@@ -320,7 +322,7 @@ def test_a_cancelled_task_does_not_go_back_into_the_queue(cluster: Cluster) -> N
 
 @pytest.mark.parametrize("requeue", ["--requeue", "--no-requeue"])
 def test_a_task_whose_place_was_taken_is_done_again(requeue: str, cluster: Cluster) -> None:
-    launcher = cluster.start("x.log", *PATIENT, conf=cluster.conf("--nodelist=n2", requeue))
+    launcher = cluster.start("x.log", *ALONE, conf=cluster.conf("--nodelist=n2", requeue))
     until(runs_of)
     cluster.ask("sbatch", "--partition=urgent", "--nodelist=n2", "--exclusive", "--output=/dev/null", "--wrap=true")
     until(lambda: runs_of() == 2)
