@@ -4,6 +4,7 @@ dump/fbank/SET has feats.scp (`utt path.ark:offset`), utt2num_frames, the tables
 with which settings the frames were computed. Kaldi's own folders are read as well.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -109,9 +110,23 @@ class FeatureArchive(Entries[np.float32]):
                 f"{self.place(row)}: expected {self.frames[row]} frames of {self.bands} bands, found {header.rows} of"
                 f" {header.columns}. {self.remedy}"
             )
+        if header.kind == "DM" and self.offsets[row] + header.size > self._next_offsets[row]:
+            raise ValueError(
+                f"{self.place(row)}: its header says 64-bit values, which would run into the next entry. {self.remedy}"
+            )
         self._minima[row], self._ranges[row] = header.minimum, header.range
         self._kinds[row] = 1 + matrices.KINDS.index(header.kind)
         return header
+
+    @functools.cached_property
+    def _next_offsets(self) -> NDArray[np.int64]:
+        """(N,) where the next entry of the same ark begins: 64-bit values are told from 32-bit ones by one byte."""
+        order = np.lexsort((self.offsets, self.file_of_row))
+        files, offsets = self.file_of_row[order], self.offsets[order]
+        is_next = (files[1:] == files[:-1]) & (offsets[1:] > offsets[:-1])
+        found = np.full(len(self), np.iinfo(np.int64).max)
+        found[order[:-1]] = np.where(is_next, offsets[1:], found[:-1])
+        return found
 
 
 Archive = AudioArchive | FeatureArchive

@@ -213,6 +213,20 @@ def test_no_change_to_a_key_or_a_header_of_packed_audio_is_read_as_audio(tmp_pat
             np.testing.assert_array_equal(archive.read(row, 0, len(wave)), wave)
 
 
+def test_a_header_that_says_64_bits_of_32_is_refused(tmp_path):
+    """The next entry, of another utterance, would be read as values."""
+    frames = {"a": np.ones((5, 3), dtype="f4"), "b": np.ones((9, 3), dtype="f4")}
+    first, second = (matrices.encode(matrix) for matrix in frames.values())
+    contents = bytearray(b"a " + first + b"b " + second)
+    contents[4] = ord("D")
+    (tmp_path / "feats.ark").write_bytes(contents)
+    places = [2, 4 + len(first)]
+    tables.write_table(tmp_path / "feats.scp", list(frames), [f"{tmp_path}/feats.ark:{place}" for place in places])
+    tables.write_table(tmp_path / "utt2num_frames", list(frames), ["5", "9"])
+    with pytest.raises(ValueError, match=r"feats\.ark:2: a: its header says 64-bit values"):
+        FeatureArchive(tmp_path).read(0, 0, 5)
+
+
 @pytest.mark.parametrize("compression", ["none", "cm2"])
 @anything
 @given(data=st.data())
