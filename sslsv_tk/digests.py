@@ -7,13 +7,15 @@ against somebody who forges them.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+SEAL = "digest"
+"""The key of the digest that a sealed table holds of all the rest of it."""
 _BYTES = 16
 _MODULUS: int = 2 ** (8 * _BYTES)
 
@@ -40,6 +42,19 @@ def of_files(paths: Iterable[str | Path]) -> str:
 def of_value(value: Any) -> str:
     """The digest of a value that JSON can hold; the order of keys does not count."""
     return of_chunks([json.dumps(value, sort_keys=True).encode()])
+
+
+def sealed(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table that JSON can hold, with a digest of all that it says."""
+    value = json.loads(json.dumps(table))
+    return {**value, SEAL: of_value(value)}
+
+
+def unsealed(found: Any) -> dict[str, Any] | None:
+    """What was sealed; None where it says something else than was written. KeyError or TypeError where nothing was."""
+    digest = found[SEAL]
+    value = {name: found[name] for name in found if name != SEAL}
+    return value if of_value(value) == digest else None
 
 
 def of_columns(columns: Iterable[NDArray[Any] | None]) -> str:

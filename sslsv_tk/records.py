@@ -54,8 +54,8 @@ class Record:
                     f"{path}: a record without digests, of an earlier version: what is there cannot be compared. Use"
                     " another folder, or --force true to make it anew."
                 )
-            if found.pop("digest") == digests.of_value(found):
-                return cls(**found)
+            if (value := digests.unsealed(found)) is not None:
+                return cls(**value)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except StaleArtifact:
@@ -67,9 +67,8 @@ class Record:
 
     def write(self, path: Path) -> None:
         """Write the record with its own digest."""
-        value = json.loads(json.dumps(self._value()))
         with artifacts.replacing(path) as stream:
-            json.dump({**value, "digest": digests.of_value(value)}, stream, indent=1, sort_keys=True)
+            json.dump(digests.sealed(self._value()), stream, indent=1, sort_keys=True)
             stream.write("\n")
 
     def _value(self) -> dict[str, Any]:

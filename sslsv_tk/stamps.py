@@ -14,8 +14,19 @@ from typing import Any
 
 from sslsv_tk import artifacts, digests
 
-_RACY_NS = 100_000_000
+RACY_NS = 100_000_000
 """A file written so shortly before it was stamped may be written again without another time."""
+Stamp = tuple[int, int, int]
+
+
+def stamp_of(file: str | bytes | Path) -> Stamp:
+    """Size, time and inode of a file."""
+    return stamp_in(os.stat(file))
+
+
+def stamp_in(state: os.stat_result) -> Stamp:
+    """The same, of a file whose state is known."""
+    return state.st_size, state.st_mtime_ns, state.st_ino
 
 
 class Stamps:
@@ -35,11 +46,11 @@ class Stamps:
         stamp = self._found.get(name)
         if not isinstance(stamp, list) or len(stamp) != 5 or stamp[0] != digest:
             return False
-        return tuple(stamp[1:4]) == _state(file) and stamp[2] + _RACY_NS < stamp[4]
+        return tuple(stamp[1:4]) == stamp_of(file) and stamp[2] + RACY_NS < stamp[4]
 
     def note(self, name: str, file: Path, digest: str) -> None:
         """The file has this digest now."""
-        self._found[name] = [digest, *_state(file), time.time_ns()]
+        self._found[name] = [digest, *stamp_of(file), time.time_ns()]
         self._changed = True
 
     def save(self) -> None:
@@ -52,11 +63,6 @@ class Stamps:
                 path.write_text(json.dumps(self._found), encoding="utf-8")
                 break
         self._changed = False
-
-
-def _state(file: Path) -> tuple[int, int, int]:
-    found = file.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def _load(path: Path) -> dict[str, Any]:

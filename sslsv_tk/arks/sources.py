@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from sslsv_tk import artifacts, digests
 from sslsv_tk.audio import sound
 from sslsv_tk.kaldi.tables import Words, text
+from sslsv_tk.stamps import RACY_NS, Stamp, stamp_of
 
 SOURCES = "sources"
 _NONE = bytes(16)
 _UNKNOWN = (-1, -1, -1)
-_RACY_NS = 100_000_000  # a file written so shortly before may be written again without another time
-_Stamp = tuple[int, int, int]
 
 
 class SourceDigests:
@@ -29,7 +28,7 @@ class SourceDigests:
 
     def __init__(self) -> None:
         self._digests, self._stamps = bytearray(), array("q")
-        self._last: tuple[bytes, bytes, _Stamp] | None = None
+        self._last: tuple[bytes, bytes, Stamp] | None = None
 
     def add(self, value: bytes) -> None:
         """The next utterance was cut from this file, or comes from this command."""
@@ -43,18 +42,13 @@ class SourceDigests:
         _write(path, self._digests, np.array(self._stamps, dtype=np.int64))
 
 
-def _look_at(value: bytes) -> tuple[bytes, _Stamp]:
+def _look_at(value: bytes) -> tuple[bytes, Stamp]:
     """Digest and stamp of a file."""
     if sound.are_commands(np.array([value]))[0]:
         return _NONE, _UNKNOWN
-    stamp = _stamp_of(value)
-    is_racy = stamp[1] + _RACY_NS > time.time_ns()
+    stamp = stamp_of(value)
+    is_racy = stamp[1] + RACY_NS > time.time_ns()
     return bytes.fromhex(digests.of_file(os.fsdecode(value))), _UNKNOWN if is_racy else stamp
-
-
-def _stamp_of(path: bytes) -> _Stamp:
-    found = os.stat(path)
-    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def stamps_of(path: Path) -> Path:
@@ -90,7 +84,7 @@ def changed(folder: Path, values: Words, every: bool = False) -> list[str]:
             continue
         last = value
         try:
-            if not every and tuple(stamps[row].tolist()) == _stamp_of(value):
+            if not every and tuple(stamps[row].tolist()) == stamp_of(value):
                 continue
             digest, stamp = _look_at(value)
         except FileNotFoundError:

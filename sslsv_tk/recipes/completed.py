@@ -7,7 +7,6 @@ Where all of them are as they were, the stage is skipped. Where anything differs
 contents. Nothing here makes a stage complete that was not.
 """
 
-import hashlib
 import itertools
 import json
 import os
@@ -19,6 +18,7 @@ from typing import Any
 
 from sslsv_tk import artifacts, config, digests
 from sslsv_tk.kaldi import tables
+from sslsv_tk.stamps import RACY_NS, stamp_in
 
 STAGES = range(1, 8)
 _WITHOUT_EFFECT = ("stage", "stop_stage", "nj", "ngpu", "num_nodes", "num_threads", "force", "dry_run", "cores")
@@ -29,9 +29,7 @@ _OF_AUDIO = (
 )
 _OF_TRAINING = ("system", "settings", "continued", "choice_settings", "evaluated", "initial", "watch", "expdir")
 _CLIPS = ("musan_noise", "musan_music", "musan_speech", "rirs")
-_SECONDS_OF_A_CLOCK = 0.1  # within which a file may be written twice without another time
 Words = Mapping[str, Sequence[str]]
-_Stamp = list[int]
 
 
 def parse(lines: Iterable[str]) -> dict[str, list[str]]:
@@ -129,13 +127,9 @@ def _walk(place: str) -> Iterator[tuple[str, os.stat_result]]:
                     yield entry.path, entry.stat()
 
 
-def _stamp(state: os.stat_result) -> _Stamp:
-    return [state.st_size, state.st_mtime_ns, state.st_ino]
-
-
-def files_of(run: Run, stage: int) -> dict[str, _Stamp]:
+def files_of(run: Run, stage: int) -> dict[str, list[int]]:
     """Size, time and inode of every file of a stage, by its path."""
-    return {path: _stamp(state) for place in run.folders(stage) for path, state in _walk(place)}
+    return {path: list(stamp_in(state)) for place in run.folders(stage) for path, state in _walk(place)}
 
 
 def listing_of(run: Run, stage: int, known: dict[str, str]) -> str:
@@ -158,10 +152,7 @@ def _named_by(place: str) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def _digest_of(files: Iterable[tuple[str, os.stat_result]]) -> str:
-    found = hashlib.sha256()
-    for path, state in files:
-        found.update(os.fsencode(path) + b" %d %d %d\n" % (state.st_size, state.st_mtime_ns, state.st_ino))
-    return found.hexdigest()[:32]
+    return digests.of_chunks(os.fsencode(path) + b" %d %d %d\n" % stamp_in(state) for path, state in files)
 
 
 def note_of(run: Run, stage: int, asked: str) -> Path:
@@ -188,8 +179,8 @@ def complete(run: Run) -> tuple[set[int], dict[int, str]]:
 def note(run: Run, stage: int, listing: str) -> None:
     """Write down that a stage is complete as its files are now; `listing`: the user's audio before the stage began."""
     asked, files = run.asked(stage), files_of(run, stage)
-    newest = max((stamp[1] for stamp in files.values()), default=0) / 1e9
-    time.sleep(max(0.0, min(_SECONDS_OF_A_CLOCK, newest + _SECONDS_OF_A_CLOCK - time.time())))
+    newest = max((stamp[1] for stamp in files.values()), default=0)
+    time.sleep(max(0, min(RACY_NS, newest + RACY_NS - time.time_ns())) / 1e9)
     with artifacts.replacing(note_of(run, stage, asked)) as stream:
         json.dump({"asked": asked, "listing": listing, "files": files}, stream)
 

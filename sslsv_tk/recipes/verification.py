@@ -113,15 +113,14 @@ def _remedy_of_checkpoint(file: Path) -> str:
 def _of_row(file: Path) -> list[Damage]:
     """A row of results and the scores that it is of."""
     try:
-        row = artifacts.from_json(file.read_text(encoding="utf-8"))
-        digest = row.pop("digest")
-        if digests.of_value(row) != digest:
+        row = digests.unsealed(artifacts.from_json(file.read_text(encoding="utf-8")))
+        if row is None:
             return [Damage(f"{file} has other contents than were written", "stage 7")]
         if digests.of_file(file.with_suffix(".score")) != row["scores_fingerprint"]:
             return [Damage(f"{file.with_suffix('.score')} has other contents than were written", "stage 7")]
     except FileNotFoundError:
         return [Damage(f"{file.with_suffix('.score')} is missing", "stage 7")]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError):
         return [Damage(f"{file} is no row of results", "stage 7")]
     return []
 

@@ -132,7 +132,7 @@ def evaluate(evaluation: Evaluation) -> dict[str, Any]:
         "scores_fingerprint": digests.of_file(evaluation.scores),
         "made_from": made_from,
     }
-    row = results.sealed(row)
+    row = digests.sealed(row)
     with artifacts.replacing(evaluation.row) as stream:
         json.dump(row, stream, indent=1)
         stream.write("\n")

@@ -1,6 +1,5 @@
 """Tables of results: one row per system, checkpoint and trial list, from the rows that stage 7 left."""
 
-import json
 import re
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -36,7 +35,6 @@ CONVENTION = (
     "minDCF(p): prior p of a target trial, both costs 1, normalised. Scores: cosine of full-length embeddings."
 )
 _TITLE = "# Results"
-_DIGEST = "digest"
 _Number = (int, float)
 _NEEDED: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("system", "checkpoint", "trials", "data"), str),
@@ -60,18 +58,12 @@ def read_rows(experiments: str | Path, systems: Collection[str] = ()) -> list[Ro
     return sorted((row for row in rows if not systems or row["system"] in systems), key=_place)
 
 
-def sealed(row: Row) -> Row:
-    """The row with a digest of all that it says."""
-    value = json.loads(json.dumps(row))
-    return {**value, _DIGEST: digests.of_value(value)}
-
-
 def unsealed(row: Any) -> Any:
     """The row without its digest; ValueError where it says something else than was written."""
-    if not isinstance(row, dict) or _DIGEST not in row:
+    if not isinstance(row, dict) or digests.SEAL not in row:
         raise ValueError("no digest in it")
-    value = {name: row[name] for name in row if name != _DIGEST}
-    if digests.of_value(value) != row[_DIGEST]:
+    value = digests.unsealed(row)
+    if value is None:
         raise ValueError("other contents than were written")
     return value
 

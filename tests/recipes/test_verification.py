@@ -13,7 +13,6 @@ from sslsv_tk.corpora.speech import Corpus, prepare
 from sslsv_tk.packing import join, pack
 from sslsv_tk.packing.parts import Part
 from sslsv_tk.records import Made
-from sslsv_tk.report import results
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def recipe(tmp_path: Path, corpus: Path, stage4: Path) -> Path:
     average_checkpoints.main(["--system", str(system)])
     (system / "scores").mkdir()
     (system / "scores/a.score").write_text("a b 1\n")
-    row = results.sealed({"system": "ssl", "scores_fingerprint": digests.of_file(system / "scores/a.score")})
+    row = digests.sealed({"system": "ssl", "scores_fingerprint": digests.of_file(system / "scores/a.score")})
     (system / "scores/a.json").write_text(json.dumps(row))
     embeddings = system / "embeddings/test"
     embeddings.mkdir(parents=True)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from sslsv_tk import digests
 from sslsv_tk.kaldi.tables import as_words
 from sslsv_tk.report import results
 from sslsv_tk.report.score_file import read_scores, write_scores
@@ -35,7 +36,7 @@ def write_rows(folder, *rows):
     for number, row in enumerate(rows):
         path = folder / row["system"] / "scores" / f"{number}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(results.sealed(row)))
+        path.write_text(json.dumps(digests.sealed(row)))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_rows_are_sorted_by_list_system_and_checkpoint_with_numbers_as_numbers(t
 def test_a_row_with_a_value_of_another_kind_is_named(tmp_path, changed, message):
     path = tmp_path / "simclr" / "scores" / "O.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(results.sealed({**ROW, **changed})))
+    path.write_text(json.dumps(digests.sealed({**ROW, **changed})))
     with pytest.raises(ValueError, match=f"O.json: a row of results with a {message}"):
         results.read_rows(tmp_path)
 

@@ -8,7 +8,6 @@ was changed; and if it then, with --force true from stage 1, has that result. A 
 a folder that was moved) must be taken. Cases stand in FOLDER/cases.jsonl; the same command goes on where it stopped.
 """
 
-import argparse
 import json
 import os
 import random
@@ -20,7 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from judge import EQUAL, REFUSED, Bench, copy, try_all
+from judge import EQUAL, REFUSED, Bench, copy, described, get_parser, try_all
+from numpy.typing import NDArray
+
+Samples = NDArray[np.int16]
 
 
 @dataclass(frozen=True)
@@ -41,29 +43,32 @@ def audio(folder: Path, pattern: str) -> Path:
     return sorted(folder.glob(pattern))[0]
 
 
-def other_samples(pattern: str) -> Callable[[Path], list[str]]:
-    """Other samples, as many as before."""
+def rewritten(pattern: str, change: Callable[[Samples], Samples], name: str = "") -> Callable[[Path], list[str]]:
+    """Changed samples of a file in its own place, or under another name beside it."""
 
     def make(user: Path) -> list[str]:
         path = audio(user, pattern)
         samples, rate = soundfile.read(path, dtype="int16")
-        subtype = soundfile.info(path).subtype
-        soundfile.write(path, np.ascontiguousarray(samples[::-1]), rate, subtype=subtype)
+        changed, subtype = np.ascontiguousarray(change(samples)), soundfile.info(path).subtype
+        soundfile.write(path.with_name(name or path.name), changed, rate, subtype=subtype)
         return []
 
     return make
+
+
+def other_samples(pattern: str) -> Callable[[Path], list[str]]:
+    """Other samples, as many as before."""
+    return rewritten(pattern, lambda samples: samples[::-1])
 
 
 def shorter(pattern: str) -> Callable[[Path], list[str]]:
     """A file that was cut by its owner."""
+    return rewritten(pattern, lambda samples: samples[: len(samples) * 9 // 10])
 
-    def make(user: Path) -> list[str]:
-        path = audio(user, pattern)
-        samples, rate = soundfile.read(path, dtype="int16")
-        soundfile.write(path, samples[: len(samples) * 9 // 10], rate)
-        return []
 
-    return make
+def added(pattern: str) -> Callable[[Path], list[str]]:
+    """A file more, of the same speaker."""
+    return rewritten(pattern, lambda samples: samples[::-1], "99999.wav")
 
 
 def removed(pattern: str) -> Callable[[Path], list[str]]:
@@ -71,18 +76,6 @@ def removed(pattern: str) -> Callable[[Path], list[str]]:
 
     def make(user: Path) -> list[str]:
         audio(user, pattern).unlink()
-        return []
-
-    return make
-
-
-def added(pattern: str) -> Callable[[Path], list[str]]:
-    """A file more, of the same speaker."""
-
-    def make(user: Path) -> list[str]:
-        path = audio(user, pattern)
-        samples, rate = soundfile.read(path, dtype="int16")
-        soundfile.write(path.with_name("99999.wav"), np.ascontiguousarray(samples[::-1]), rate)
         return []
 
     return make
@@ -209,32 +202,13 @@ def case(bench: UsersBench, name: str) -> dict[str, object]:
         if again.status != 0 or bench.results() != right:
             verdict = "dead end"
             outcome = again
-    return {
-        "case": name,
-        "kind": "input",
-        "after": after,
-        "first": first,
-        "damage": what,
-        "status": outcome.status,
-        "seconds": round(outcome.seconds, 1),
-        "verdict": verdict,
-        "said": outcome.last_lines() if verdict != EQUAL else "",
-    }
-
-
-def get_parser() -> argparse.ArgumentParser:
-    """The options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--cases", type=int, default=60)
-    parser.add_argument("--minutes", type=float, default=60, help="no new case after so long (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
-    return parser
+    about = {"case": name, "kind": "input", "after": after, "first": first, "damage": what}
+    return described(outcome, verdict, **about)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Change, judge, write down."""
-    options = get_parser().parse_args(arguments)
+    options = get_parser(__doc__, cases=60).parse_args(arguments)
     bench = prepared(options.folder.resolve())
     names = [f"{options.seed}/input/{number}" for number in range(options.cases)]
     return try_all(bench.folder, names, lambda name: case(bench, name), options.minutes)

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from judge import EQUAL, REFUSED, Bench, artifacts_of, try_all
+from judge import REFUSED, Bench, artifacts_of, described, get_parser, try_all
 
 Damage = Callable[[Path, random.Random, Path], str]
 
@@ -131,36 +131,17 @@ def case(bench: Bench, name: str, expected: dict[str, str]) -> dict[str, object]
     verdict = bench.verdict(outcome, [path.name, str(path.parent)], expected)
     if verdict == REFUSED and not bench.follows_the_advice(outcome, expected):
         verdict = "dead end"
-    return {
-        "case": name,
-        "kind": kind,
-        "after": after,
-        "first": first,
-        "file": str(place),
-        "damage": words,
-        "status": outcome.status,
-        "seconds": round(outcome.seconds, 1),
-        "verdict": verdict,
-        "said": outcome.last_lines() if verdict != EQUAL else "",
-    }
-
-
-def get_parser() -> argparse.ArgumentParser:
-    """The options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True, help="of one process of this script")
-    parser.add_argument("--kinds", nargs="+", choices=sorted(DAMAGES), default=sorted(DAMAGES))
-    parser.add_argument("--cases", type=int, default=100, help="of each kind (default: %(default)s)")
-    parser.add_argument("--first", type=int, default=0, help="number of the first (default: 0)")
-    parser.add_argument("--minutes", type=float, default=60, help="no new case after so long (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of all damages (default: 0)")
-    parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="words for run.sh; last")
-    return parser
+    about = {"case": name, "kind": kind, "after": after, "first": first, "file": str(place), "damage": words}
+    return described(outcome, verdict, **about)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Damage, judge, write down."""
-    options = get_parser().parse_args(arguments)
+    parser = get_parser(__doc__, cases=100)
+    parser.add_argument("--kinds", nargs="+", choices=sorted(DAMAGES), default=sorted(DAMAGES))
+    parser.add_argument("--first", type=int, default=0, help="number of the first (default: 0)")
+    parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="words for run.sh; last")
+    options = parser.parse_args(arguments)
     bench = Bench(options.folder.resolve(), options.options)
     expected = bench.prepare()
     numbers = range(options.first, options.first + options.cases)

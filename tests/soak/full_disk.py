@@ -7,7 +7,6 @@ that it ends in the middle of some write: that must be an exit status other than
 full. With room again the same command must lead to the bytes of the undisturbed run.
 """
 
-import argparse
 import contextlib
 import os
 import random
@@ -16,7 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from judge import EQUAL, Bench, copy, try_all
+from judge import EQUAL, REFUSED, Bench, described, get_parser, try_all
 
 WORDS = ("No space left", "disk is full", "free", "space")
 ROOM = 512 * 2**20
@@ -64,10 +63,7 @@ def case(bench: Bench, name: str) -> dict[str, object]:
     """One fill level."""
     expected, chance = bench.prepare(), random.Random(name)
     part, after = chance.choice([("data", 0), ("dump", 2), ("dump", 2), ("exp", 3), ("exp", 4), ("exp", 5), ("exp", 6)])
-    if after == 0:
-        copy(bench.kept(1), bench.kept(0))
-        for path in bench.kept(0).iterdir():
-            subprocess.run(["rm", "-rf", str(path)], check=True)
+    bench.kept(0).mkdir(exist_ok=True)  # before stage 1 there is nothing
     room = int(chance.uniform(0, 1) * growth(bench, part, after)) // 4096 * 4096
     with small_disk(bench, part, after) as place:
         resize(place, used(place) + room + 4096)
@@ -75,37 +71,19 @@ def case(bench: Bench, name: str) -> dict[str, object]:
         resize(place, ROOM)
         verdict = bench.verdict(full, WORDS, expected)
         outcome = full
-        if verdict in (EQUAL, "refused, the file named"):
+        if verdict in (EQUAL, REFUSED):
             outcome = bench.run(after + 1)
             verdict = bench.verdict(outcome, [], expected)
             verdict = verdict if verdict == EQUAL else "dead end"
         leftovers = [str(path) for path in place.rglob("*.tmp")] if verdict == EQUAL else []
-    return {
-        "case": name,
-        "kind": "full disk",
-        "after": after,
-        "first": after + 1,
-        "damage": f"{room} bytes of room in {part}",
-        "status": full.status,
-        "seconds": round(full.seconds + outcome.seconds, 1),
-        "verdict": "left over" if leftovers else verdict,
-        "said": " ".join(leftovers) or (full.last_lines() if verdict != EQUAL else ""),
-    }
-
-
-def get_parser() -> argparse.ArgumentParser:
-    """The options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--cases", type=int, default=60)
-    parser.add_argument("--minutes", type=float, default=60, help="no new case after so long (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
-    return parser
+    about = {"case": name, "kind": "full disk", "after": after, "first": after + 1}
+    row = described(full, "left over" if leftovers else verdict, damage=f"{room} bytes of room in {part}", **about)
+    return {**row, "said": " ".join(leftovers) or row["said"], "seconds": round(full.seconds + outcome.seconds, 1)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fill, judge, write down."""
-    options = get_parser().parse_args(arguments)
+    options = get_parser(__doc__, cases=60).parse_args(arguments)
     bench = Bench(options.folder.resolve())
     bench.prepare()
     names = [f"{options.seed}/full/{number}" for number in range(options.cases)]

@@ -4,6 +4,7 @@ It knows the package by its commands and its files alone and imports nothing of 
 own files is not believed here.
 """
 
+import argparse
 import hashlib
 import json
 import os
@@ -62,10 +63,8 @@ class Bench:
 
     def run(self, first: int, last: int = 7, *more: str, limit: float = LONGEST_RUN) -> Outcome:
         """The recipe from one stage to another."""
-        words = [str(REPOSITORY / "egs/voxceleb/run.sh"), "--tiny", "true", "--ngpu", "0", "--nj", "2"]
-        words += ["--num-threads", "1", "--stage", str(first), "--stop-stage", str(last)]
-        for name in ("data", "dump", "exp"):
-            words += [f"--{name}dir", str(self.work / name)]
+        words = tiny_recipe(*(self.work / name for name in ("data", "dump", "exp")))
+        words += ["--stage", str(first), "--stop-stage", str(last)]
         began = time.monotonic()
         process = subprocess.Popen(
             [*words, *self.options, *more],
@@ -86,8 +85,7 @@ class Bench:
 
     def results(self) -> dict[str, str]:
         """A digest of every ark of embeddings and of every score file."""
-        found = sorted([*self.work.glob("exp/*/embeddings/**/*.ark"), *self.work.glob("exp/*/scores/*.score")])
-        return {str(path.relative_to(self.work)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+        return results_of(self.work)
 
     def prepare(self) -> dict[str, str]:
         """Run undisturbed, stage by stage, unless that was done; the results."""
@@ -134,6 +132,46 @@ class Bench:
             if again.status == 0 and self.results() == expected:
                 return True
         return False
+
+
+def results_of(folder: Path) -> dict[str, str]:
+    """A digest of every ark of embeddings and of every score file below FOLDER/exp."""
+    exp = folder / "exp"
+    found = sorted([*exp.glob("*/embeddings/**/*.ark"), *exp.glob("*/scores/*.score")])
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+
+
+def tiny_recipe(data: Path, dump: Path, exp: Path) -> list[str]:
+    """The words that call the recipe that is tried, with its output in these folders."""
+    words = [
+        str(REPOSITORY / "egs/voxceleb/run.sh"),
+        "--tiny",
+        "true",
+        "--ngpu",
+        "0",
+        "--nj",
+        "2",
+        "--num-threads",
+        "1",
+    ]
+    return [*words, "--datadir", str(data), "--dumpdir", str(dump), "--expdir", str(exp)]
+
+
+def get_parser(description: str | None, cases: int) -> argparse.ArgumentParser:
+    """The options that all scripts share which try case after case."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True, help="of one process of this script")
+    parser.add_argument("--cases", type=int, default=cases, help="of each kind (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=60, help="no new case after so long (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of all cases (default: 0)")
+    return parser
+
+
+def described(outcome: Outcome, verdict: str, **about: object) -> dict[str, object]:
+    """A case for FOLDER/cases.jsonl: what is said of it, and how it ended."""
+    said = "" if verdict == EQUAL else outcome.last_lines()
+    ended = {"status": outcome.status, "seconds": round(outcome.seconds, 1), "verdict": verdict, "said": said}
+    return {**about, **ended}
 
 
 def copy(source: Path, target: Path) -> None:

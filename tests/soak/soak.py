@@ -13,7 +13,6 @@ recipe fails without having been disturbed.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import random
@@ -25,7 +24,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from judge import REPOSITORY, results_of, tiny_recipe
+
 NODES = ("n1", "n2")
 PAUSE = 0.2
 LONGEST_DELAY = 6.0
@@ -60,19 +60,8 @@ class Recipe:
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / "run.log"
         self.begins_at = self.log.stat().st_size if self.log.exists() else 0
-        words = [
-            str(REPOSITORY / "egs/voxceleb/run.sh"),
-            "--tiny",
-            "true",
-            "--ngpu",
-            "0",
-            "--nj",
-            "2",
-            "--num-threads",
-            "1",
-        ]
-        words += ["--num-nodes", str(soak.num_nodes), "--datadir", str(soak.folder / "data")]
-        words += ["--dumpdir", str(folder / "dump"), "--expdir", str(folder / "exp"), *soak.options]
+        words = tiny_recipe(soak.folder / "data", folder / "dump", folder / "exp")
+        words += ["--num-nodes", str(soak.num_nodes), *soak.options]
         with self.log.open("ab") as stream:
             self.process = subprocess.Popen(
                 words,
@@ -171,20 +160,13 @@ SLURM_KILLS: dict[str, Callable[[Recipe], bool]] = {"job, scancel": cancel, "nod
 # -- the soak ----------------------------------------------------------------------------------------------------------
 
 
-def results(folder: Path) -> dict[str, str]:
-    """A digest of every ark of embeddings and of every score file."""
-    exp = folder / "exp"
-    files = sorted([*exp.glob("*/embeddings/**/*.ark"), *exp.glob("*/scores/*.score")])
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
 def undisturbed(soak: Soak) -> dict[str, str]:
     """Results of a run that nobody disturbs."""
     recipe = soak.start("undisturbed")
     recipe.wait()
     if recipe.process.returncode != 0:
         raise SystemExit(f"{recipe.log}: the undisturbed run failed")
-    found = results(recipe.folder)
+    found = results_of(recipe.folder)
     if not found:
         raise SystemExit(f"{recipe.folder}: no embeddings and scores to compare with")
     return found
@@ -232,7 +214,7 @@ def soak_until(soak: Soak, kills: int, until: float) -> None:
             if len(soak.rows) == before:
                 soak.faults.append(f"{name}: a start that nobody disturbed failed, see {recipe.log}")
                 return
-        if results(soak.folder / name) != expected:
+        if results_of(soak.folder / name) != expected:
             soak.faults.append(f"{name}: other results than those of the undisturbed run")
         print(
             f"{name} complete after {len(soak.rows)} kills: {'differs' if soak.faults else 'the same results'}",
