@@ -127,7 +127,7 @@ CHANGES = {
     "another temperature": Change(setting("--set", "method.temperature=0.2"), ("temperature",), last=5),
     "another seed": Change(setting("--seed", "1"), ("seed",), last=5),
     "fewer epochs": Change(setting("--set", "training.epochs=1"), ("epochs",), last=5),
-    "another window": Change(setting("--set", "features.window=hann"), ("window", "features"), last=6),
+    "another window": Change(setting("--set", "frontend.window=hann"), ("window",), last=6),
     "more neighbours": Change(setting("--positives", "ssps_kmeans:clusters=6,neighbours=2,queue_size=32"), (), last=5),
     "new times": Change(touched, ()),
 }
