@@ -8,6 +8,7 @@ What stands between the two marks of the page is replaced. A verdict that does n
 import argparse
 import json
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date
@@ -58,7 +59,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="the page; without it the table is printed")
     options = parser.parse_args()
     rows = [json.loads(line) for path in options.cases for line in path.read_text().splitlines()]
-    text = f"Tried {date.today()} on commit {options.commit}.\n\n{table(rows)}"
+    text = f"{textwrap.fill(f'Tried {date.today()} on commit {options.commit}.', 100)}\n\n{table(rows)}"
     if options.write is None:
         print(text)
         return
