@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sslsv_tk import digests
-from sslsv_tk.arks.sources import SourceDigests
+from sslsv_tk.arks.sources import KnownSamples, SourceDigests
 from sslsv_tk.audio import headers, sound, wav
 from sslsv_tk.audio.sound import UnreadableAudio
 from sslsv_tk.audio.tally import OVERSHOT, Tally
@@ -51,8 +51,9 @@ def index(
         rows.append(row)
         offsets.append(found.offset + 2 * begin)
         samples.append(end - begin)
-        contents.add(*_entry(share.keys[row], path, offsets[-1], samples[-1]))
-        digests_of_files.add(share.values[row])
+        known = _samples(path, offsets[-1], samples[-1])
+        contents.add(share.keys[row] + b" " + wav.header(samples[-1]), known.stretch)
+        digests_of_files.add(share.values[row], known)
     check_rejected(rejected, max(1, len(share.keys)), tolerance, part.file("rejected.J"))
     ready()
     if rows:
@@ -66,12 +67,11 @@ def index(
     return len(rows), len(rejected), contents.hexdigest()
 
 
-def _entry(key: bytes, path: str, offset: int, samples: int) -> tuple[bytes, ...]:
-    """The pieces of the entry that an ark would hold."""
+def _samples(path: str, offset: int, samples: int) -> KnownSamples:
+    """The samples of an utterance, which are read for their digest alone."""
     with open(path, "rb") as stream:
         stream.seek(offset)
-        contents = stream.read(2 * samples)
-    return key + b" ", wav.header(samples), contents
+        return KnownSamples(2 * samples, digests.of_stretch_in(stream, 2 * samples))
 
 
 def locate(path: str) -> Samples:
