@@ -12,7 +12,7 @@ from sslsv_tk.audio import headers, sound, wav
 from sslsv_tk.audio.sound import UnreadableAudio
 from sslsv_tk.audio.tally import OVERSHOT, Tally
 from sslsv_tk.audio.wav import Samples
-from sslsv_tk.corpora.rejected import check_rejected
+from sslsv_tk.corpora.rejected import check_rejected, files_of
 from sslsv_tk.kaldi import tables
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import text
@@ -54,7 +54,8 @@ def index(
         known = _samples(path, offsets[-1], samples[-1])
         contents.add(share.keys[row] + b" " + wav.header(samples[-1]), known.stretch)
         digests_of_files.add(share.values[row], known)
-    check_rejected(rejected, max(1, len(share.keys)), tolerance, part.file("rejected.J"))
+    files = files_of(share.keys, share.values, rejected)
+    check_rejected(rejected, max(1, len(share.keys)), tolerance, part.file("rejected.J"), files)
     ready()
     if rows:
         usable = np.array(rows)

@@ -16,6 +16,7 @@ from sslsv_tk.arks import audio_archive, indexes, sources
 from sslsv_tk.arks.audio_archive import AUDIO, OFFSETS
 from sslsv_tk.arks.parted_folder import JOBS, PartedFolder, require_all
 from sslsv_tk.audio.tally import Tally
+from sslsv_tk.corpora import left_out
 from sslsv_tk.corpora.rejected import require_whole
 from sslsv_tk.kaldi import directories, tables, trials
 from sslsv_tk.kaldi.directories import DataDirectory
@@ -47,7 +48,10 @@ def is_complete(data: Path, whole: DataDirectory, out: Path, samples: str | None
     if found is None:
         return False
     wanted = samples or str(found.options.get("samples"))
-    return PartedFolder(out, 1, LAYOUT).is_complete(parts.made_of_all(data, whole, wanted))
+    if not PartedFolder(out, 1, LAYOUT).is_complete(parts.made_of_all(data, whole, wanted)):
+        return False
+    folder = PartedFolder(out, _jobs_of(out), LAYOUT)
+    return not any(left_out.changed(folder.path(parts.REJECTED, job)) for job in range(1, folder.jobs + 1))
 
 
 def finish(data: Path, out: Path, num_jobs: int, force: bool = False) -> None:
@@ -117,6 +121,8 @@ def _require(folder: PartedFolder, whole: DataDirectory, data: Path) -> list[Rec
     for job in range(1, folder.jobs + 1):
         remedy = f"Run pack_audio --data {data} --out {folder.folder} --num-jobs {folder.jobs} --job {job}."
         share = parts.take(whole, Part(folder.folder, job, folder.jobs))
+        if repaired := left_out.changed(folder.path(parts.REJECTED, job)):
+            raise ValueError(f"{repaired[0]}, which was left out, has other contents now. {remedy}")
         found.append(folder.require(job, parts.made(share, samples), remedy))
     return found
 

@@ -19,8 +19,9 @@ from sslsv_tk.audio import decoding, sound, vad
 from sslsv_tk.audio.sound import UnreadableAudio
 from sslsv_tk.audio.tally import Tally
 from sslsv_tk.audio.waveforms import Source
+from sslsv_tk.corpora import left_out
 from sslsv_tk.corpora.noises import RESPONSE
-from sslsv_tk.corpora.rejected import check_rejected, check_tolerance, require_whole
+from sslsv_tk.corpora.rejected import check_rejected, check_tolerance, files_of, require_whole
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import text
 from sslsv_tk.packing import in_place, parts
@@ -49,6 +50,9 @@ def pack_part(data: Path, part: Part, wanted: Wanted = _DEFAULT, tolerance: floa
     share = parts.take(whole, part)
     made = parts.made(share, wanted.samples)
     found = None if force else part.folder.part(part.job, made)
+    if found and (repaired := left_out.changed(part.file("rejected.J"))):
+        log.warning("%s, which was left out, has other contents now: part %d is made anew", repaired[0], part.job)
+        found = None
     if found and found.facts["rejected"] <= tolerance * len(share.keys):
         log.info(
             "part %d of %d is there: %d utterances; nothing to do", part.job, part.num_jobs, found.facts["utterances"]
@@ -98,7 +102,8 @@ def _pack(
             source_digests.add(share.values[row], KnownSamples(len(contents), stretch) if are_whole else None)
             yield text(share.keys[row]), waveform, stretch
         # Still inside the temporary file of the ark: raising here leaves no ark behind.
-        check_rejected(rejected, len(share.keys), tolerance, part.path(parts.REJECTED))
+        files = files_of(share.keys, share.values, rejected)
+        check_rejected(rejected, len(share.keys), tolerance, part.path(parts.REJECTED), files)
         part.begin_replacing()
 
     part.path(parts.PLACES).unlink(missing_ok=True)  # of wav files that were indexed in place before
