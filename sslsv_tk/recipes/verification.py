@@ -72,7 +72,14 @@ def _of_record(file: Path) -> list[Damage]:
     folder = _folder_of(file)
     if folder != file.parent and (folder / artifacts.RECORD).is_file():  # a part, of which the whole's record speaks
         return []
-    return [Damage(fault, _stage(found)) for fault in found.faults(folder)]
+    return [Damage(fault, _remedy(found, folder, fault)) for fault in found.faults(folder)]
+
+
+def _remedy(found: Record, folder: Path, fault: str) -> str:
+    """Which stage makes a file anew; arks that others made, and that are kept, none does."""
+    if found.options.get("features") == "kept" and not fault.startswith(f"{folder}/"):
+        return "restore it, or take it as it is now: stage 3 with --force true"
+    return _stage(found)
 
 
 def _folder_of(record: Path) -> Path:

@@ -238,6 +238,21 @@ def test_samples_without_speech_are_left_out(tmp_path, write_audio, caplog):
         pack.pack_part(data, Part(tmp_path / "other", 1, 1), Wanted(copy=False))
 
 
+def test_speech_decisions_are_known_by_what_their_files_hold(tmp_path, write_audio, monkeypatch):
+    write_audio(tmp_path / "a.wav", 1600)
+    data = write_scp(tmp_path / "data", {"a": str(tmp_path / "a.wav")})
+    decisions, ark = np.array([0, 1, 1, 0, 0, 0, 0, 1, 1, 1], np.float32), tmp_path / "vad.ark"
+    kaldiio.save_ark(str(ark), {"a": decisions}, scp=str(data / "vad.scp"))
+    pack_corpus(data, tmp_path / "out", num_jobs=1)
+    shutil.move(ark, tmp_path / "moved.ark")
+    (data / "vad.scp").write_text(f"a {tmp_path}/moved.ark:2\n")
+    monkeypatch.setattr(pack, "_pack", lambda *words: pytest.fail("nothing has changed"))
+    pack_corpus(data, tmp_path / "out", num_jobs=1)
+    kaldiio.save_ark(str(tmp_path / "moved.ark"), {"a": 1 - decisions})  # of the same size
+    with pytest.raises(artifacts.StaleArtifact, match="input speech decisions: was"):
+        pack.pack_part(data, Part(tmp_path / "out", 1, 1))
+
+
 def test_decisions_for_other_audio_stop_the_job_with_the_utterance(tmp_path, write_audio):
     write_audio(tmp_path / "a.wav", 1600)
     data = write_scp(tmp_path / "data", {"a": str(tmp_path / "a.wav")})
