@@ -31,12 +31,16 @@ log = logs.logger("joining")
 
 @dataclass(frozen=True)
 class _Tables:
-    """The rows of all parts: `values` are places in arks, or wav files with the byte of their first sample."""
+    """The rows of all parts: `values` are places in arks, or wav files with the byte of their first sample.
+
+    `order` sorts the rows as the parts have them; None where they are sorted.
+    """
 
     keys: Words
     values: Words
     samples: NDArray[np.int64]
     offsets: NDArray[np.int64] | None
+    order: NDArray[np.intp] | None = None
 
 
 def is_complete(data: Path, whole: DataDirectory, out: Path, samples: str | None = None) -> bool:
@@ -82,7 +86,7 @@ def finish(data: Path, out: Path, num_jobs: int, force: bool = False) -> None:
     with folder.joining(parts.made_of_all(data, whole, samples), made, {}):
         _set_aside(*rejected, len(found.keys), out)
         files = [path for job in range(1, num_jobs + 1) if (path := folder.path(parts.SOURCES, job)).is_file()]
-        sources.join(files, out / sources.SOURCES)
+        sources.join(files, out / sources.SOURCES, found.order)
         _refuse_changed(out, whole, found.keys)
         _write(out, whole, found)
     _describe(out, made, found)
@@ -132,7 +136,11 @@ def _read(folder: PartedFolder, whole: DataDirectory, in_place: bool) -> _Tables
     keys, values, columns = folder.read_tables(parts.SCP, parts.SAMPLES, *([parts.PLACES] if in_place else []))
     if in_place:
         values = whole.values[directories.find_rows(whole.keys, keys)]
-    return _Tables(keys, values, columns[0], columns[1] if in_place else None)
+    if tables.is_sorted(keys):
+        return _Tables(keys, values, columns[0], columns[1] if in_place else None)
+    order = np.argsort(keys, kind="stable")  # utterances of one command are in one part, wherever they stand
+    keys, values, columns = keys[order], values[order], [column[order] for column in columns]
+    return _Tables(keys, values, columns[0], columns[1] if in_place else None, order)
 
 
 def _rejected(folder: PartedFolder) -> tuple[Words, Words]:
@@ -140,7 +148,8 @@ def _rejected(folder: PartedFolder) -> tuple[Words, Words]:
     lists = [path for job in range(1, folder.jobs + 1) if (path := folder.path(parts.REJECTED, job)).is_file()]
     columns = [tables.read_table(path) for path in lists]
     keys, reasons = (tables.concatenate([column[side] for column in columns]) for side in (0, 1))
-    return keys, reasons
+    order = np.argsort(keys, kind="stable")
+    return keys[order], reasons[order]
 
 
 def _with_those_of_stage_1(data: Path, rejected: Words, reasons: Words) -> tuple[Words, Words]:

@@ -95,9 +95,14 @@ class Part:
 
 
 def take(whole: DataDirectory, part: Part) -> DataDirectory:
-    """The share of a part."""
-    rows = part.share(len(whole.keys))
-    return whole.select(np.arange(rows.start, rows.stop))
+    """The share of a part: rows that stand together, but all that are cut from the output of one command."""
+    rows, share = np.arange(len(whole.keys)), part.share(len(whole.keys))
+    are_commands = sound.are_commands(whole.values) if len(rows) else np.zeros(0, dtype=np.bool_)
+    first = rows.copy()  # the first row of the same command: the part that has it runs the command, and no other one
+    if are_commands.any():
+        _, first_of_value, value = np.unique(whole.values, return_index=True, return_inverse=True)
+        first = np.where(are_commands, first_of_value[value], rows)
+    return whole.select(np.flatnonzero((first >= share.start) & (first < share.stop)))
 
 
 def too_short(share: DataDirectory, row: int, samples: int) -> UnreadableAudio | None:
