@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ import soundfile
 from sslsv_tk import artifacts, logs
 from sslsv_tk.arks import indexes
 from sslsv_tk.arks.audio_archive import AUDIO, AudioArchive
+from sslsv_tk.audio.commands import CommandOutputs
 from sslsv_tk.bin import finish_packing, pack_audio
 from sslsv_tk.corpora.speech import Corpus, prepare
 from sslsv_tk.kaldi.directories import DataDirectory
@@ -219,6 +221,49 @@ def test_a_command_that_fails_is_unreadable_audio_with_its_words(tmp_path, write
     with pytest.raises(ValueError, match=f"1 of 2 audio files cannot be used .*{message}"):
         pack.pack_part(data, Part(tmp_path / "out", 1, 1), Wanted(allow_pipes=True))
     assert len(pack_corpus(data, tmp_path / "out", Wanted(allow_pipes=True), num_jobs=1, tolerance=0.5)) == 1
+
+
+@pytest.mark.parametrize("num_jobs", [1, 2, 3, 7])
+def test_a_command_runs_once_in_an_array_wherever_its_segments_stand(tmp_path, write_audio, num_jobs):
+    waves = {name: write_audio(tmp_path / f"{name}.wav", 4800) for name in ("one", "two")}
+    commands = {name: f"echo {name} >>{tmp_path}/ran; cat {tmp_path}/{name}.wav |" for name in waves}
+    # Utterances are sorted by speaker, so the two sides of a call stand apart.
+    rows = [(f"{side}-{name}-{n}", name, n) for side in "ab" for name in waves for n in range(3)]
+    (tmp_path / "data").mkdir()
+    lines = "".join(f"{key} {name} {0.1 * n:.1f} {0.1 * n + 0.1:.1f}\n" for key, name, n in rows)
+    (tmp_path / "data/segments").write_text(lines)
+    (tmp_path / "data/wav.scp").write_text("".join(f"{name} {commands[name]}\n" for name in waves))
+    archive = pack_corpus(tmp_path / "data", tmp_path / "out", Wanted(allow_pipes=True), num_jobs=num_jobs)
+    assert sorted((tmp_path / "ran").read_text().split()) == ["one", "two"]
+    assert archive.keys.tolist() == [key.encode() for key, _, _ in rows]
+    for row, (_, name, n) in enumerate(rows):
+        np.testing.assert_array_equal(archive.read(row, 0, 1600), waves[name][1600 * n :][:1600])
+    assert len((tmp_path / "out/sources").read_bytes()) == 16 * len(rows)
+
+
+def test_what_commands_of_a_killed_job_wrote_goes_when_the_next_one_begins(tmp_path, write_audio, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = """
+import os
+from sslsv_tk.audio.commands import CommandOutputs
+outputs = CommandOutputs({"cat a.wav |": 2})
+outputs.of("cat a.wav |")
+os.kill(os.getpid(), 9)
+"""
+    write_audio(tmp_path / "a.wav", 700)
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=False)
+    (left,) = tmp_path.glob("sslsv_commands.*")
+    assert [path.stat().st_size for path in left.iterdir()] == [1444]
+    command = f"cat {tmp_path}/a.wav |"
+    with CommandOutputs({command: 2}) as outputs:
+        outputs.of(command)
+        (own,) = tmp_path.glob("sslsv_commands.*")
+        assert own != left
+        with CommandOutputs({command: 2}) as others:
+            others.of(command)
+            assert own.is_dir(), "its process is alive"
+    assert not list(tmp_path.glob("sslsv_commands.*"))
 
 
 def test_samples_without_speech_are_left_out(tmp_path, write_audio, caplog):
