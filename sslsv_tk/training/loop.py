@@ -27,6 +27,7 @@ from sslsv_tk.training.step import over_processes
 from sslsv_tk.training.stopping import Stopped
 
 _log = logging.getLogger("train")
+_ASKED = "asked to stop: the state of step {} is saved, and the next run goes on from there"
 
 
 class Trainer:
@@ -154,21 +155,18 @@ class Trainer:
             self._meet()
             yield batch
 
-    # -- stopping ------------------------------------------------------------------------------------------------
-
     def _meet(self, has_batch: bool = True) -> None:
         """Before a batch is used: wait until all processes have theirs, save from time to time, stop where one shall.
 
-        A process whose batch does not come meets the others about every second (`has_batch` False) and goes on waiting.
-        So none of them is inside a step, where nothing could be saved, while the read of another one hangs.
+        A process whose batch does not come meets the others about every second (`has_batch` False). So none is inside a
+        step, where nothing could be saved, while the read of another one hangs.
         """
-        position, total = self.state.position, self.parts.batches.utterances
+        is_inside = self.state.position.is_inside(self.parts.batches.utterances)
         while True:
             waits, stops, is_due = any_of(not has_batch, self.parts.stop.is_made, self.state.is_old())
-            # What an epoch or a pass begins with is saved, or is done again.
-            if (stops or (is_due and not waits)) and (position.step_in_epoch or 0 < position.passed < total):
+            if is_inside and (stops or (is_due and not waits)):
                 self.state.save()
-            if stops:
+            if stops and (is_inside or waits):  # else after the first step
                 self._end_by_request()
             if not waits or not has_batch:
                 return
@@ -179,8 +177,7 @@ class Trainer:
             self._end_by_request()
 
     def _end_by_request(self) -> None:
-        step = self.state.position.step
-        _log.info("asked to stop: the state of step %d is saved, and the next run goes on from there", step)
+        _log.info("%s", _ASKED.format(self.state.position.step))
         raise Stopped
 
 
