@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ from sslsv_tk.training.step import over_processes
 from sslsv_tk.training.stopping import Stopped
 
 _log = logging.getLogger("train")
+_ASKED = "asked to stop: the state of step {} is saved, and the next run goes on from there"
 
 
 class Trainer:
@@ -76,10 +77,8 @@ class Trainer:
         """Show the sampler every utterance once; resumed at any batch."""
         position, total = self.state.position, self.parts.batches.utterances
         _log.info("%s of one encoder: %d of %d utterances to go", wanted, total - position.passed, total)
-        for utterance_B, _ in show_everyone(self.parts, wanted, position.epoch, self._loader, position.passed):
+        for utterance_B, _ in show_everyone(self.parts, wanted, position.epoch, self._gated, position.passed):
             position.passed += len(utterance_B)
-            if position.passed < total:
-                self._save_when_due()
         # Before the only checkpoint of a whole pass: a sampler's file is named by step and utterances passed, and may
         # never be written with two states.
         self.sampler.end_pass(position.epoch)
@@ -92,15 +91,15 @@ class Trainer:
         mark = time.monotonic()
         for batch in self._loader(list(requests)):
             got = time.monotonic()
+            self._meet()
+            begun = time.monotonic()
             self._train_step(batch)
             position.end_step()
             if position.step % self.config.training.log_steps == 0:
                 self.state.refuse_non_finite()
                 self.log.write_steps(position, _rate(self.optimiser))
             # After the line: the time of writing it counts as work, in the next one.
-            self.log.add_seconds(got - mark, time.monotonic() - got)
-            if position.step_in_epoch < batches.steps:  # else _end_epoch saves
-                self._save_when_due()
+            self.log.add_seconds(got - mark, time.monotonic() - begun)
             mark = time.monotonic()
 
     def _end_epoch(self, last_epoch: int) -> None:
@@ -148,35 +147,37 @@ class Trainer:
 
     def _loader(self, requests: list[Any]) -> Any:
         workers, pinned = self.config.training.loader_workers, self.device.type == "cuda"
-        return loader(self.parts.segments, requests, workers, pinned, self._end_if_asked_meanwhile)
+        return loader(self.parts.segments, requests, workers, pinned, lambda: self._meet(has_batch=False))
 
-    # -- stopping ------------------------------------------------------------------------------------------------
+    def _gated(self, requests: list[Any]) -> Iterator[Batch]:
+        """The batches of a pass, each when all processes have theirs."""
+        for batch in self._loader(requests):
+            self._meet()
+            yield batch
 
-    def _save_when_due(self) -> None:
-        """A checkpoint from time to time, and where one of the processes was asked to stop, the last one."""
-        stops, is_due = any_of(self.parts.stop.is_made, self.state.is_old())
-        if stops or is_due:
-            self.state.save()
-        if stops:
-            self._end_by_request()
+    def _meet(self, has_batch: bool = True) -> None:
+        """Before a batch is used: wait until all processes have theirs, save from time to time, stop where one shall.
+
+        A process whose batch does not come meets the others about every second (`has_batch` False). So none is inside a
+        step, where nothing could be saved, while the read of another one hangs.
+        """
+        is_inside = self.state.position.is_inside(self.parts.batches.utterances)
+        while True:
+            waits, stops, is_due = any_of(not has_batch, self.parts.stop.is_made, self.state.is_old())
+            if is_inside and (stops or (is_due and not waits)):
+                self.state.save()
+            if stops and (is_inside or waits):  # else after the first step
+                self._end_by_request()
+            if not waits or not has_batch:
+                return
 
     def _end_if_asked(self) -> None:
         """After a checkpoint."""
         if any_of(self.parts.stop.is_made)[0]:
             self._end_by_request()
 
-    def _end_if_asked_meanwhile(self) -> None:
-        """While no batch comes, which it may never do; of several processes the others cannot be asked now."""
-        if not self.parts.stop.is_made or collectives.processes() > 1:
-            return
-        # What an epoch or a pass begins with is saved, or is done again.
-        if self.state.position.step_in_epoch or 0 < self.state.position.passed < self.parts.batches.utterances:
-            self.state.save()
-        self._end_by_request()
-
     def _end_by_request(self) -> None:
-        step = self.state.position.step
-        _log.info("asked to stop: the state of step %d is saved, and the next run goes on from there", step)
+        _log.info("%s", _ASKED.format(self.state.position.step))
         raise Stopped
 
 

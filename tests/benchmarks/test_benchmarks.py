@@ -24,6 +24,7 @@ FIGURES = {
     "kmeans": ["| ours, fp32 | ", "| straightforward, fp32 | "],
     "loading": ["| load + reverb + noise | ", "| load | "],
     "nearest": ["| nearest | ", "| normalised | ", "| row by row | "],
+    "packing": ["| copied: no digests", "| copied: and digests of the files", "| in place: and digests of entries"],
     "positive_sampling": ["| choose and replace a batch | ", "| loop over the batch | "],
     "sampler_state": [
         "| figure | 1 process | 2 processes |",
