@@ -70,8 +70,10 @@ class TrainingConfig:
     seed: int = 0
     init_from: str | None = field(default=None, metadata=FREE)
     # the checkpoint whose weights stage 4 began with, as far as they fit; a run is known by these weights, not the path
-    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast of the encoder and heads; losses stay fp32
-    compile: bool = False  # torch.compile of the encoder, in place
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    # bf16: autocast of encoder and heads, losses stay fp32; auto: bf16 where the device computes in it natively
+    compile: Literal["auto", "true", "false"] = "auto"
+    # torch.compile of the encoder; auto: where a trial before the first step says that the steps to come win by it
     log_steps: int = field(default=50, metadata=FREE)  # steps per log line
     checkpoint_minutes: float = field(default=10.0, metadata=FREE)
     # a checkpoint at least so often; one is written at each epoch's end anyway

@@ -38,6 +38,7 @@ class Trainer:
         self.step = over_processes(parts.step, device)
         self.optimiser = make_optimiser(self.method, config.optimisation)
         self.log = EpochLog(device, parts.diagnostics, self.method.collapse_remedies)
+        parts.step.times = self.log.times
         self.state = RunState(parts.step, self.optimiser, self.log, config.training, system)
 
     def run(self, stage_4: Mapping[str, Any] | None, last_epoch: int) -> None:
@@ -91,14 +92,12 @@ class Trainer:
         requests = batches.epoch(position.epoch, sampler.partners(), position.step_in_epoch, sampler.reference_in_steps)
         mark = time.monotonic()
         for batch in self._loader(list(requests)):
-            got = time.monotonic()
+            self.log.times.waited(time.monotonic() - mark)
             self._train_step(batch)
             position.end_step()
             if position.step % self.config.training.log_steps == 0:
                 self.state.refuse_non_finite()
                 self.log.write_steps(position, _rate(self.optimiser))
-            # After the line: the time of writing it counts as work, in the next one.
-            self.log.add_seconds(got - mark, time.monotonic() - got)
             if position.step_in_epoch < batches.steps:  # else _end_epoch saves
                 self._save_when_due()
             mark = time.monotonic()
@@ -122,17 +121,24 @@ class Trainer:
     # -- a step --------------------------------------------------------------------------------------------------
 
     def _train_step(self, batch: Batch) -> None:
-        method, progress = self.method, self._progress()
+        method, progress, times = self.method, self._progress(), self.log.times
+        times.start()
         set_learning_rate(self.optimiser, learning_rate(self.config.optimisation, progress, self.parts.continued))
         # Seeded anew in every step, so that a run that was killed draws what it would have drawn.
         torch.manual_seed(_seed_of_step(self.config.training.seed, self.state.position.step))
         method.before_step(progress)
+        batch = batch.to(self.parts.inputs.device)
+        times.end("copy")
         views, utterance_B, references = self.parts.inputs.prepare(batch)
+        times.end("front_end")
         reference_RBD = self.parts.step.embed_references(references)
+        times.end("sampler")
         labels_B = None if self.parts.labels_N is None else self.parts.labels_N[utterance_B]
         loss, chosen_B = self.step(views, utterance_B, reference_RBD, labels_B)
+        times.end("forward")
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        times.end("backward")
         method.after_backward(progress)
         if self.config.optimisation.gradient_clip is not None:
             clip_gradients(method.parameters(), self.config.optimisation.gradient_clip)
@@ -141,6 +147,7 @@ class Trainer:
         if not method.synchronised_batch_norm:
             average_statistics(method)
         self.log.add_step({"loss": loss, **method.measures(), **self.sampler.measures()}, utterance_B, chosen_B)
+        times.end("optimiser")
 
     def _progress(self) -> Progress:
         position = self.state.position
