@@ -192,7 +192,7 @@ def make_parts(config: SystemConfig, options: RunOptions, device: torch.device) 
     computing.set_products(training.precision, device)
     if training.compile == "true":
         computing.refuse_no_compiler(device)
-        computing.compile_encoders(method)
+    computing.prepare_encoders(method, training, training.batch_size // processes())
     return Parts(
         TrainingStep(method, sampler, training.precision),
         EpochBatches(len(archive), training.batch_size, training.seed, rank(), processes()),

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sslsv_tk.encoders.base import Encoder
+from sslsv_tk.nn.recomputation import recompute
 from sslsv_tk.systems.configuration import TrainingConfig
 
 _log = logging.getLogger("progress")
@@ -59,6 +60,8 @@ def decide(
     compiles: Any = training.compile
     if precision == "auto":
         precision = kept.get("training.precision") or ("bf16" if computes_natively(device) else "fp32")
+    if compiles == "auto" and (training.recompute or training.encoder_parts > 1):
+        compiles = "false"  # a compiled graph keeps activations as it likes
     if compiles == "auto":
         compiles = kept.get("training.compile") or trial(precision)
     if precision == "bf16" and not computes_natively(device):
@@ -114,11 +117,25 @@ def first_line(error: BaseException) -> str:
     return said.splitlines()[0][:_LONGEST_REASON]
 
 
-def compile_encoders(module: nn.Module) -> None:
-    """Compile every encoder of a method in place, a teacher's as well."""
-    for part in module.modules():
-        if isinstance(part, Encoder):
+def prepare_encoders(module: nn.Module, training: TrainingConfig, rows: int) -> None:
+    """Let every encoder of a method, a teacher's as well, compute as the settings say; `rows` of a process."""
+    if rows < 2 * training.encoder_parts > 2:
+        raise ValueError(
+            f"training.encoder_parts = {training.encoder_parts} leaves less than 2 of the {rows} utterances of a "
+            f"process to a part, which the encoder's batch norms need. Set it to {max(1, rows // 2)} at most."
+        )
+    for part in [part for part in module.modules() if isinstance(part, Encoder)]:
+        part.parts = training.encoder_parts
+        if training.recompute:
+            recompute(blocks_of(part))
+        if training.compile == "true":
             part.compile()
+
+
+def blocks_of(encoder: Encoder) -> list[nn.Module]:
+    """The modules of an encoder that follow one another, or itself where it names none."""
+    blocks = getattr(encoder, "blocks", None)
+    return list(blocks) if isinstance(blocks, nn.Sequential | nn.ModuleList) else [encoder]
 
 
 def _seconds(encoder: nn.Module, inputs: list[Tensor], precision: str) -> float:

@@ -19,10 +19,10 @@ def make_optimiser(module: nn.Module, config: OptimisationConfig) -> torch.optim
     ]
     groups = [group for group in groups if group["params"]]
     if config.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=True)
     if config.optimiser == "lars":
         return LARS(groups, config.learning_rate, config.momentum, config.trust)
-    return torch.optim.Adam(groups, lr=config.learning_rate)
+    return torch.optim.Adam(groups, lr=config.learning_rate, fused=True)  # one pass over memory in place of twelve
 
 
 def learning_rate(config: OptimisationConfig, progress: Progress, continued: bool) -> float:

@@ -1,7 +1,7 @@
 """What `auto` becomes, that it stays so while a run goes on, and that a compiled run survives its end."""
 
+import os
 import random
-import shutil
 from typing import Any
 
 import gated_run
@@ -17,6 +17,7 @@ from sslsv_tk.systems.on_disk import System
 from sslsv_tk.training import computing
 from sslsv_tk.training.computing import Work
 
+COMPILE = os.environ.get("SSLSV_TEST_COMPILE") == "1"
 CPU = torch.device("cpu")
 AUTO = ("training.precision=auto", "training.compile=auto")
 
@@ -115,12 +116,38 @@ def test_no_compiler_is_no_reason_to_stop(monkeypatch, caplog):
         computing.refuse_no_compiler(CPU)
 
 
-def test_every_encoder_of_a_method_is_compiled(monkeypatch):
+def test_every_encoder_of_a_method_is_compiled():
     clock = Clock()
     method = SimCLR(Slow(clock, 1, 1, 1), SimCLRConfig())
     method.teacher = Slow(clock, 1, 1, 1)
-    computing.compile_encoders(method)
+    computing.prepare_encoders(method, TrainingConfig(compile="true"), 4)
     assert method.encoder.how == method.teacher.how == "compiling"
+
+
+def test_what_does_not_go_together_is_refused():
+    with pytest.raises(ValueError, match="go with"):
+        TrainingConfig(compile="true", recompute=True)
+    with pytest.raises(ValueError, match="go with"):
+        TrainingConfig(compile="true", encoder_parts=2)
+    assert computing.decide(TrainingConfig(recompute=True), {}, CPU, never).compile == "false"
+    method = SimCLR(Slow(Clock(), 1, 1, 1), SimCLRConfig())
+    with pytest.raises(ValueError, match=r"leaves less than 2 of the 5 .* Set it to 2 at most"):
+        computing.prepare_encoders(method, TrainingConfig(encoder_parts=3), 5)
+    computing.prepare_encoders(method, TrainingConfig(encoder_parts=2), 5)
+    assert method.encoder.parts == 2
+
+
+def test_a_run_that_recomputes_leaves_the_same_bits(workspace, stage4, outcome, assert_same):
+    assert gated_run.train(workspace.options("ssl", "training.recompute=true")) == 0
+    assert_same(outcome(workspace.systems / "ssl"), outcome(stage4))
+
+
+def test_a_run_in_parts_is_another_one_that_learns_as_well(workspace, stage4, outcome):
+    assert gated_run.train(workspace.options("ssl", "training.encoder_parts=2")) == 0
+    found, whole = outcome(workspace.systems / "ssl"), outcome(stage4)
+    losses = [line["loss"] for line in found["metrics"] if line["kind"] == "epoch"]
+    others = [line["loss"] for line in whole["metrics"] if line["kind"] == "epoch"]
+    assert losses != others and losses == pytest.approx(others, rel=0.2)
 
 
 def test_auto_is_written_down_and_kept_in_both_stages(workspace, monkeypatch, capsys):
@@ -141,13 +168,27 @@ def test_auto_is_written_down_and_kept_in_both_stages(workspace, monkeypatch, ca
     assert system.config().training.precision == "fp32"
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles with g++, which is not here")
-def test_a_compiled_run_that_was_killed_goes_on_to_the_same_bits(workspace, outcome, assert_same):
-    settings = ("training.compile=true", "training.epochs=1", "training.checkpoint_minutes=0")
-    assert gated_run.train(workspace.options("whole", *settings)) == 0
+def settings_of_a_compiled_run(*others: str) -> tuple[str, ...]:
+    return ("training.compile=true", "training.checkpoint_minutes=0", *others)
 
+
+def test_a_compiled_run_goes_on_to_the_same_bits(workspace, outcome, assert_same, monkeypatch):
+    """With the tracing of a compiled run; its generated code has a test of its own."""
+    compile_as_ever = Encoder.compile
+    monkeypatch.setattr(Encoder, "compile", lambda self: compile_as_ever(self, backend="aot_eager"))
+    monkeypatch.setattr(computing, "refuse_no_compiler", lambda device: None)
+    assert train.main(workspace.options("whole", *settings_of_a_compiled_run("training.epochs=2"))) == 0
+    for epochs in (1, 2):
+        assert train.main(workspace.options("parts", *settings_of_a_compiled_run(f"training.epochs={epochs}"))) == 0
+    assert_same(outcome(workspace.systems / "parts"), outcome(workspace.systems / "whole"))
+    assert System(workspace.systems / "whole").config().training.compile == "true"
+
+
+@pytest.mark.skipif(not COMPILE, reason="minutes: SSLSV_TEST_COMPILE=1 runs it")
+def test_a_compiled_run_that_was_killed_goes_on_to_the_same_bits(workspace, outcome, assert_same):
+    settings = settings_of_a_compiled_run("training.epochs=1")
+    assert gated_run.train(workspace.options("whole", *settings)) == 0
     words = workspace.options("killed", *settings)
     assert gated_run.train_until(words, 9, random.Random(0)) is not None
     assert gated_run.train(words) == 0
     assert_same(outcome(workspace.systems / "killed"), outcome(workspace.systems / "whole"))
-    assert System(workspace.systems / "whole").config().training.compile == "true"
