@@ -128,6 +128,11 @@ class TrainingConfig:
             )
 
     @property
+    def arithmetic(self) -> str:
+        """In what it trains, for a person: `bf16, compiled`."""
+        return f"{self.precision}, compiled" if self.compile == "true" else self.precision
+
+    @property
     def span(self) -> int:
         """Epochs that schedules with an end last, over both stages."""
         return self.epochs + self.continued_epochs if self.span_epochs is None else self.span_epochs

@@ -12,13 +12,12 @@ from sslsv_tk.distributed import collectives
 from sslsv_tk.distributed.processes import any_of
 from sslsv_tk.loading.datasets import Batch
 from sslsv_tk.loading.loader import loader
-from sslsv_tk.nn.batch_norm import average_statistics
 from sslsv_tk.positives.base import Pass
 from sslsv_tk.schedules import Progress
 from sslsv_tk.systems.configuration import SystemConfig
 from sslsv_tk.systems.on_disk import System
 from sslsv_tk.training.epoch_log import EpochLog
-from sslsv_tk.training.optimisation import clip_gradients, learning_rate, make_optimiser, set_learning_rate
+from sslsv_tk.training.optimisation import learning_rate, make_optimiser, set_learning_rate, update
 from sslsv_tk.training.parts import Parts
 from sslsv_tk.training.passes import show_everyone
 from sslsv_tk.training.progress import RunProgress
@@ -139,13 +138,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         times.end("backward")
-        method.after_backward(progress)
-        if self.config.optimisation.gradient_clip is not None:
-            clip_gradients(method.parameters(), self.config.optimisation.gradient_clip)
-        self.optimiser.step()
-        method.after_step(progress)
-        if not method.synchronised_batch_norm:
-            average_statistics(method)
+        update(self.optimiser, method, self.config.optimisation, progress)
         self.log.add_step({"loss": loss, **method.measures(), **self.sampler.measures()}, utterance_B, chosen_B)
         times.end("optimiser")
 
