@@ -22,7 +22,9 @@ from machine import product_rate, seconds, table
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sslsv_tk.clustering.kmeans import assign, points_at_once
+from sslsv_tk.clustering import products
+from sslsv_tk.clustering.assignment import Assignment
+from sslsv_tk.clustering.kmeans import points_at_once
 from sslsv_tk.distributed import collectives
 from sslsv_tk.positives.base import SamplerFacts
 from sslsv_tk.positives.ssps_kmeans import SSPSKMeans, SSPSKMeansConfig
@@ -75,7 +77,7 @@ def iterations_that_fit(options: argparse.Namespace, own: int) -> int:
     chunk = points_at_once(options.clusters, torch.device("cpu"))
     points = torch.randn(min(PROBED, own), options.width)
     centroids = torch.randn(options.clusters, options.width)
-    probe = min(seconds(lambda: assign(points, centroids, "fp32", chunk)) for _ in range(2))
+    probe = min(seconds(lambda: Assignment(points, products.FP32, chunk).update(centroids)) for _ in range(2))
     slowest = float(collectives.largest(torch.tensor([probe * own / len(points)], dtype=torch.float64)))
     return max(1, min(options.iterations, int(60 * options.minutes / slowest) - 1))
 
