@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import beside
 import torch
 from machine import product_rate, seconds, table
 from torch import Tensor
@@ -37,7 +38,7 @@ STEPS = 20
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = beside.parser(__doc__)
     parser.add_argument("--utterances", type=int, default=1_100_000, help="N (default: %(default)s)")
     parser.add_argument("--clusters", type=int, default=25_000, help="K, also rows of the queue (default: %(default)s)")
     parser.add_argument("--width", type=int, default=512, help="of embeddings and projections (default: %(default)s)")
@@ -46,7 +47,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=int, nargs="+", default=[2], help="one column for each (default: 2)")
     parser.add_argument("--threads", type=int, default=2, help="of all processes together (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=256, help="utterances of a step, of all processes (%(default)s)")
-    parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs")
     return parser
 
 
@@ -170,7 +170,7 @@ def column(processes: int, options: argparse.Namespace) -> dict[str, float]:
 
 
 def main() -> None:
-    options = get_parser().parse_args()
+    options = beside.parsed(get_parser())
     if options.smoke:
         options.utterances, options.clusters, options.width, options.iterations = 600, 20, 16, 2
         options.batch, options.processes = 64, [1, 2]

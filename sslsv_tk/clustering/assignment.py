@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from sslsv_tk.clustering.pairs import EQUAL, nearest_of_pairs, pair_products
-from sslsv_tk.clustering.products import FP32, LONGEST, Product, sum_error
+from sslsv_tk.clustering.pairs import EQUAL, nearest_of_pairs, pair_products, rows_into
+from sslsv_tk.clustering.products import FP32, LONGEST, Product, largest, sum_error
 
 _COLUMN_MULTIPLE = 16  # products are slower when rows of the result are not whole cache lines, on a GPU much
 _PAIRS_PER_POINT = 4  # more close calls are cheaper as whole products of higher precision
@@ -83,7 +83,12 @@ class Assignment:
         self._lower_N = torch.full((count,), -torch.inf, device=device)
         self._upper_N = torch.full((count,), torch.inf, device=device)
         self._rounding = product.rounding_error(points_ND)
+        self._has_moved_N = torch.zeros(count, dtype=torch.bool, device=device)
+        """Did the own centroid move since its cosine was computed? Else this is at most `_spread` above `_lower_N`."""
         self._sum_error = sum_error(points_ND.shape[1])
+        self._spread = 2 * self._sum_error
+        self._rows = points_ND.new_empty(min(at_once, count), points_ND.shape[1])
+        self._products = torch.empty(0, device=device)
 
     def update(self, centroids_KD: Tensor, before_KD: Tensor | None = None) -> None:
         """Find the nearest of the centroids, which were `before` at the last call (the first time None)."""
@@ -94,8 +99,9 @@ class Assignment:
         if before_KD is not None and longest == 0:
             return
         self._lower_N -= move_K[self.number_N]
-        row_A = self._open_points(centroids_KD, longest, is_first=before_KD is None)
-        slack_A, order = (self._lower_N[row_A] - self._upper_N[row_A]).sort()
+        row_A = _rows(self.points_ND) if before_KD is None else self._open_points(centroids_KD, move_K)
+        slack_A = self._lower_N[row_A] - self._upper_N[row_A]
+        slack_A, order = torch.where(self._has_moved_N[row_A], -torch.inf, slack_A).sort()
         row_A, centroids = row_A[order], self._sorted(centroids_KD, move_K)
         least = slack_A[:: self.at_once] - _ROUNDING
         widths = torch.searchsorted(-centroids.move_K, -least, right=True).tolist()
@@ -110,14 +116,24 @@ class Assignment:
         """(N,) fp32 cosines of points and their centroids."""
         return pair_products(self.points_ND, _rows(self.points_ND), centroids_KD, self.number_N, torch.float32)
 
-    def _open_points(self, centroids_KD: Tensor, longest: Tensor, is_first: bool) -> Tensor:
-        """(A,) the points whose nearest centroid may be another now, with bounds as narrow as can be."""
-        if is_first:
-            return _rows(self.points_ND)
-        row_A = (self._upper_N + longest >= self._lower_N - _ROUNDING).nonzero()[:, 0]
-        own_A = pair_products(self.points_ND, row_A, centroids_KD, self.number_N[row_A], torch.float32)
-        self._lower_N[row_A] = own_A - self._sum_error
-        return row_A[self._upper_N[row_A] + longest >= self._lower_N[row_A] - _ROUNDING]
+    def _open_points(self, centroids_KD: Tensor, move_K: Tensor) -> Tensor:
+        """(A,) the points whose nearest centroid may be another now.
+
+        Where their own one moved its cosine is computed, unless they would meet most centroids even so.
+        """
+        is_open_N = self._is_open(move_K.max())
+        own_move_N = move_K[self.number_N]
+        self._has_moved_N |= own_move_N > 0
+        usual_move = move_K.kthvalue(1 + len(move_K) // 4).values
+        is_worth_it_N = self._lower_N + 2 * own_move_N - self._upper_N > usual_move
+        row_M = (is_open_N & self._has_moved_N & is_worth_it_N).nonzero()[:, 0]
+        own_M = pair_products(self.points_ND, row_M, centroids_KD, self.number_N[row_M], torch.float32)
+        self._lower_N[row_M] = own_M - self._sum_error
+        self._has_moved_N[row_M] = False
+        return (is_open_N & self._is_open(move_K.max())).nonzero()[:, 0]
+
+    def _is_open(self, longest: Tensor) -> Tensor:
+        return self._upper_N + longest >= self._lower_N - _ROUNDING
 
     def _sorted(self, centroids_KD: Tensor, move_K: Tensor) -> Centroids:
         count = len(centroids_KD)
@@ -125,6 +141,7 @@ class Assignment:
         values_KD = pad(centroids_KD.index_select(0, number_K), (0, 0, 0, -count % _COLUMN_MULTIPLE))
         operand_KD = self.product.operand(values_KD)
         error = self.product.error(self._rounding, values_KD)
+        self._spread = max(self._spread, 4 * error)
         return Centroids(count, values_KD, operand_KD, number_K, torch.argsort(number_K), move_K, error)
 
     def _meet(self, row_B: Tensor, upper_B: Tensor, centroids: Centroids, width: int) -> None:
@@ -132,7 +149,7 @@ class Assignment:
         own_B = centroids.place_K[self.number_N[row_B]]
         is_apart_B = own_B >= width
         lower_B = torch.where(is_apart_B, self._lower_N[row_B], -torch.inf)
-        block = Block(self.points_ND.index_select(0, row_B), own_B, is_apart_B, lower_B)
+        block = Block(rows_into(self._rows, self.points_ND, row_B), own_B, is_apart_B, lower_B)
         for way in (self.product, FP32):
             best = self._best(block, centroids, width, way)
             pairs = self._close_calls(block, best)
@@ -171,18 +188,24 @@ class Assignment:
         operand_KD = centroids.operand_KD if is_own_way else way.operand(centroids.values_KD)
         error = centroids.error if is_own_way else way.error(0.0, centroids.values_KD[:1])
         points_BD = way.operand(block.points_BD)
-        out_BW = torch.empty(len(points_BD), width, dtype=way.output, device=points_BD.device)
+        out_BW = self._room(len(points_BD), width, way.output)
         way.multiply(points_BD, operand_KD[:width], out_BW)
         self.computed += out_BW.numel()
         out_BW[:, centroids.clusters :] = -torch.inf
-        value_B, place_B = _largest(out_BW)
+        value_B, place_B = largest(out_BW)
         out_BW.scatter_(1, place_B[:, None], -torch.inf)
         return Best(value_B.float(), place_B, out_BW.amax(1).float(), error, out_BW)
+
+    def _room(self, rows: int, columns: int, kind: torch.dtype) -> Tensor:
+        """(rows, columns) of memory that the blocks use in turn."""
+        if self._products.numel() < rows * columns or self._products.dtype != kind:
+            self._products = torch.empty(rows * columns, dtype=kind, device=self.points_ND.device)
+        return self._products[: rows * columns].view(rows, columns)
 
     def _close_calls(self, block: Block, best: Best) -> tuple[Tensor, Tensor]:
         """Points and centroids, (P,) each, of which the products do not tell which is nearest."""
         least_B = torch.maximum(best.value_B - 2 * best.error, block.lower_B - best.error)
-        is_apart_B = block.is_apart_B & (block.lower_B + 2 * self._sum_error >= best.value_B - best.error)
+        is_apart_B = block.is_apart_B & (block.lower_B + self._spread >= best.value_B - best.error)
         point_C = (is_apart_B | (best.next_B >= least_B)).nonzero()[:, 0]
         others_CW, least_C = best.others_BW.index_select(0, point_C), least_B[point_C]
         least_C -= torch.finfo(others_CW.dtype).eps * least_C.abs()
@@ -196,8 +219,9 @@ class Assignment:
         is_best_B, is_own_B = place_B == best.place_B, block.is_apart_B & (place_B == block.own_B)
         value_B = torch.where(is_best_B, best.value_B, best.value_B - 2 * best.error)
         self._lower_N[row_B] = torch.where(is_own_B, block.lower_B, value_B - best.error)
+        self._has_moved_N[row_B] = False
         others_B = torch.where(is_best_B, best.next_B, best.value_B) + best.error
-        apart_B = torch.where(block.is_apart_B & ~is_own_B, block.lower_B + 2 * self._sum_error, -torch.inf)
+        apart_B = torch.where(block.is_apart_B & ~is_own_B, block.lower_B + self._spread, -torch.inf)
         self._upper_N[row_B] = torch.maximum(others_B, apart_B)
 
 
@@ -211,11 +235,3 @@ def _moves(centroids_KD: Tensor, before_KD: Tensor | None) -> Tensor:
         return torch.zeros(len(centroids_KD), device=centroids_KD.device)
     move_K = torch.linalg.vector_norm(centroids_KD - before_KD, dim=1)
     return torch.where(move_K > 0, LONGEST * move_K + _ROUNDING, 0.0)
-
-
-def _largest(values_BW: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest value of each row and where it stands; numpy's search is three times as fast as torch's on a CPU."""
-    if values_BW.device.type == "cuda" or values_BW.dtype == torch.bfloat16:
-        return values_BW.max(dim=1)
-    place_B = torch.from_numpy(values_BW.numpy().argmax(axis=1))
-    return values_BW.gather(1, place_B[:, None])[:, 0], place_B

@@ -18,12 +18,19 @@ def pair_products(
 ) -> Tensor:
     """(P,) inner products of rows of the points and of the centroids."""
     found_P = torch.empty(len(row_P), dtype=precision, device=row_P.device)
-    size = _PAIRS_AT_ONCE.get(row_P.device.type, 2**10)
-    for first in range(0, len(row_P), size):
+    size = min(_PAIRS_AT_ONCE.get(row_P.device.type, 2**10), len(row_P))
+    points, centroids = (rows.new_empty(size, rows.shape[1]) for rows in (points_ND, centroids_KD))
+    for first in range(0, len(row_P), max(1, size)):
         part = slice(first, first + size)
-        points_PD = points_ND.index_select(0, row_P[part]).to(precision)
-        found_P[part] = points_PD.mul_(centroids_KD.index_select(0, place_P[part])).sum(dim=1)
+        points_PD = rows_into(points, points_ND, row_P[part]).to(precision)
+        centroids_PD = rows_into(centroids, centroids_KD, place_P[part])
+        torch.sum(points_PD.mul_(centroids_PD), dim=1, out=found_P[part])
     return found_P
+
+
+def rows_into(buffer: Tensor, rows_ND: Tensor, row_B: Tensor) -> Tensor:
+    """(B, D) copies of rows, in the first rows of a buffer: memory that is new costs more than the copy."""
+    return torch.index_select(rows_ND, 0, row_B, out=buffer[: len(row_B)])
 
 
 def nearest_of_pairs(

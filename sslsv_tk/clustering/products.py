@@ -74,6 +74,14 @@ def _computed_in(precision: str, device: torch.device) -> Iterator[None]:
         settings.fp32_precision = before
 
 
+def largest(values_BW: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest value of each row and where it stands; numpy's search is three times as fast as torch's on a CPU."""
+    if values_BW.device.type == "cuda" or values_BW.dtype == torch.bfloat16:
+        return values_BW.max(dim=1)
+    place_B = torch.from_numpy(values_BW.numpy().argmax(axis=1))
+    return values_BW.gather(1, place_B[:, None])[:, 0], place_B
+
+
 def _by_torch(points_BD: Tensor, centroids_KD: Tensor, out_BK: Tensor) -> None:
     with _computed_in("ieee", out_BK.device):
         torch.mm(points_BD, centroids_KD.T, out=out_BK)
@@ -139,6 +147,6 @@ def _seconds(way: Product, device: torch.device, shape: tuple[int, int, int]) ->
     for _ in range(_TRIALS):
         start = time.perf_counter()
         way.multiply(way.operand(left), way.operand(right), out)
-        out.amax(1)  # what is always done with it
+        largest(out), out.amax(1)  # what the search does with them
         taken.append(time.perf_counter() - start)
     return min(taken)
