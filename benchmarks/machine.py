@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -21,6 +22,46 @@ def product_rate(device: torch.device = CPU, side: int = 4096) -> float:
     """TFLOP/s of an fp32 product of two square matrices on the threads that torch has, the best of three."""
     left = torch.randn(side, side, device=device)
     return max(2 * side**3 / seconds(lambda: left @ left, device) / 1e12 for _ in range(3))
+
+
+def product_rates(precision: str, device: torch.device = CPU, side: int = 4096) -> dict[str, float]:
+    """TFLOP/s of the product of two square matrices by every library that is there, in "fp32" or "bf16"."""
+    left = torch.randn(side, side, device=device)
+    half = left.bfloat16()
+    ways: dict[str, Callable[[], object]] = {"torch, fp32": lambda: left @ left}
+    if precision == "bf16":
+        ways = {"torch, bf16": lambda: half @ half}
+    if device.type == "cpu":
+        ways |= {"oneDNN, bf16 with fp32 results": lambda: _in_bf16(left)} if precision == "bf16" else {}
+        ways |= {"numpy, fp32": lambda: left.numpy() @ left.numpy()} if precision == "fp32" else {}
+    taken = best_of(ways, 3, device)
+    return {name: 2 * side**3 / time / 1e12 for name, time in taken.items()}
+
+
+def _in_bf16(left: torch.Tensor) -> torch.Tensor:
+    settings: Any = torch.backends.mkldnn
+    before = settings.matmul.fp32_precision
+    settings.matmul.fp32_precision = "bf16"
+    try:
+        return left @ left
+    finally:
+        settings.matmul.fp32_precision = before
+
+
+def share_rows(
+    work: dict[str, tuple[str, float, float]], device: torch.device = CPU, side: int = 4096
+) -> list[list[str]]:
+    """Of {name: (precision, FLOP, seconds)} the rows of a table: rate, the fastest product's, and the share."""
+    rows = []
+    rates = {precision: product_rates(precision, device, side) for precision in {one[0] for one in work.values()}}
+    for name, (precision, flop, taken) in work.items():
+        fastest = max(rates[precision], key=lambda way: rates[precision][way])
+        rate, most = flop / taken / 1e12, rates[precision][fastest]
+        rows.append([name, f"{rate:.3f}", f"{most:.3f}", fastest, f"{100 * rate / most:.0f} %"])
+    return rows
+
+
+SHARE_HEADER = ["work", "TFLOP/s", "fastest 4096 product, TFLOP/s", "of", "share"]
 
 
 def best_of(versions: dict[str, Callable[[], object]], repeats: int, device: torch.device = CPU) -> dict[str, float]:
