@@ -3,8 +3,9 @@
     python3 turns.py CHECKOUT SCRIPT READ WRITE [options of the script]
 
 READ and WRITE are pipes to the other side. A side that has measured one call hands the turn over and sleeps until it
-comes back, so never two sides work at the same time, and their calls alternate: A B A B. Checkouts of before these
-turns have `seconds` and `best_of` in benchmarks/machine.py, or a `seconds` of their own, and need nothing else.
+comes back, so never two sides work at the same time, and their calls alternate: A B A B. Where the checkout has no such
+script, ours runs with its package. Checkouts of before these turns have `seconds` and `best_of` in
+benchmarks/machine.py, or a `seconds` of their own, and need nothing else.
 """
 
 import importlib
@@ -52,7 +53,7 @@ class Turns:
 
 def main() -> None:
     checkout, name, read, write = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    sys.path[:1] = [str(checkout / "benchmarks"), str(checkout)]
+    sys.path[:1] = [str(checkout / "benchmarks"), str(checkout), str(Path(__file__).parent)]
     sys.argv = [f"{checkout}/benchmarks/{name}.py", *sys.argv[5:]]
     turns = Turns(read, write)
     turns.wait()

@@ -33,6 +33,7 @@ FIGURES = {
     ],
     "scaling": ["| 0.01 | 1 | ", "| 0.01 | 2 | "],
     "scoring": ["| 2,000 of 250 | "],
+    "system_step": ["| simclr_ecapa, fp32 | ", "| dino_ecapa, bf16 | "],
     "training_step": ["| fp32, apart | ", "| bf16, together | ", "| straightforward, fp32 | "],
 }
 
