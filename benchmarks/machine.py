@@ -1,5 +1,9 @@
-"""What benchmarks share: times of versions side by side, and how fast this machine is, as a proportion."""
+"""What benchmarks share: times of versions side by side, and how fast this machine is, as a proportion.
 
+python3 benchmarks/machine.py --device cuda        # its matrix products and its memory
+"""
+
+import argparse
 import time
 from collections.abc import Callable
 from typing import Any
@@ -79,3 +83,29 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     """A markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def memory_rate(device: torch.device = CPU, numbers: int = 2**28) -> float:
+    """Bytes a second, in units of 1e12, that a copy of so many fp32 numbers reads and writes, the best of three."""
+    source, target = torch.ones(numbers, device=device), torch.empty(numbers, device=device)
+    return max(8 * numbers / seconds(lambda: target.copy_(source), device) / 1e12 for _ in range(4))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs")
+    options = parser.parse_args()
+    device, side = torch.device(options.device), 64 if options.smoke else 4096 if options.device == "cpu" else 8192
+    rows = [[f"product of two {side} x {side} matrices, fp32", f"{product_rate(device, side):.3f} TFLOP/s"]]
+    rates = product_rates("bf16", device, side)
+    rows += [[f"the same by {way}", f"{rate:.3f} TFLOP/s"] for way, rate in rates.items()]
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = True
+        rows += [["the same in TF32", f"{product_rate(device, side):.3f} TFLOP/s"]]
+    rows += [["copy, read and written", f"{memory_rate(device, 2**16 if options.smoke else 2**28):.3f} TB/s"]]
+    print(table(["what", "rate"], rows))
+
+
+if __name__ == "__main__":
+    main()
