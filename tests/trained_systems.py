@@ -11,7 +11,9 @@ import pytest
 import torch
 from train_options import options
 
-_TIMES = ("seconds", "data_seconds", "device_seconds")
+from sslsv_tk.monitoring.step_times import PARTS
+
+_TIMES = ("seconds", *(f"{part}_seconds" for part in PARTS))
 _OF_TIMES = ("metrics_bytes",)  # the length of metrics.jsonl, in which the times have more or fewer digits
 
 

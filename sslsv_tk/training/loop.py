@@ -12,13 +12,12 @@ from sslsv_tk.distributed import collectives
 from sslsv_tk.distributed.processes import any_of
 from sslsv_tk.loading.datasets import Batch
 from sslsv_tk.loading.loader import loader
-from sslsv_tk.nn.batch_norm import average_statistics
 from sslsv_tk.positives.base import Pass
 from sslsv_tk.schedules import Progress
 from sslsv_tk.systems.configuration import SystemConfig
 from sslsv_tk.systems.on_disk import System
 from sslsv_tk.training.epoch_log import EpochLog
-from sslsv_tk.training.optimisation import clip_gradients, learning_rate, make_optimiser, set_learning_rate
+from sslsv_tk.training.optimisation import learning_rate, make_optimiser, set_learning_rate, update
 from sslsv_tk.training.parts import Parts
 from sslsv_tk.training.passes import show_everyone
 from sslsv_tk.training.progress import RunProgress
@@ -39,6 +38,7 @@ class Trainer:
         self.step = over_processes(parts.step, device)
         self.optimiser = make_optimiser(self.method, config.optimisation)
         self.log = EpochLog(device, parts.diagnostics, self.method.collapse_remedies)
+        parts.step.times = self.log.times
         self.state = RunState(parts.step, self.optimiser, self.log, config.training, system)
 
     def run(self, stage_4: Mapping[str, Any] | None, last_epoch: int) -> None:
@@ -90,16 +90,13 @@ class Trainer:
         requests = batches.epoch(position.epoch, sampler.partners(), position.step_in_epoch, sampler.reference_in_steps)
         mark = time.monotonic()
         for batch in self._loader(list(requests)):
-            got = time.monotonic()
+            self.log.times.waited(time.monotonic() - mark)
             self._meet()
-            begun = time.monotonic()
             self._train_step(batch)
             position.end_step()
             if position.step % self.config.training.log_steps == 0:
                 self.state.refuse_non_finite()
                 self.log.write_steps(position, _rate(self.optimiser))
-            # After the line: the time of writing it counts as work, in the next one.
-            self.log.add_seconds(got - mark, time.monotonic() - begun)
             mark = time.monotonic()
 
     def _end_epoch(self, last_epoch: int) -> None:
@@ -121,25 +118,27 @@ class Trainer:
     # -- a step --------------------------------------------------------------------------------------------------
 
     def _train_step(self, batch: Batch) -> None:
-        method, progress = self.method, self._progress()
+        method, progress, times = self.method, self._progress(), self.log.times
+        times.start()
         set_learning_rate(self.optimiser, learning_rate(self.config.optimisation, progress, self.parts.continued))
         # Seeded anew in every step, so that a run that was killed draws what it would have drawn.
         torch.manual_seed(_seed_of_step(self.config.training.seed, self.state.position.step))
         method.before_step(progress)
+        batch = batch.to(self.parts.inputs.device)
+        times.end("copy")
         views, utterance_B, references = self.parts.inputs.prepare(batch)
+        times.end("front_end")
         reference_RBD = self.parts.step.embed_references(references)
+        times.end("sampler")
         labels_B = None if self.parts.labels_N is None else self.parts.labels_N[utterance_B]
         loss, chosen_B = self.step(views, utterance_B, reference_RBD, labels_B)
+        times.end("forward")
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        method.after_backward(progress)
-        if self.config.optimisation.gradient_clip is not None:
-            clip_gradients(method.parameters(), self.config.optimisation.gradient_clip)
-        self.optimiser.step()
-        method.after_step(progress)
-        if not method.synchronised_batch_norm:
-            average_statistics(method)
+        times.end("backward")
+        update(self.optimiser, method, self.config.optimisation, progress)
         self.log.add_step({"loss": loss, **method.measures(), **self.sampler.measures()}, utterance_B, chosen_B)
+        times.end("optimiser")
 
     def _progress(self) -> Progress:
         position = self.state.position
