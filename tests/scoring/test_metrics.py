@@ -228,6 +228,7 @@ def test_scoring_and_its_commands_load_where_torch_does_not():
 def test_scores_in_single_precision_have_the_rates_of_the_same_ones_in_double(scores, seed):
     targets = np.random.default_rng(seed).random(len(scores)) < 0.5
     targets[:2] = True, False
-    single, double = (error_rates(np.array(scores, dtype=kind), targets) for kind in (np.float32, np.float64))
+    values = np.array(scores, dtype=np.float32)
+    single, double = (error_rates(values.astype(kind), targets) for kind in (np.float32, np.float64))
     for name in ("thresholds", "false_rejection", "false_acceptance"):
         np.testing.assert_array_equal(getattr(single, name), getattr(double, name))
