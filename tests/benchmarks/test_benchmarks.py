@@ -13,7 +13,7 @@ PRODUCTS = ("product, TFLOP/s", "4096 x 4096 product, fp32", "4096 x 4096 fp32 p
 FIGURES = {
     "decoding": ["| 16000 Hz | ", "| 44100 Hz | "],
     "dino_step": ["| ours | ", "| straightforward | "],
-    "extraction": ["| ours | ", "| straightforward | "],
+    "extraction": ["| ours, fp32 | ", "| ours, bf16 | ", "| straightforward | ", "| encoder, ours, bf16 | "],
     "feature_reading": ["| float32 (FM) | ", "| 16-bit (CM2) | ", "| packed audio | "],
     "full_size": [
         "| data directory read | ",
