@@ -42,36 +42,32 @@ class _Nearest:
     def add(self, rows: slice, found: Singles) -> None:
         """Scores of some rows with a few cohort members. Of a row few are above its least one, but for the first."""
         hit = np.flatnonzero(found > self.least[rows])
-        row, values = hit // found.shape[1], found.reshape(-1)[hit]
+        row = hit // found.shape[1]
         counts = np.bincount(row, minlength=len(found))
         is_crowded = self.filled[rows] + counts > self.scores.shape[1]
-        if is_crowded.any():
-            self._shrink(rows.start + np.flatnonzero(is_crowded))
-            is_above = values > self.least[rows.start + row, 0]
-            row, values = row[is_above], values[is_above]
-            counts = np.bincount(row, minlength=len(found))
-        for begin in range(0, int(counts.max(initial=0)), self.count):
-            self._append(rows, row, values, counts, begin)
+        has_many = is_crowded & (counts > self.count)
+        self._take(rows.start + np.flatnonzero(has_many), found[has_many])
+        self._shrink(rows.start + np.flatnonzero(is_crowded & ~has_many))
+        hit, row = hit[~has_many[row]], row[~has_many[row]]
+        number = np.arange(len(row)) - np.searchsorted(row, row)  # of a row's hits the how manieth
+        self.scores[rows.start + row, self.filled[rows.start + row] + number] = found.reshape(-1)[hit]
+        self.filled[rows] += np.bincount(row, minlength=len(found))
 
-    def _append(
-        self, rows: slice, row: NDArray[np.int64], values: Singles, counts: NDArray[np.int64], begin: int
-    ) -> None:
-        """Of the values of each row those that are `begin` and up to N more in their order."""
-        number = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-        is_now = (number >= begin) & (number < begin + self.count)
-        row, number = row[is_now], number[is_now] - begin
-        full = np.flatnonzero(self.filled[rows] + np.bincount(row, minlength=len(counts)) > self.scores.shape[1])
-        self._shrink(rows.start + full)
-        self.scores[rows.start + row, self.filled[rows.start + row] + number] = values[is_now]
-        self.filled[rows] += np.bincount(row, minlength=len(counts))
+    def _take(self, rows: NDArray[np.int64], found: Singles) -> None:
+        """Scores of some rows of which many are among the largest."""
+        if len(rows):
+            self._keep(rows, np.concatenate([self.scores[rows], found], axis=1))
 
     def _shrink(self, rows: NDArray[np.int64]) -> None:
         """Keep the N largest of some rows."""
-        if len(rows) == 0:
-            return
-        kept = np.partition(self.scores[rows], self.count, axis=1)[:, self.count :]
+        if len(rows):
+            self._keep(rows, self.scores[rows])
+
+    def _keep(self, rows: NDArray[np.int64], scores: Singles) -> None:
+        """The N largest of these scores are what some rows have."""
+        kept = np.partition(scores, scores.shape[1] - self.count, axis=1)[:, -self.count :]
         self.scores[rows, : self.count], self.scores[rows, self.count :] = kept, -np.inf
-        self.filled[rows] = np.minimum(self.filled[rows], self.count)
+        self.filled[rows] = self.count
         self.least[rows, 0] = kept.min(axis=1)
 
     def finish(self) -> Singles:
