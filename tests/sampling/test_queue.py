@@ -112,7 +112,8 @@ def test_what_enters_is_a_constant_in_the_precision_of_the_queue():
 def test_rows_are_put_in_the_place_of_those_to_replace_as_constants():
     positives = torch.zeros(2, 3, 4, dtype=torch.bfloat16, requires_grad=True)
     rows_BSP = torch.arange(24.0).view(3, 2, 4)
-    put = put_rows(positives, rows_BSP, torch.tensor([True, False, True]))
+    slots, is_replaced = torch.tensor([2, 1, 0]), torch.tensor([True, False, True])
+    put = put_rows(positives, rows_BSP.flip(0), slots, is_replaced)
     assert put.dtype == torch.bfloat16
     assert torch.equal(put[:, 0], rows_BSP[0].bfloat16()) and torch.equal(put[:, 2], rows_BSP[2].bfloat16())
     put.sum().backward()
