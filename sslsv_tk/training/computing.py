@@ -72,7 +72,8 @@ def decide(
 def set_products(precision: str, device: torch.device) -> None:
     """What stays in single precision on a GPU: TF32 in a run of bf16, all 24 bits in one of fp32."""
     if device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "bf16"
+        kind = "tf32" if precision == "bf16" else "ieee"
+        torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = kind
 
 
 def try_compiling(encoder: Encoder, work: Work, precision: str) -> str:

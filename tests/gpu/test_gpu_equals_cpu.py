@@ -23,10 +23,11 @@ DEVICES = ("cpu", "cuda")
 
 @pytest.fixture(autouse=True)
 def exact_products():
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = products.fp32_precision, convolutions.fp32_precision
+    products.fp32_precision = convolutions.fp32_precision = "ieee"
     yield
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    products.fp32_precision, convolutions.fp32_precision = before
 
 
 def assert_alike(on_cpu: torch.Tensor, on_gpu: torch.Tensor, tolerance: float = 1e-4) -> None:
