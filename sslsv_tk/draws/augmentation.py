@@ -4,6 +4,7 @@ All draws are keyed (seed, epoch, utterance, view): they depend neither on the n
 order of the work, and they travel to the device as numbers. B utterances of a batch.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,16 @@ class ClipList:
         archive = int(np.searchsorted(self._first, row, side="right")) - 1
         return self.archives[archive].read_looped(row - int(self._first[archive]), start, count)
 
+    def read_segments(self, row_B: NDArray[np.int64], start_B: NDArray[np.int64], count: int) -> NDArray[np.int16]:
+        """(B, count) samples of clips from their starts, each repeated where it ends."""
+        archive_B = np.searchsorted(self._first, row_B, side="right") - 1
+        segment_BT = np.empty((len(row_B), count), dtype=np.int16)
+        for archive in np.unique(archive_B).tolist():
+            chosen = archive_B == archive
+            rows = row_B[chosen] - self._first[archive]
+            segment_BT[chosen] = self.archives[archive].read_segments(rows, start_B[chosen], count)
+        return segment_BT
+
     def read_padded(self, row: int, count: int) -> NDArray[np.int16]:
         """The first `count` samples of clip `row`, zeros after its end; row -1 is a unit impulse."""
         padded = np.zeros(count, dtype=np.int16)
@@ -106,6 +117,13 @@ class ClipList:
             inside = min(count, int(self.samples[row]))
             padded[:inside] = self.read_looped(row, 0, inside)
         return padded
+
+
+def unit_gain(response: NDArray[np.int16]) -> float:
+    """The factor that gives a room response unit energy; 0 for silence."""
+    wide = response.astype(np.float64)
+    energy = float(wide @ wide)
+    return 1 / math.sqrt(energy) if energy else 0.0
 
 
 @dataclass(frozen=True)

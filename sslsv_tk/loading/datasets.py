@@ -6,6 +6,7 @@ Shapes: B utterances of a batch, T samples of a segment, R samples of a room res
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch.utils.data import Dataset
 from sslsv_tk import seeds
 from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.arks.feature_archive import CopiedFeatures
-from sslsv_tk.draws.augmentation import Augmentation, Draws
+from sslsv_tk.draws.augmentation import Augmentation, ClipList, Draws, unit_gain
 from sslsv_tk.loading.batches import BatchRequest
 from sslsv_tk.segments import Segment, SegmentPlan
 
@@ -34,9 +35,11 @@ class View:
     noise_row_B: Tensor | None = None
     noise_start_B: Tensor | None = None
     snr_B: Tensor | None = None  # dB; +inf: no noise
-    response_row_B: Tensor | None = None  # -1: a unit impulse
+    response_row_B: Tensor | None = None  # -1: none
+    response_samples_B: NDArray[np.int64] | None = None  # that reach the segment, 0: no response; stays on the host
     noise_BT: Tensor | None = None  # int16
-    response_BR: Tensor | None = None  # int16
+    response_BR: Tensor | None = None  # int16, as far as it reaches
+    response_gain_B: Tensor | None = None  # gives the whole response unit energy
 
 
 @dataclass
@@ -62,12 +65,13 @@ class Batch:
     def tensors(self) -> list[Tensor]:
         """All that it consists of."""
         views = [getattr(view, f.name) for view in (*self.views, *self.references) for f in dataclasses.fields(View)]
-        return [self.utterance_B, *(tensor for tensor in views if tensor is not None)]
+        return [self.utterance_B, *(tensor for tensor in views if isinstance(tensor, Tensor))]
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         def view(old: View) -> View:
-            tensors = {f.name: getattr(old, f.name) for f in dataclasses.fields(View)}
-            return dataclasses.replace(old, **{name: change(t) for name, t in tensors.items() if t is not None})
+            values = {f.name: getattr(old, f.name) for f in dataclasses.fields(View)}
+            moved: dict[str, Any] = {name: change(t) for name, t in values.items() if isinstance(t, Tensor)}
+            return dataclasses.replace(old, **moved)
 
         references = [view(v) for v in self.references]
         return Batch(change(self.utterance_B), [view(v) for v in self.views], references)
@@ -139,10 +143,7 @@ class TrainingAudio(TrainingSegments):
 
     def _view(self, request: BatchRequest, source_B: NDArray[np.int64], segment: Segment, number: int) -> View:
         start_B = self._starts(request, self.archive.samples[source_B], segment.samples, number)
-        segment_BT = np.stack(
-            [self.archive.read_looped(int(r), int(s), segment.samples) for r, s in zip(source_B, start_B, strict=True)]
-        )
-        view = View(torch.from_numpy(segment_BT))
+        view = View(torch.from_numpy(self.archive.read_segments(source_B, start_B, segment.samples)))
         if segment.augmented and self.augmentation is not None:
             draws = self.augmentation.draw(self.seed, request.epoch, request.utterance_B, number)
             self._augment(view, draws, segment.samples)
@@ -156,14 +157,26 @@ class TrainingAudio(TrainingSegments):
             view.snr_B = torch.from_numpy(draws.snr)
             view.noise_row_B, view.noise_start_B = torch.from_numpy(draws.noise), torch.from_numpy(draws.noise_start)
             if self.read_clips:
-                pairs = zip(draws.noise.tolist(), draws.noise_start.tolist(), strict=True)
-                view.noise_BT = torch.from_numpy(np.stack([noises.read_looped(r, s, samples) for r, s in pairs]))
+                view.noise_BT = torch.from_numpy(noises.read_segments(draws.noise, draws.noise_start, samples))
         if responses is not None:
             view.response_row_B = torch.from_numpy(np.array(draws.response))
+            lengths_B = np.where(draws.response < 0, 0, responses.samples[draws.response])
+            view.response_samples_B = np.minimum(lengths_B, samples)
             if self.read_clips:
-                count = int(responses.samples.max())
-                rows = draws.response.tolist()
-                view.response_BR = torch.from_numpy(np.stack([responses.read_padded(r, count) for r in rows]))
+                self._read_responses(view, responses, draws.response)
+
+    @staticmethod
+    def _read_responses(view: View, responses: ClipList, row_B: NDArray[np.int64]) -> None:
+        """As far as they may reach, and the gain that all of each one gives: a long one is read whole where drawn."""
+        assert view.response_samples_B is not None and view.segment_BT is not None
+        widest = min(int(responses.samples.max()), view.segment_BT.shape[1])
+        response_BR = np.zeros((len(row_B), widest), dtype=np.int16)
+        gain_B = np.zeros(len(row_B), dtype=np.float32)
+        for place, (row, reach) in enumerate(zip(row_B.tolist(), view.response_samples_B.tolist(), strict=True)):
+            if row >= 0:
+                whole = responses.read_looped(row, 0, int(responses.samples[row]))
+                response_BR[place, :reach], gain_B[place] = whole[:reach], unit_gain(whole)
+        view.response_BR, view.response_gain_B = torch.from_numpy(response_BR), torch.from_numpy(gain_B)
 
 
 class TrainingFeatures(TrainingSegments):
