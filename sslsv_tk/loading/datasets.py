@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from sslsv_tk import seeds
 from sslsv_tk.arks.audio_archive import AudioArchive
@@ -51,33 +50,31 @@ class Batch:
     references: list[View] = dataclasses.field(default_factory=list)
 
     def pin_memory(self) -> "Batch":
-        """For the loader: memory from which a copy to the GPU need not wait."""
-        return self._map(lambda tensor: tensor.pin_memory())
-
-    def share_memory(self) -> "Batch":
-        """For another process: memory that both see. RuntimeError where there is no room for it."""
-        return self._map(lambda tensor: tensor.share_memory_() if tensor.numel() else tensor)
+        """In memory from which a copy to the GPU need not be waited for."""
+        return self.replaced(lambda tensor: tensor.pin_memory(), Tensor)
 
     def to(self, device: torch.device) -> "Batch":
         """All tensors on `device`."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        return self.replaced(lambda tensor: tensor.to(device, non_blocking=True), Tensor)
 
     def tensors(self) -> list[Tensor]:
-        """All that it consists of."""
-        views = [getattr(view, f.name) for view in (*self.views, *self.references) for f in dataclasses.fields(View)]
-        return [self.utterance_B, *(tensor for tensor in views if isinstance(tensor, Tensor))]
+        """All that it consists of, but for what stays on the host."""
+        found: list[Tensor] = []
+        self.replaced(found.append, Tensor)
+        return found
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+    def replaced(self, change: Callable[[Any], Any], kind: type) -> "Batch":
+        """A batch with `change(value)` for each of its values of a kind."""
+
         def view(old: View) -> View:
             values = {f.name: getattr(old, f.name) for f in dataclasses.fields(View)}
-            moved: dict[str, Any] = {name: change(t) for name, t in values.items() if isinstance(t, Tensor)}
-            return dataclasses.replace(old, **moved)
+            return dataclasses.replace(old, **{name: change(v) for name, v in values.items() if isinstance(v, kind)})
 
-        references = [view(v) for v in self.references]
-        return Batch(change(self.utterance_B), [view(v) for v in self.views], references)
+        utterance_B = change(self.utterance_B) if isinstance(self.utterance_B, kind) else self.utterance_B
+        return Batch(utterance_B, [view(v) for v in self.views], [view(v) for v in self.references])
 
 
-class TrainingSegments(Dataset[Batch]):
+class TrainingSegments:
     """Cuts the segments of a plan by byte ranges, anew in every epoch.
 
     A segment of the side "both" is cut once while positives come from the utterance itself; with partners it is cut
@@ -89,6 +86,7 @@ class TrainingSegments(Dataset[Batch]):
         self.plan, self.seed, self.references = plan, seed, references
 
     def __getitem__(self, request: BatchRequest) -> Batch:
+        """The batch of a request."""
         views = self._views(request) if request.with_views else []
         references = [
             self._view(request, request.utterance_B, segment, -1 - number)

@@ -10,8 +10,9 @@ import torch
 from sslsv_tk import seeds
 from sslsv_tk.distributed import collectives
 from sslsv_tk.distributed.processes import any_of
+from sslsv_tk.loading.ahead import on_device
 from sslsv_tk.loading.datasets import Batch
-from sslsv_tk.loading.loader import loader
+from sslsv_tk.loading.loader import Loader
 from sslsv_tk.nn.batch_norm import average_statistics
 from sslsv_tk.positives.base import Pass
 from sslsv_tk.schedules import Progress
@@ -39,6 +40,8 @@ class Trainer:
         self.optimiser = make_optimiser(self.method, config.optimisation)
         self.log = EpochLog(device, parts.diagnostics, self.method.collapse_remedies)
         self.state = RunState(parts.step, self.optimiser, self.log, config.training, system)
+        workers, pinned = config.training.loader_workers, device.type == "cuda"
+        self.loader = Loader(parts.segments, workers, pinned, self._end_if_asked_meanwhile)
 
     def run(self, stage_4: Mapping[str, Any] | None, last_epoch: int) -> None:
         """Train up to `last_epoch` epochs over both stages.
@@ -55,6 +58,7 @@ class Trainer:
                 self._train_epoch()
                 self._end_epoch(last_epoch)
         finally:
+            self.loader.close()
             self.log.close()
 
     # -- an epoch ------------------------------------------------------------------------------------------------
@@ -147,8 +151,7 @@ class Trainer:
         return Progress(position.epoch + position.step_in_epoch / self.parts.batches.steps, self.config.training.span)
 
     def _loader(self, requests: list[Any]) -> Any:
-        workers, pinned = self.config.training.loader_workers, self.device.type == "cuda"
-        return loader(self.parts.segments, requests, workers, pinned, self._end_if_asked_meanwhile)
+        return on_device(self.loader.batches(requests), self.device)
 
     # -- stopping ------------------------------------------------------------------------------------------------
 

@@ -145,9 +145,8 @@ def test_the_number_of_workers_does_not_matter(archive: AudioArchive, augmentati
     audio = TrainingAudio(archive, PLAN, SEED, augmentation, (REFERENCE,), read_clips=True)
     requests = list(EpochBatches(UTTERANCES, 5, SEED).epoch(EPOCH))
     alone = [audio[each] for each in requests]
-    found = list(loader(audio, requests, workers, pin_memory=False))
-    assert len(found) == len(alone) == 2
-    assert all(same(a, b) for a, b in zip(alone, found, strict=True))
+    assert len(alone) == 2
+    assert all(same(a, b) for a, b in zip(alone, loader(audio, requests, workers, pin_memory=False), strict=True))
 
 
 def test_an_epoch_entered_later_gives_the_batches_that_were_left(
