@@ -21,6 +21,7 @@ FIGURES = {
         "| trials scored, EER, minDCF and interval ",
     ],
     "front_end": ["| 1 | ", "| 2 | "],
+    "growth": ["| stage 1: files listed, ", "| stage 3: packed and joined", "| an epoch read, "],
     "kmeans": ["| ours, fp32 | ", "| straightforward, fp32 | "],
     "loading": ["| load + reverb + noise | ", "| load | "],
     "nearest": ["| nearest | ", "| normalised | ", "| row by row | "],
