@@ -30,12 +30,16 @@ class AugmentationConfig:
     """How segments are augmented; each segment gets one of `kinds`, drawn uniformly.
 
     With frontend.feats_type fbank augmentation was done in stage 3: segments are cut from the offline copies that
-    `copies` names, those of one utterance from different ones as long as there are that many. In both cases
-    kinds: [none] switches augmentation off; the other settings are those of feats_type raw.
+    `copies` names, those of one utterance from different ones as long as there are that many. `frames: drawn` augments
+    frames of the clean set instead, by the settings of feats_type raw. In all cases kinds: [none] switches augmentation
+    off.
     """
 
     kinds: tuple[AugmentationKind, ...] = ("both",)  # DINO: [none, reverb, noise, both]; [none]: no augmentation
     copies: tuple[Copy, ...] = ("noise", "music", "babble", "reverb")  # feats_type fbank; clean: the set itself
+    frames: Literal["copies", "drawn"] = "copies"
+    """fbank: where augmented frames come from. drawn, an experiment: noise and reverberation by `kinds`, anew at every
+    step, added to the powers of the bands; noises and responses are those of dump/raw, in memory as frames."""
     noise_db: Decibels = (0.0, 15.0)  # SNR range, dB, of the category noise
     speech_db: Decibels = (13.0, 20.0)  # of speech
     music_db: Decibels = (5.0, 15.0)  # of music

@@ -40,6 +40,14 @@ class View:
     response_BR: Tensor | None = None  # int16, as far as it reaches
     response_gain_B: Tensor | None = None  # gives the whole response unit energy
 
+    def take(self, draws: Draws, augmentation: Augmentation) -> None:
+        """Put the numbers of the draws into the view, as far as there are lists."""
+        if augmentation.noises is not None:
+            self.snr_B = torch.from_numpy(draws.snr)
+            self.noise_row_B, self.noise_start_B = torch.from_numpy(draws.noise), torch.from_numpy(draws.noise_start)
+        if augmentation.responses is not None:
+            self.response_row_B = torch.from_numpy(np.array(draws.response))
+
 
 @dataclass
 class Batch:
@@ -151,13 +159,10 @@ class TrainingAudio(TrainingSegments):
         """Put the draws, or the clips that they name, into the view."""
         assert self.augmentation is not None
         noises, responses = self.augmentation.noises, self.augmentation.responses
-        if noises is not None:
-            view.snr_B = torch.from_numpy(draws.snr)
-            view.noise_row_B, view.noise_start_B = torch.from_numpy(draws.noise), torch.from_numpy(draws.noise_start)
-            if self.read_clips:
-                view.noise_BT = torch.from_numpy(noises.read_segments(draws.noise, draws.noise_start, samples))
+        view.take(draws, self.augmentation)
+        if noises is not None and self.read_clips:
+            view.noise_BT = torch.from_numpy(noises.read_segments(draws.noise, draws.noise_start, samples))
         if responses is not None:
-            view.response_row_B = torch.from_numpy(np.array(draws.response))
             lengths_B = np.where(draws.response < 0, 0, responses.samples[draws.response])
             view.response_samples_B = np.minimum(lengths_B, samples)
             if self.read_clips:
@@ -178,7 +183,10 @@ class TrainingAudio(TrainingSegments):
 
 
 class TrainingFeatures(TrainingSegments):
-    """Segments of features: augmented ones from offline copies, different ones of an utterance, others clean."""
+    """Segments of features: augmented ones from offline copies, different ones of an utterance, others clean.
+
+    With an augmentation all are clean, and augmented ones carry draws: which noise and response their frames get.
+    """
 
     def __init__(
         self,
@@ -187,10 +195,11 @@ class TrainingFeatures(TrainingSegments):
         seed: int,
         count_frames: Callable[[int], int],
         references: SegmentPlan = (),
+        augmentation: Augmentation | None = None,
     ) -> None:
         """`count_frames`: how many frames the front end makes of so many samples."""
         super().__init__(plan, seed, references)
-        self.features, self.count_frames = features, count_frames
+        self.features, self.count_frames, self.augmentation = features, count_frames, augmentation
         cut = [*plan, *(segment for segment in plan if segment.side == "both")]
         self._turns = np.cumsum([0, *(segment.augmented for segment in cut)])  # augmented segments before each
 
@@ -207,4 +216,8 @@ class TrainingFeatures(TrainingSegments):
             cuts = [features.read_looped(copy, row, start, count) for copy, row, start in places]
         else:
             cuts = [features.clean.read_looped(row, start, count) for row, start in zip(rows, start_B, strict=True)]
-        return View(frames_BLF=torch.from_numpy(np.stack(cuts)))
+        view = View(frames_BLF=torch.from_numpy(np.stack(cuts)))
+        if segment.augmented and self.augmentation is not None:
+            draws = self.augmentation.draw(self.seed, request.epoch, request.utterance_B, number)
+            view.take(draws, self.augmentation)
+        return view

@@ -11,6 +11,7 @@ from torch import Tensor
 from sslsv_tk.draws.augmentation import Augmentation, ClipList, unit_gain
 from sslsv_tk.frontend.clips import ClipPool, Clips, PooledClips, ReadClips, ResponsePool
 from sslsv_tk.frontend.features import FrontEnd
+from sslsv_tk.frontend.mel_augmentation import MelAugmentation, decays, noise_powers
 from sslsv_tk.loading.datasets import Batch, View
 
 _DEVICE_SHARE = 0.15  # of free memory that noises and responses may take
@@ -50,6 +51,19 @@ def response_pool(clips: ClipList | None, device: torch.device) -> ResponsePool 
     return ResponsePool(responses, np.array([unit_gain(response) for response in responses], np.float32), device)
 
 
+def mel_augmentation(augmentation: Augmentation, front_end: FrontEnd) -> MelAugmentation:
+    """What augments frames, with the frames of all noises and responses on the device of the front end."""
+    logmel, noises, responses = front_end.logmel, augmentation.noises, augmentation.responses
+    assert logmel is not None
+    made = MelAugmentation(logmel, power_floor=augmentation.config.power_floor)
+    if noises is not None:
+        made.noises = noise_powers(_whole(noises), logmel)
+    if responses is not None:
+        clips = _whole(responses)
+        made.decays = decays(clips, np.array([unit_gain(clip) for clip in clips], np.float32), logmel)
+    return made
+
+
 class Inputs:
     """Makes the encoder's input of each view of a batch; the same whether clips lie on the device or were read."""
 
@@ -60,7 +74,10 @@ class Inputs:
         self.front_end = front_end.to(device)
         self.device, self.on_device = device, on_device
         self.noises = self.responses = None
-        if augmentation is not None and on_device:
+        self.mel_augmentation: MelAugmentation | None = None
+        if augmentation is not None and augmentation.config.frames == "drawn":
+            self.mel_augmentation = mel_augmentation(augmentation, self.front_end)
+        elif augmentation is not None and on_device:
             self.noises = pool(augmentation.noises, device)
             self.responses = response_pool(augmentation.responses, device)
 
@@ -75,12 +92,20 @@ class Inputs:
 
     def _input(self, view: View) -> Tensor:
         if view.frames_BLF is not None:
-            return self.front_end.normalised(view.frames_BLF)
+            return self.front_end.normalised(self._augmented_frames(view.frames_BLF, view))
         assert view.segment_BT is not None
         if view.snr_B is None and view.response_samples_B is None:
             plain_BX: Tensor = self.front_end(view.segment_BT)
             return plain_BX
         return self.front_end.augmented(view.segment_BT, self._clips(view), view.snr_B, view.response_samples_B)
+
+    def _augmented_frames(self, frames_BLF: Tensor, view: View) -> Tensor:
+        if self.mel_augmentation is None or (view.snr_B is None and view.response_row_B is None):
+            return frames_BLF
+        noise = None
+        if view.noise_row_B is not None and view.noise_start_B is not None and view.snr_B is not None:
+            noise = view.noise_row_B, view.noise_start_B, view.snr_B
+        return self.mel_augmentation(frames_BLF, view.response_row_B, noise)
 
     def _clips(self, view: View) -> Clips:
         if not self.on_device:
