@@ -388,6 +388,24 @@ def test_a_second_request_ends_at_once_where_the_trainer_itself_hangs(
     assert_same(outcome(workspace.systems / "ssl"), outcome(stage4))
 
 
+def test_a_run_with_several_workers_that_is_killed_goes_on_to_the_same_bits_with_others(
+    workspace, stage4, outcome, assert_same
+):
+    """Workers stay over several epochs; those of a trainer that was killed end with it."""
+    for workers, step in ((2, 2), (3, 5)):
+        settings = (f"training.loader_workers={workers}", "training.checkpoint_minutes=0", "training.log_steps=1")
+        words = [sys.executable, "-m", "sslsv_tk.bin.train", *workspace.options("ssl", *settings)]
+        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as training:
+            wait_for(training, f"step={step} ")
+            started = Path(f"/proc/{training.pid}/task/{training.pid}/children").read_text().split()
+            training.kill()
+        assert len(started) >= workers
+    words = workspace.options("ssl", "training.loader_workers=2", "training.checkpoint_minutes=0")
+    ended = subprocess.run([sys.executable, "-m", "sslsv_tk.bin.train", *words], capture_output=True, check=False)
+    assert ended.returncode == 0
+    assert_same(outcome(workspace.systems / "ssl"), outcome(stage4))
+
+
 def test_a_run_that_is_suspended_with_all_its_processes_goes_on_to_the_same_bits(
     workspace, stage4, outcome, assert_same
 ):
