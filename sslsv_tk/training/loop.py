@@ -40,8 +40,7 @@ class Trainer:
         self.optimiser = make_optimiser(self.method, config.optimisation)
         self.log = EpochLog(device, parts.diagnostics, self.method.collapse_remedies)
         self.state = RunState(parts.step, self.optimiser, self.log, config.training, system)
-        workers, pinned = config.training.loader_workers, device.type == "cuda"
-        self.loader = Loader(parts.segments, workers, pinned, self._end_if_asked_meanwhile)
+        self.loader = Loader(parts.segments, config.training.loader_workers, device.type == "cuda", self._meanwhile)
 
     def run(self, stage_4: Mapping[str, Any] | None, last_epoch: int) -> None:
         """Train up to `last_epoch` epochs over both stages.
@@ -168,8 +167,8 @@ class Trainer:
         if any_of(self.parts.stop.is_made)[0]:
             self._end_by_request()
 
-    def _end_if_asked_meanwhile(self) -> None:
-        """While no batch comes, which it may never do; of several processes the others cannot be asked now."""
+    def _meanwhile(self) -> None:
+        """End if asked to while no batch comes, which may be for ever; other processes cannot be asked now."""
         if not self.parts.stop.is_made or collectives.processes() > 1:
             return
         # What an epoch or a pass begins with is saved, or is done again.
