@@ -19,7 +19,7 @@ POWER_FLOOR = 1e-10
 16 bits adds, so that silence stays finite, and speech at -60 dBFS, a power of 1e-6, gets the level asked for."""
 FULL_SCALE = 32768.0
 _SAMPLES_AT_A_TIME = {"cpu": 1 << 19, "cuda": 1 << 22}
-"""Samples of segments that go through all steps together: on a processor what stays in its cache."""
+"""Samples of segments that go through all steps together: on a processor, for each thread, what stays in its cache."""
 
 
 def to_float(samples: Tensor) -> Tensor:
@@ -59,7 +59,8 @@ def _shared_out(
     points_B = np.zeros(count, dtype=np.int64)
     if response_samples_B is not None:
         points_B = points_of(response_samples_B, samples)
-    most = max(1, _SAMPLES_AT_A_TIME["cuda" if device.type == "cuda" else "cpu"] // samples)
+    together = _SAMPLES_AT_A_TIME["cuda" if device.type == "cuda" else "cpu"]
+    most = max(1, together * (1 if device.type == "cuda" else torch.get_num_threads()) // samples)
     for points in np.unique(points_B).tolist():
         rows = np.flatnonzero(points_B == points)
         for first in range(0, len(rows), most):
