@@ -28,6 +28,7 @@ FIGURES = {
         "| trials scored, EER, minDCF and interval ",
     ],
     "front_end": ["| 1 | ", "| 2 | "],
+    "growth": ["| stage 1: files listed, ", "| stage 3: packed and joined", "| an epoch read, "],
     "kmeans": ["| ours | ", "| straightforward, fp32 | ", "| random points: ours | "],
     "loading": ["| load + reverb + noise | ", "| load | "],
     "nearest": ["| nearest | ", "| normalised | ", "| row by row | "],

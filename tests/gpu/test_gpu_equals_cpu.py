@@ -6,7 +6,7 @@ import torch
 
 from sslsv_tk.clustering.kmeans import random_rows, spherical_kmeans
 from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
-from sslsv_tk.frontend.augmentation import ClipPool
+from sslsv_tk.frontend.clips import ClipPool
 from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.methods.simclr import SimCLR, SimCLRConfig
