@@ -87,9 +87,18 @@ class PositiveQueue(Part):
 
 def put_rows(positives_SBP: Tensor, rows_QSP: Tensor, slot_B: Tensor, is_replaced_B: Tensor) -> Tensor:
     """Positives with the rows of their slots in the place of those to replace, as constants."""
-    if positives_SBP.device.type == "cpu":  # only the rows that are needed; a GPU would have to be asked which
-        at_R = is_replaced_B.nonzero()[:, 0]
-        rows_RSP = rows_QSP.index_select(0, slot_B.index_select(0, at_R))
-        return positives_SBP.clone().index_copy_(1, at_R, rows_RSP.transpose(0, 1).to(positives_SBP.dtype))
+    put = _put_few if positives_SBP.device.type == "cpu" else _put_all
+    return put(positives_SBP, rows_QSP, slot_B, is_replaced_B)
+
+
+def _put_few(positives_SBP: Tensor, rows_QSP: Tensor, slot_B: Tensor, is_replaced_B: Tensor) -> Tensor:
+    """Reads only the rows that are needed; a GPU would have to be asked which."""
+    at_R = is_replaced_B.nonzero()[:, 0]
+    rows_RSP = rows_QSP.index_select(0, slot_B.index_select(0, at_R))
+    return positives_SBP.clone().index_copy_(1, at_R, rows_RSP.transpose(0, 1).to(positives_SBP.dtype))
+
+
+def _put_all(positives_SBP: Tensor, rows_QSP: Tensor, slot_B: Tensor, is_replaced_B: Tensor) -> Tensor:
+    """Reads a row for each positive and waits for nothing."""
     rows_SBP = rows_QSP.index_select(0, slot_B).transpose(0, 1).to(positives_SBP.dtype)
     return torch.where(is_replaced_B[None, :, None], rows_SBP, positives_SBP)

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sslsv_tk.sampling import queue
 from sslsv_tk.sampling.facts import SamplerFacts
 from sslsv_tk.sampling.queue import PositiveQueue, put_rows
 
@@ -132,3 +133,21 @@ def test_the_rows_of_those_drawn_replace_and_the_others_stay():
 def test_a_method_without_positives_has_no_queue():
     with pytest.raises(ValueError, match="for a method that has positives; found projection 0"):
         fresh(3, width=0)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_both_ways_to_put_rows_are_loops(share, kind):
+    draw = torch.Generator().manual_seed(0)
+    positives_SBP = torch.randn(2, 7, 3, generator=draw).to(kind).requires_grad_()
+    rows_QSP = torch.randn(5, 2, 3, generator=draw)
+    slot_B, is_replaced_B = torch.randint(5, (7,), generator=draw), torch.rand(7, generator=draw) < share
+    expected = positives_SBP.detach().clone()
+    for row in range(7):
+        if is_replaced_B[row]:
+            expected[:, row] = rows_QSP[slot_B[row]].to(kind)
+    for put in (queue._put_few, queue._put_all):
+        found = put(positives_SBP, rows_QSP, slot_B, is_replaced_B)
+        assert torch.equal(found, expected) and found.dtype == kind
+        (slope,) = torch.autograd.grad(found.float().sum(), positives_SBP)
+        assert torch.equal(slope.float(), (~is_replaced_B)[None, :, None].float().expand(2, 7, 3))
