@@ -4,20 +4,14 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import few_steps
 import pytest
 import torch
 from small_corpus import POSITIVES
-from small_settings import METHODS, WITH_POSITIVES, method_words
+from small_settings import METHODS, WITH_POSITIVES
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sslsv_tk import config
-from sslsv_tk.runs import training_run
-from sslsv_tk.runs.training_run import RunOptions
 from sslsv_tk.sampling import queue
-from sslsv_tk.systems import assembly
-from sslsv_tk.systems.configuration import SystemConfig
-from sslsv_tk.systems.on_disk import System
-from sslsv_tk.training.loop import Trainer
 
 aten = torch.ops.aten
 WAITING = {
@@ -31,7 +25,6 @@ WAITING = {
 }
 INDEXED = (aten.index.Tensor, aten.index_put_.default, aten.index_put.default)
 CPU_ALONE = {queue._put_few.__name__}
-CPU = torch.device("cpu")
 
 
 class Waits(TorchDispatchMode):
@@ -58,25 +51,8 @@ class Waits(TorchDispatchMode):
 
 def waits_of_steps(inputs: Path, folder: Path, method: str, positives: str | None) -> list[str]:
     """What waits in the steps of an epoch, past its first one."""
-    above = [] if positives is None else [inputs / f"{positives}.yaml"]
-    words = method_words(method)
-    loaded = config.load(SystemConfig, inputs / "system.yaml", *above, overrides=words)
-    options = RunOptions(inputs / "train", inputs, System(folder))
-    resolved = training_run._with_classes(assembly.resolve(loaded), options)
-    trainer = Trainer(
-        resolved, training_run.make_parts(resolved, options, torch.device("cpu")), System(folder), torch.device("cpu")
-    )
-    trainer._start_epoch()
-    parts, sampler = trainer.parts, trainer.sampler
-    requests = list(parts.batches.epoch(0, sampler.partners(), 0, sampler.reference_in_steps))
     waits = Waits()
-    for number, request in enumerate(requests):
-        batch = parts.segments[request]
-        if number == 0:  # optimisers make their state
-            trainer._train_step(batch)
-            continue
-        with waits:
-            trainer._train_step(batch)
+    few_steps.run(few_steps.Few(inputs, folder, method, positives), torch.device("cpu"), waits)
     return waits.found
 
 
