@@ -417,8 +417,8 @@ def test_a_run_with_several_workers_that_is_killed_goes_on_to_the_same_bits_with
     workspace, stage4, outcome, assert_same
 ):
     """Workers stay over several epochs; those of a trainer that was killed end with it."""
-    for workers, step in ((2, 2), (3, 5)):
-        settings = (f"training.loader_workers={workers}", "training.checkpoint_minutes=0", "training.log_steps=1")
+    for workers, step in ((2, 2), (3, 6)):
+        settings = (f"training.loader_workers={workers}", "training.checkpoint_minutes=0")
         words = [sys.executable, "-m", "sslsv_tk.bin.train", *workspace.options("ssl", *settings)]
         with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as training:
             wait_for(training, f"step={step} ")
