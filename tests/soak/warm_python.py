@@ -3,7 +3,7 @@
     python3 tests/soak/warm_python.py --folder /tmp/warm --preload . &   # /tmp/warm/bin/python3 answers while this runs
     SSLSV_VENV=/tmp/warm egs/voxceleb/run.sh --tiny true
 
-A server imports torch, numpy, scipy and the like, and with --preload CLONE the package of a clone, but not its commands.
+A server imports torch, numpy, scipy and the like, and with --preload CLONE a clone's package but not its commands.
 It is forked for every command, which has the caller's arguments, environment, working directory and open streams. The
 command ends when its caller is killed, and by os._exit, which is ten times cheaper than to take apart all modules.
 What is imported once must not change while the server runs.
