@@ -158,7 +158,7 @@ def anew(bench: Bench, name: str) -> dict[str, str] | None:
         shutil.rmtree(bench.work, ignore_errors=True)
         found[name] = bench.results() if bench.run(1, 7, *words).status == 0 else None
         known.write_text(json.dumps(found, indent=1))
-    return found[name]
+    return dict(found[name]) if found[name] is not None else None
 
 
 def case(bench: Bench, name: str) -> dict[str, object]:

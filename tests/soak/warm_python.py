@@ -16,45 +16,27 @@ import contextlib
 import gc
 import importlib
 import io
+import logging
 import multiprocessing.process
+import multiprocessing.util
 import os
-import pickle
 import pkgutil
 import runpy
 import selectors
 import signal
 import socket
-import stat
+import subprocess
 import sys
 import threading
 import traceback
 import warnings
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 SOCKET = "server"
-CALLER = """#!{python} -ISE
-import array, os, pickle, signal, socket, sys
-connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-connection.connect({socket!r})
-request = pickle.dumps((sys.argv[1:], os.getcwd(), dict(os.environ)))
-connection.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
-def forward(number, frame):
-    connection.send(bytes([number]))
-for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-    if signal.getsignal(number) is not signal.SIG_IGN:
-        signal.signal(number, forward)
-if "--end-with-parent" in sys.argv: # the command cannot ask for it: its parent is the server
-    import ctypes
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-answer = connection.recv(64)
-code = int(answer or b"1")
-if code < 0:
-    signal.signal(-code, signal.SIG_DFL)
-    os.kill(os.getpid(), -code)
-os._exit(code)
-"""
+CALLER = Path(__file__).with_name("caller.c")
 LONGEST_REQUEST = 2**20
 LIBRARIES = ("torch", "torch.utils.data", "numpy", "scipy.signal", "scipy.stats", "soundfile", "kaldiio", "yaml")
 PACKAGE, COMMANDS = "sslsv_tk", ("bin", "__main__")
@@ -81,10 +63,16 @@ class Running:
 
 def write_caller(folder: Path) -> None:
     """The program bin/python3 that hands its command to the server."""
-    program = folder / "bin/python3"
-    program.parent.mkdir(parents=True, exist_ok=True)
-    program.write_text(CALLER.format(python=sys.executable, socket=str(folder / SOCKET)))
-    program.chmod(program.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    (folder / "bin").mkdir(parents=True, exist_ok=True)
+    words = ["cc", "-O1", f'-DSERVER="{folder / SOCKET}"', "-o", str(folder / "bin/python3"), str(CALLER)]
+    subprocess.run(words, check=True)
+
+
+def read_request(request: bytes, streams: list[int]) -> "Command":
+    """What caller.c sent."""
+    count, *words = map(os.fsdecode, request.removesuffix(b"\0").split(b"\0"))
+    arguments, folder, variables = words[: int(count)], words[int(count)], words[int(count) + 1 :]
+    return Command(arguments, folder, dict(line.split("=", 1) for line in variables), streams)
 
 
 def preload(clone: Path) -> None:
@@ -135,7 +123,7 @@ class Server:
         if pid == 0:
             self._leave()
             caller.close()
-            return Command(*pickle.loads(request), list(streams))
+            return read_request(request, list(streams))
         for stream in streams:
             os.close(stream)
         running = Running(pid, os.pidfd_open(pid), caller)
@@ -185,7 +173,7 @@ def run(command: Command) -> None:
         os.dup2(stream, number)
         os.close(stream)
     os.chdir(command.folder)
-    multiprocessing.process.ORIGINAL_DIR = command.folder  # where processes that it spawns look for its file
+    multiprocessing.process.ORIGINAL_DIR = command.folder  # type: ignore[attr-defined]  # where processes that it spawns look for its file
     os.environ.clear()
     os.environ.update(command.environment)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 (as long as the process)
@@ -219,6 +207,15 @@ def status_of(command: Command) -> int:
     return 0
 
 
+def leave_out_what_is_slow_at_exit() -> None:
+    """Of all that libraries have registered to be done at exit, keep what a command can need."""
+    for library in weakref.finalize._registry.values():  # type: ignore[attr-defined]
+        library.atexit = False
+    atexit._clear()
+    for function in (logging.shutdown, multiprocessing.util._exit_function, weakref.finalize._exitfunc):  # type: ignore[attr-defined]
+        atexit.register(function)
+
+
 def end(status: int) -> NoReturn:
     """Wait for threads, do what was asked for at exit, flush; and leave all else to the system."""
     threading._shutdown()  # type: ignore[attr-defined]
@@ -244,6 +241,7 @@ def main() -> None:
         preload(options.preload.resolve())
     folder = options.folder.resolve()
     write_caller(folder)
+    leave_out_what_is_slow_at_exit()
     gc.collect()
     gc.freeze()  # what is there now is not looked at, and so not copied, by any command
     end(status_of(Server(folder).serve()))
