@@ -2,7 +2,7 @@
  *
  * The request is a message of words that each end with a zero byte: the number of arguments, the arguments, the working
  * directory, the environment. With it go the streams 0 to 2. A signal is handed on as one byte; the answer is the exit
- * status in decimal, negative where a signal ended the command.
+ * status in decimal, negative where a signal ended the command. Commands that need no torch have a server of their own.
  */
 #define _GNU_SOURCE
 #include <signal.h>
@@ -32,7 +32,15 @@ static void add(const char *word) {
     length += size;
 }
 
-static void call(void) {
+static int is_light(int count, char **words) {
+    const char *modules[] = {"sslsv_tk.launch", "sslsv_tk.bin.completed"};
+    for (int i = 0; i < 2; i++)
+        if (count > 2 && !strcmp(words[1], "-m") && !strcmp(words[2], modules[i]))
+            return 1;
+    return count > 1 && strstr(words[1], "environment.py");
+}
+
+static void call(const char *name) {
     char rights[CMSG_SPACE(3 * sizeof(int))] = {0};
     struct iovec piece = {request, length};
     struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = rights, .msg_controllen = sizeof rights};
@@ -41,12 +49,13 @@ static void call(void) {
     header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = CMSG_LEN(3 * sizeof(int));
     memcpy(CMSG_DATA(header), (int[]){0, 1, 2}, 3 * sizeof(int));
-    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = SERVER};
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/%s", FOLDER, name);
     int size = 4 << 20;
     server = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     setsockopt(server, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     if (connect(server, (struct sockaddr *)&address, sizeof address) || sendmsg(server, &message, 0) < 0) {
-        perror(SERVER);
+        perror(address.sun_path);
         exit(120);
     }
 }
@@ -61,7 +70,7 @@ int main(int count, char **words) {
     add(getcwd(folder, sizeof folder) ? folder : "/");
     for (char **line = environ; *line; line++)
         add(*line);
-    call();
+    call(is_light(count, words) ? "light" : "server");
     for (int i = 0; i < 4; i++) {
         struct sigaction before, after = {.sa_handler = forward, .sa_flags = SA_RESTART};
         sigaction(forwarded[i], NULL, &before);

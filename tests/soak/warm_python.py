@@ -1,9 +1,10 @@
 """A python3 that has imported torch already, so that thousands of short commands need no two seconds each.
 
-    python3 tests/soak/warm_python.py --folder /tmp/warm --preload . &   # /tmp/warm/bin/python3 answers while this runs
+    python3 tests/soak/warm_python.py --folder /tmp/warm &     # /tmp/warm/bin/python3 answers while this runs
     SSLSV_VENV=/tmp/warm egs/voxceleb/run.sh --tiny true
 
-A server imports torch, numpy, scipy and the like, and with --preload CLONE a clone's package but not its commands.
+A server imports torch, numpy, scipy and the like, and a clone's package but not its commands. A second one has no torch,
+for the commands that need none.
 It is forked for every command, which has the caller's arguments, environment, working directory and open streams. The
 command ends when its caller is killed, and by os._exit, which is ten times cheaper than to take apart all modules.
 What is imported once must not change while the server runs.
@@ -13,6 +14,7 @@ import argparse
 import array
 import atexit
 import contextlib
+import ctypes
 import gc
 import importlib
 import io
@@ -31,15 +33,18 @@ import threading
 import traceback
 import warnings
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-SOCKET = "server"
+SOCKET, LIGHT = "server", "light"
+REPOSITORY = Path(__file__).resolve().parents[2]
 CALLER = Path(__file__).with_name("caller.c")
 LONGEST_REQUEST = 2**20
 LIBRARIES = ("torch", "torch.utils.data", "numpy", "scipy.signal", "scipy.stats", "soundfile", "kaldiio", "yaml")
 PACKAGE, COMMANDS = "sslsv_tk", ("bin", "__main__")
+WITHOUT_TORCH = ("launch", "recipes.completed")
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Running:
 def write_caller(folder: Path) -> None:
     """The program bin/python3 that hands its command to the server."""
     (folder / "bin").mkdir(parents=True, exist_ok=True)
-    words = ["cc", "-O1", f'-DSERVER="{folder / SOCKET}"', "-o", str(folder / "bin/python3"), str(CALLER)]
+    words = ["cc", "-O1", f'-DFOLDER="{folder}"', "-o", str(folder / "bin/python3"), str(CALLER)]
     subprocess.run(words, check=True)
 
 
@@ -75,14 +80,15 @@ def read_request(request: bytes, streams: list[int]) -> "Command":
     return Command(arguments, folder, dict(line.split("=", 1) for line in variables), streams)
 
 
-def preload(clone: Path) -> None:
-    """Import the package of a clone, without its commands, and what only some of its functions import."""
+def preload(clone: Path, parts: Sequence[str] = ()) -> None:
+    """Import the package of a clone, all or some parts, without its commands, and what only some functions import."""
     sys.path.insert(0, str(clone))
     package = importlib.import_module(PACKAGE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for module in pkgutil.walk_packages(package.__path__, f"{PACKAGE}."):
-            if not set(COMMANDS) & set(module.name.split(".")):
+            wanted = not parts or module.name.startswith(tuple(f"{PACKAGE}.{part}" for part in parts))
+            if wanted and not set(COMMANDS) & set(module.name.split(".")):
                 importlib.import_module(module.name)
     sys.path.remove(str(clone))
 
@@ -93,14 +99,13 @@ def preload(clone: Path) -> None:
 class Server:
     """Forks for each command, hands signals on to it, and gives its exit status to its caller."""
 
-    def __init__(self, folder: Path) -> None:
-        (folder / SOCKET).unlink(missing_ok=True)
+    def __init__(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
         self.listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.listening.bind(str(folder / SOCKET))
+        self.listening.bind(str(path))
         self.listening.listen(64)
         self.events = selectors.DefaultSelector()
         self.events.register(self.listening, selectors.EVENT_READ)
-        (folder / "ready").touch()
 
     def serve(self) -> Command:
         """Until killed; returns in each forked process, with the command that it is to run."""
@@ -231,20 +236,27 @@ def main() -> None:
     """Make the folder and serve it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="takes the place of an environment: SSLSV_VENV")
-    parser.add_argument("--preload", type=Path, help="a clone whose package is imported once")
+    parser.add_argument("--preload", type=Path, default=REPOSITORY, help="a clone whose package is imported once")
     options = parser.parse_args()
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = "1"  # read when the libraries are loaded
-    for module in LIBRARIES:
-        importlib.import_module(module)
-    if options.preload is not None:
+    folder, is_light = options.folder.resolve(), os.fork() == 0
+    if is_light:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # it ends with the other
+        preload(options.preload.resolve(), WITHOUT_TORCH)
+    else:
+        write_caller(folder)
+        for module in LIBRARIES:
+            importlib.import_module(module)
         preload(options.preload.resolve())
-    folder = options.folder.resolve()
-    write_caller(folder)
     leave_out_what_is_slow_at_exit()
     gc.collect()
     gc.freeze()  # what is there now is not looked at, and so not copied, by any command
-    end(status_of(Server(folder).serve()))
+    server = Server(folder / (LIGHT if is_light else SOCKET))
+    if not is_light:
+        (folder / "ready").touch()
+    end(status_of(server.serve()))
 
 
 if __name__ == "__main__":
