@@ -3,11 +3,10 @@
     python3 tests/soak/warm_python.py --folder /tmp/warm &     # /tmp/warm/bin/python3 answers while this runs
     SSLSV_VENV=/tmp/warm egs/voxceleb/run.sh --tiny true
 
-A server imports torch, numpy, scipy and the like, and a clone's package but not its commands. A second one has no torch,
-for the commands that need none.
-It is forked for every command, which has the caller's arguments, environment, working directory and open streams. The
-command ends when its caller is killed, and by os._exit, which is ten times cheaper than to take apart all modules.
-What is imported once must not change while the server runs.
+A server imports torch, numpy, scipy and the like, and a clone's package but not its commands; a second one, without
+torch, serves the launcher. It is forked for every command, which has the caller's arguments, environment, working
+directory and open streams. The command ends when its caller is killed, and by os._exit, which is ten times cheaper
+than to take apart all modules. What is imported once must not change while the server runs.
 """
 
 import argparse
