@@ -14,6 +14,7 @@ from sslsv_tk import block_sums
 from sslsv_tk.arks.indexes import ArchiveKind, Index
 from sslsv_tk.block_sums import BLOCK_BYTES, Sums
 from sslsv_tk.kaldi.tables import text
+from sslsv_tk.stamps import distrust
 
 _MOST_OPEN_FILES = 256
 T = TypeVar("T", bound=np.generic)
@@ -176,6 +177,7 @@ class Entries(Generic[T]):
         lead = begin - first * BLOCK_BYTES
         contents = _read(file, begin - lead, lead + count + -(lead + count) % BLOCK_BYTES)
         if (damaged := block_sums.first_damaged(contents, sums[first:])) is not None:
+            distrust(self.path(row))
             raise ValueError(
                 f"{self.path(row)}: other contents than were written, in the {BLOCK_BYTES} bytes from"
                 f" {(first + damaged) * BLOCK_BYTES} on. {self.remedy}"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from judge import EQUAL, REFUSED, Bench, described, get_parser, try_all
 
-WORDS = ("No space left", "disk is full", "free", "space")
+WORDS = ("No space left", "is full", "free", "space")
 ROOM = 512 * 2**20
 
 
