@@ -199,3 +199,14 @@ def write(folder: str | Path, made: Made, outputs: Mapping[str, Any] | None = No
     record = Record(dict(made.options), dict(made.inputs), dict(outputs or {}), facts)
     record.write(Path(folder) / RECORD)
     return record
+
+
+def require_tables(folder: str | Path) -> None:
+    """ValueError where tables of a folder are not as a stage wrote them; one without a record is taken as it is."""
+    found = Record.read(Path(folder) / RECORD)
+    if found is None:
+        return
+    tables = [name for name in found.outputs if "/" not in name and not name.endswith((_ARK, _SUMS))]
+    if faults := found.faults(Path(folder), tables):
+        stage = "stage 3" if CONTENTS in found.facts else "stages 1 and 2"
+        raise ValueError(f"{'; '.join(faults)}. Run {stage} again.")

@@ -160,6 +160,18 @@ def test_a_table_whose_stamp_is_as_it_was_is_compared_all_the_same(folder: Path)
     assert stamps.stamp_of(folder / "table") != before  # whatever goes by stamps alone looks at it now
 
 
+@pytest.mark.parametrize(("facts", "stage"), [({}, "stages 1 and 2"), ({"contents": "ab"}, "stage 3")])
+def test_tables_that_a_stage_reads_are_compared_first(tmp_path: Path, facts: dict[str, str], stage: str) -> None:
+    (tmp_path / "utt2rec").write_text("a Tg8\n")
+    records.write(tmp_path, Made({}, {}), records.of_files(tmp_path, ["utt2rec"]), **facts)
+    records.require_tables(tmp_path)
+    (tmp_path / "utt2rec").write_text("a tg8\n")
+    with pytest.raises(ValueError, match=f"utt2rec has other contents than were written. Run {stage} again."):
+        records.require_tables(tmp_path)
+    (tmp_path / "made.json").unlink()
+    records.require_tables(tmp_path)  # nobody says what they were
+
+
 def test_an_ark_that_a_reader_finds_damaged_loses_its_stamp(folder: Path) -> None:
     assert faults(folder) == []
     rot(folder / "x.ark")

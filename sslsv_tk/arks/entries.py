@@ -28,6 +28,12 @@ def _read(file: io.FileIO, begin: int, count: int) -> bytes:
     return contents
 
 
+def _other_contents(path: str, block: int, remedy: str) -> ValueError:
+    distrust(path)
+    begin = block * BLOCK_BYTES
+    return ValueError(f"{path}: other contents than were written, in the {BLOCK_BYTES} bytes from {begin} on. {remedy}")
+
+
 class Renamings:
     """By which prefix and suffix the utterances of each ark may have been renamed since it was made.
 
@@ -177,11 +183,7 @@ class Entries(Generic[T]):
         lead = begin - first * BLOCK_BYTES
         contents = _read(file, begin - lead, lead + count + -(lead + count) % BLOCK_BYTES)
         if (damaged := block_sums.first_damaged(contents, sums[first:])) is not None:
-            distrust(self.path(row))
-            raise ValueError(
-                f"{self.path(row)}: other contents than were written, in the {BLOCK_BYTES} bytes from"
-                f" {(first + damaged) * BLOCK_BYTES} on. {self.remedy}"
-            )
+            raise _other_contents(self.path(row), first + damaged, self.remedy)
         return contents[lead : lead + count]
 
     def _sums_of(self, row: int) -> Sums | None:

@@ -110,6 +110,7 @@ def _missing_bytes(data: Path, out: Path, bytes_per_second: int) -> float:
     """Estimated bytes of a set in `out`, less those of the arks that are there; 0 where the set is complete."""
     if records.read(out) is not None and directories.listing(out) is not None:
         return 0.0
+    records.require_tables(data)
     keys, seconds = _durations(data)
     estimated = len(keys) * (_TABLES_BYTES + 3 * keys.dtype.itemsize) + bytes_per_second * seconds
     there = sum(os.path.getsize(ark) for ark in out.rglob("*.ark") if not ark.name.startswith("."))
