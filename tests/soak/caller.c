@@ -2,7 +2,7 @@
  *
  * The request is a message of words that each end with a zero byte: the number of arguments, the arguments, the working
  * directory, the environment. With it go the streams 0 to 2. A signal is handed on as one byte; the answer is the exit
- * status in decimal, negative where a signal ended the command. Commands that need no torch have a server of their own.
+ * status in decimal, negative where a signal ended the command. Commands that need torch have a server of their own.
  */
 #define _GNU_SOURCE
 #include <signal.h>
@@ -32,12 +32,15 @@ static void add(const char *word) {
     length += size;
 }
 
-static int is_light(int count, char **words) {
-    const char *modules[] = {"sslsv_tk.launch", "sslsv_tk.bin.completed"};
-    for (int i = 0; i < 2; i++)
-        if (count > 2 && !strcmp(words[1], "-m") && !strcmp(words[2], modules[i]))
+static int is_heavy(int count, char **words) {
+    const char *commands[] = {"train", "average_checkpoints", "extract_embeddings", "plan", "compute_features"};
+    const char *package = "sslsv_tk.bin.";
+    if (count < 3 || strcmp(words[1], "-m") || strncmp(words[2], package, strlen(package)))
+        return 0;
+    for (int i = 0; i < 5; i++)
+        if (!strcmp(words[2] + strlen(package), commands[i]))
             return 1;
-    return count > 1 && strstr(words[1], "environment.py");
+    return 0;
 }
 
 static void call(const char *name) {
@@ -70,7 +73,7 @@ int main(int count, char **words) {
     add(getcwd(folder, sizeof folder) ? folder : "/");
     for (char **line = environ; *line; line++)
         add(*line);
-    call(is_light(count, words) ? "light" : "server");
+    call(is_heavy(count, words) ? "heavy" : "light");
     for (int i = 0; i < 4; i++) {
         struct sigaction before, after = {.sa_handler = forward, .sa_flags = SA_RESTART};
         sigaction(forwarded[i], NULL, &before);

@@ -4,9 +4,9 @@
     SSLSV_VENV=/tmp/warm egs/voxceleb/run.sh --tiny true
 
 A server imports torch, numpy, scipy and the like, and a clone's package but not its commands; a second one, without
-torch, serves the launcher. It is forked for every command, which has the caller's arguments, environment, working
-directory and open streams. The command ends when its caller is killed, and by os._exit, which is ten times cheaper
-than to take apart all modules. What is imported once must not change while the server runs.
+torch, serves all that needs none. It is forked for every command, which has the caller's arguments, environment,
+working directory and open streams. The command ends when its caller is killed, and by os._exit, which is ten times
+cheaper than to take apart all modules. What is imported once must not change while the server runs.
 """
 
 import argparse
@@ -29,21 +29,21 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
 import warnings
 import weakref
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-SOCKET, LIGHT = "server", "light"
+HEAVY, LIGHT = "heavy", "light"
 REPOSITORY = Path(__file__).resolve().parents[2]
 CALLER = Path(__file__).with_name("caller.c")
 LONGEST_REQUEST = 2**20
-LIBRARIES = ("torch", "torch.utils.data", "numpy", "scipy.signal", "scipy.stats", "soundfile", "kaldiio", "yaml")
+LIBRARIES = ("numpy", "scipy.signal", "scipy.stats", "soundfile", "kaldiio", "yaml", "email", "importlib.metadata")
+WITH_TORCH = ("torch", "torch.utils.data", "torch.utils.serialization", "torch.utils.tensorboard")
 PACKAGE, COMMANDS = "sslsv_tk", ("bin", "__main__")
-WITHOUT_TORCH = ("launch", "recipes.completed")
 
 
 @dataclass(frozen=True)
@@ -79,16 +79,16 @@ def read_request(request: bytes, streams: list[int]) -> "Command":
     return Command(arguments, folder, dict(line.split("=", 1) for line in variables), streams)
 
 
-def preload(clone: Path, parts: Sequence[str] = ()) -> None:
-    """Import the package of a clone, all or some parts, without its commands, and what only some functions import."""
+def preload(clone: Path) -> None:
+    """Import the package of a clone without its commands, as far as it can be; and what only some functions import."""
     sys.path.insert(0, str(clone))
     package = importlib.import_module(PACKAGE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for module in pkgutil.walk_packages(package.__path__, f"{PACKAGE}."):
-            wanted = not parts or module.name.startswith(tuple(f"{PACKAGE}.{part}" for part in parts))
-            if wanted and not set(COMMANDS) & set(module.name.split(".")):
-                importlib.import_module(module.name)
+            if not set(COMMANDS) & set(module.name.split(".")):
+                with contextlib.suppress(ImportError):
+                    importlib.import_module(module.name)
     sys.path.remove(str(clone))
 
 
@@ -99,7 +99,6 @@ class Server:
     """Forks for each command, hands signals on to it, and gives its exit status to its caller."""
 
     def __init__(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
         self.listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.listening.bind(str(path))
         self.listening.listen(64)
@@ -239,21 +238,28 @@ def main() -> None:
     options = parser.parse_args()
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = "1"  # read when the libraries are loaded
-    folder, is_light = options.folder.resolve(), os.fork() == 0
+    folder = options.folder.resolve()
+    for name in (HEAVY, LIGHT, "ready"):
+        (folder / name).unlink(missing_ok=True)
+    is_light = os.fork() == 0
     if is_light:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # it ends with the other
-        preload(options.preload.resolve(), WITHOUT_TORCH)
+        sys.modules["torch"] = None  # type: ignore[assignment]
     else:
         write_caller(folder)
-        for module in LIBRARIES:
+    for module in (*LIBRARIES, *(() if is_light else WITH_TORCH)):
+        with contextlib.suppress(ImportError):  # not all of them are needed
             importlib.import_module(module)
-        preload(options.preload.resolve())
+    preload(options.preload.resolve())
+    if is_light:
+        del sys.modules["torch"]
     leave_out_what_is_slow_at_exit()
     gc.collect()
     gc.freeze()  # what is there now is not looked at, and so not copied, by any command
-    server = Server(folder / (LIGHT if is_light else SOCKET))
+    server = Server(folder / (LIGHT if is_light else HEAVY))
     if not is_light:
+        while not (folder / LIGHT).exists():
+            time.sleep(0.1)
         (folder / "ready").touch()
     end(status_of(server.serve()))
 
