@@ -16,6 +16,7 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import importlib.abc
 import io
 import logging
 import multiprocessing.process
@@ -77,6 +78,15 @@ def read_request(request: bytes, streams: list[int]) -> "Command":
     count, *words = map(os.fsdecode, request.removesuffix(b"\0").split(b"\0"))
     arguments, folder, variables = words[: int(count)], words[int(count)], words[int(count) + 1 :]
     return Command(arguments, folder, dict(line.split("=", 1) for line in variables), streams)
+
+
+class WithoutTorch(importlib.abc.MetaPathFinder):
+    """As if torch were not installed: what needs it cannot be imported."""
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        """Nothing is found here, and of torch nothing elsewhere."""
+        if name.partition(".")[0] == "torch":
+            raise ImportError(name)
 
 
 def preload(clone: Path) -> None:
@@ -244,7 +254,7 @@ def main() -> None:
     is_light = os.fork() == 0
     if is_light:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # it ends with the other
-        sys.modules["torch"] = None  # type: ignore[assignment]
+        sys.meta_path.insert(0, WithoutTorch())
     else:
         write_caller(folder)
     for module in (*LIBRARIES, *(() if is_light else WITH_TORCH)):
@@ -252,7 +262,7 @@ def main() -> None:
             importlib.import_module(module)
     preload(options.preload.resolve())
     if is_light:
-        del sys.modules["torch"]
+        del sys.meta_path[0]
     leave_out_what_is_slow_at_exit()
     gc.collect()
     gc.freeze()  # what is there now is not looked at, and so not copied, by any command
