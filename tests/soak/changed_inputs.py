@@ -31,12 +31,13 @@ class Change:
     """`make` changes the folder of the user, or gives words for run.sh.
 
     `names`: of which a refusal must have one. `last`: the last stage that reads it; a run that begins later need not
-    see the change.
+    see the change. `begins`: stage 5 may have its own value, so the run goes on from this stage at the latest.
     """
 
     make: Callable[[Path], list[str]]
     names: tuple[str, ...]
     last: int = 3
+    begins: int = 7
 
 
 def audio(folder: Path, pattern: str) -> Path:
@@ -124,9 +125,9 @@ CHANGES = {
     "trials, a label": Change(trials(flipped), ("trials", "veri_test2"), last=1),
     "trials, a line less": Change(trials(lambda lines: lines[1:]), ("trials", "veri_test2"), last=1),
     "trials, other order": Change(trials(lambda lines: lines[::-1]), ("trials", "veri_test2"), last=1),
-    "another batch size": Change(setting("--set", "training.batch_size=6"), ("batch_size",), last=5),
+    "another batch size": Change(setting("--set", "training.batch_size=6"), ("batch_size",), last=5, begins=4),
     "another temperature": Change(setting("--set", "method.temperature=0.2"), ("temperature",), last=5),
-    "another seed": Change(setting("--seed", "1"), ("seed",), last=5),
+    "another seed": Change(setting("--seed", "1"), ("seed",), last=5, begins=4),
     "fewer epochs": Change(setting("--set", "training.epochs=1"), ("epochs",), last=5),
     "another window": Change(setting("--set", "frontend.window=hann"), ("window",), last=6),
     "more neighbours": Change(setting("--positives", "ssps_kmeans:clusters=4,neighbours=2,queue_size=8"), (), last=5),
@@ -169,6 +170,7 @@ def case(bench: Bench, name: str) -> dict[str, object]:
     change, right = CHANGES[what], anew(bench, what)
     after = chance.randrange(1, 8)
     first = chance.choice([1, min(after + 1, 7)])
+    first = min(first, change.begins) if first <= change.last else first
     users(bench).restore(bench.corpus)
     bench.restore(after)
     words = change.make(bench.corpus)
