@@ -84,11 +84,11 @@ def refuse_another_model(base: System, config: SystemConfig) -> None:
                 f"{base.config_file} has another {section}: {changes}. Stage 5 goes on with stage 4's: give it the "
                 "same."
             )
-    _say_what_is_own(of_stage_4, config, base)
 
 
-def _say_what_is_own(of_stage_4: SystemConfig, config: SystemConfig, base: System) -> None:
+def say_what_is_own(config: SystemConfig, base: System) -> None:
     """A line on each setting that stage 5 may have for itself, as several seeds of one stage 4, and has otherwise."""
+    of_stage_4 = base.config()
     for name in ("batch_size", "precision", "seed"):
         before, now = getattr(of_stage_4.training, name), getattr(config.training, name)
         if before != now:
