@@ -29,8 +29,6 @@ from judge import EQUAL, REPOSITORY, SILENT, make_corpus, results_of, small_reci
 
 NODES = ("n1", "n2")
 PAUSE = 0.2
-LONGEST_DELAY = 3.0
-"""Seconds between the beginning of a stage and a kill, at most."""
 LONGEST_RUN = 1800.0
 """Seconds that one start of the recipe may take."""
 
@@ -45,6 +43,8 @@ class Soak:
     slurm_folder: Path
     chance: random.Random
     options: Sequence[str] = ()
+    stages: Sequence[int] = tuple(range(1, 8))
+    delay: float = 3.0
     rows: list[tuple[str, ...]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -175,7 +175,7 @@ def undisturbed(soak: Soak) -> dict[str, str]:
 
 def disturb(soak: Soak, recipe: Recipe) -> None:
     """One kill at a random moment, if the recipe lives so long, and what comes of it."""
-    stage, extra = soak.chance.randrange(1, 8), soak.chance.uniform(0.0, LONGEST_DELAY)
+    stage, extra = soak.chance.choice(soak.stages), soak.chance.uniform(0.0, soak.delay)
     if recipe.wait(lambda: recipe.stage() >= str(stage)):
         return
     moment = time.monotonic() + extra
@@ -254,6 +254,8 @@ def get_parser() -> argparse.ArgumentParser:
     option("--num-nodes", type=int, default=1, help="machines that train together")
     option("--kills", type=int, default=20, help="how many")
     option("--minutes", type=float, default=60.0, help="no new kill after so long")
+    option("--stages", type=int, nargs="+", default=list(range(1, 8)), help="after whose beginning a kill comes")
+    option("--delay", type=float, default=3.0, help="seconds between the beginning of a stage and a kill, at most")
     option("--seed", type=int, default=0, help="of what is killed and when")
     option("--folder", type=Path, required=True, help="an empty folder; it must lie on a disk that all nodes share")
     option("--options", nargs=argparse.REMAINDER, default=[], help="words for run.sh, such as --feats-type fbank; last")
@@ -265,9 +267,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Soak and say what happened."""
     options = get_parser().parse_args(arguments)
     chance = random.Random(options.seed)
-    soak = Soak(
-        options.backend, options.num_nodes, options.folder.resolve(), options.slurm_folder, chance, options.options
-    )
+    folders = (options.folder.resolve(), options.slurm_folder)
+    kinds = (options.options, options.stages, options.delay)
+    soak = Soak(options.backend, options.num_nodes, *folders, chance, *kinds)
     print(
         "| kill | what | stage | what happened | seconds until the end of run.sh |\n| --- | --- | --- | --- | --- |",
         flush=True,
