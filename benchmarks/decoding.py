@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import beside
 import numpy as np
 import soundfile
 import torch
@@ -24,7 +25,7 @@ from sslsv_tk.audio.waveforms import Source
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = beside.parser(__doc__)
     parser.add_argument("--utterances", type=int, default=256, help="files (default: 256)")
     parser.add_argument("--seconds", type=float, default=8.0, help="length of each (default: 8)")
     parser.add_argument(
@@ -32,7 +33,6 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--repeats", type=int, default=3, help="rounds, of which the fastest counts (default: 3)")
     parser.add_argument("--product-side", type=int, default=4096, help="of the square product (default: 4096)")
-    parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs")
     return parser
 
 
@@ -82,7 +82,7 @@ def measure(folder: Path, options: argparse.Namespace, rate: int) -> list[str]:
 
 
 def main() -> None:
-    options = get_parser().parse_args()
+    options = beside.parsed(get_parser())
     if options.smoke:
         options.utterances, options.seconds, options.repeats, options.product_side = 3, 0.5, 1, 64
     torch.set_num_threads(1)

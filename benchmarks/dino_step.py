@@ -9,6 +9,7 @@ Both get the outputs of student and teacher, so the prototypes themselves are in
 import argparse
 from collections.abc import Callable
 
+import beside
 import torch
 from machine import best_of, product_rate, table
 from torch import Tensor
@@ -20,7 +21,7 @@ Loss = Callable[[Tensor, Tensor, Tensor, float, float], Tensor]
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = beside.parser(__doc__)
     parser.add_argument("--batch", type=int, default=16, help="utterances (default: 16)")
     parser.add_argument("--prototypes", type=int, default=16_384, help="K (default: 16384)")
     parser.add_argument("--views", type=int, default=6, help="of the student; the teacher has 2 (default: 6)")
@@ -29,7 +30,6 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--threads", type=int, default=1, help="processor threads (default: 1)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs")
     return parser
 
 
@@ -57,7 +57,7 @@ def peak_memory(work: Callable[[], object], device: torch.device) -> str:
 
 
 def main() -> None:
-    options = get_parser().parse_args()
+    options = beside.parsed(get_parser())
     if options.smoke:
         options.batch, options.prototypes, options.repeats = 2, 8, 1
     torch.set_num_threads(options.threads)

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import beside
 import kaldiio
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from sslsv_tk.frontend.settings import LogMelConfig
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = beside.parser(__doc__)
     parser.add_argument("--encoder", choices=["fast_resnet34", "ecapa_tdnn"], default="fast_resnet34")
     parser.add_argument("--utterances", type=int, default=100, help="default: 100")
     parser.add_argument("--shortest", type=float, default=4.0, help="seconds (default: 4)")
@@ -41,7 +42,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, default=3, help="passes, of which the fastest counts (default: 3)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--product-side", type=int, default=4096, help="of the square product (default: 4096)")
-    parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs")
     return parser
 
 
@@ -75,7 +75,7 @@ def make_encoder(options: argparse.Namespace) -> Encoder:
 
 
 def main() -> None:
-    options = get_parser().parse_args()
+    options = beside.parsed(get_parser())
     if options.smoke:
         options.utterances, options.shortest, options.longest = 3, 0.2, 0.4
         options.repeats, options.product_side = 1, 64

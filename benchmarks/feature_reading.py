@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import beside
 import kaldiio
 import numpy as np
 import torch
@@ -29,13 +30,12 @@ KINDS: dict[str, matrices.Compression] = {"float32 (FM)": "none", "16-bit (CM2)"
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = beside.parser(__doc__)
     parser.add_argument("--utterances", type=int, default=2000, help="utterances (default: 2000)")
     parser.add_argument("--utterance-seconds", type=float, default=8.0, help="length of each (default: 8)")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a segment (default: 2)")
     parser.add_argument("--repeats", type=int, default=3, help="passes, of which the fastest counts (default: 3)")
     parser.add_argument("--product-side", type=int, default=4096, help="of the square product (default: 4096)")
-    parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs")
     return parser
 
 
@@ -100,7 +100,7 @@ def measure(folder: Path, options: argparse.Namespace) -> list[list[str]]:
 
 
 def main() -> None:
-    options = get_parser().parse_args()
+    options = beside.parsed(get_parser())
     if options.smoke:
         options.utterances, options.utterance_seconds, options.seconds = 5, 0.5, 0.2
         options.repeats, options.product_side = 1, 64

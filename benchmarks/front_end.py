@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import beside
 import torch
 from machine import best_of, product_rate, table
 from torch import Tensor
@@ -23,14 +24,13 @@ from sslsv_tk.frontend.settings import LogMelConfig
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = beside.parser(__doc__)
     parser.add_argument("--segments", type=int, default=64, help="segments of a batch (default: 64)")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a segment (default: 2)")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="processor threads (default: 1 2)")
     parser.add_argument("--repeats", type=int, default=10, help="calls, of which the fastest counts (default: 10)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--product-side", type=int, default=4096, help="of the square product (default: 4096)")
-    parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs")
     return parser
 
 
@@ -76,7 +76,7 @@ def measure(options: argparse.Namespace, threads: int) -> list[str]:
 
 
 def main() -> None:
-    options = get_parser().parse_args()
+    options = beside.parsed(get_parser())
     if options.smoke:
         options.segments, options.seconds, options.repeats, options.product_side = 2, 0.1, 1, 64
     rows = [measure(options, threads) for threads in options.threads]

@@ -19,6 +19,7 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import beside
 from full_size_steps import STEPS
 from full_size_steps.site import Site
 from full_size_steps.tables import Size
@@ -27,12 +28,11 @@ MEGABYTE = 1e6
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = beside.parser(__doc__)
     parser.add_argument("--utterances", type=int, default=Size().utterances, help="N (default: %(default)s)")
     parser.add_argument("--files", type=int, default=20_000, help="empty files that are really walked (%(default)s)")
     parser.add_argument("--steps", nargs="+", choices=list(STEPS), default=list(STEPS), metavar="STEP")
     parser.add_argument("--folder", type=Path, help="where to work, and to leave what was made (default: temporary)")
-    parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs")
     return parser
 
 
@@ -60,7 +60,7 @@ def run_step(name: str, site: Site, sending: Connection) -> None:
 
 
 def main() -> int:
-    options = get_parser().parse_args()
+    options = beside.parsed(get_parser())
     if options.smoke:
         options.utterances, options.files = 3000, 100
     started = time.strftime("%Y-%m-%d %H:%M")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import beside
 import kaldiio
 import numpy as np
 import scipy.signal
@@ -35,14 +36,13 @@ Waveform = NDArray[np.float32]
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = beside.parser(__doc__)
     parser.add_argument("--utterances", type=int, default=512, help="utterances of 8 s (default: 512)")
     parser.add_argument("--clips", type=int, default=100, help="noises per category, and responses (default: 100)")
     parser.add_argument("--batch", type=int, default=32, help="utterances of a batch (default: 32)")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a segment (default: 2)")
     parser.add_argument("--repeats", type=int, default=3, help="epochs, of which the fastest counts (default: 3)")
     parser.add_argument("--product-side", type=int, default=4096, help="of the square product (default: 4096)")
-    parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs")
     return parser
 
 
@@ -120,7 +120,7 @@ def convolution_milliseconds() -> float:
 
 
 def main() -> None:
-    options = get_parser().parse_args()
+    options = beside.parsed(get_parser())
     if options.smoke:
         options.utterances, options.clips, options.batch, options.seconds = 4, 2, 2, 0.1
         options.repeats, options.product_side = 1, 64

@@ -8,6 +8,7 @@ Time grows with the square of the points. `normalised` looks at every pair twice
 
 import argparse
 
+import beside
 import torch
 from machine import best_of, product_rate, table
 from torch import Tensor
@@ -19,7 +20,7 @@ ROWS = 200  # of the search row by row, which is timed for so many
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = beside.parser(__doc__)
     parser.add_argument("--points", type=int, default=20_000, help="N (default: 20000)")
     parser.add_argument("--width", type=int, default=512, help="D (default: 512)")
     parser.add_argument("--nearest", type=int, default=2, help="k (default: 2)")
@@ -29,7 +30,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, default=3, help="the best of so many (default: 3)")
     parser.add_argument("--threads", type=int, default=2, help="processor threads (default: 2)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs")
     return parser
 
 
@@ -50,7 +50,7 @@ def bare_product(points_ND: Tensor) -> None:
 
 
 def main() -> None:
-    options = get_parser().parse_args()
+    options = beside.parsed(get_parser())
     if options.smoke:
         options.points, options.width, options.repeats = 500, 16, 1
     torch.set_num_threads(options.threads)

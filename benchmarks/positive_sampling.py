@@ -12,6 +12,7 @@ import argparse
 import statistics
 from collections.abc import Callable
 
+import beside
 import torch
 from machine import product_rate, seconds
 from torch import Tensor
@@ -24,7 +25,7 @@ EMBEDDING = 8  # of the reference embeddings, which play no part here
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = beside.parser(__doc__)
     parser.add_argument("--utterances", type=int, default=1_092_009, help="N (default: 1092009)")
     parser.add_argument("--clusters", type=int, default=25_000, help="K (default: 25000)")
     parser.add_argument("--neighbours", type=int, default=1, help="M (default: 1)")
@@ -33,7 +34,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=200, help="steps to time (default: 200; the loop: 10)")
     parser.add_argument("--threads", type=int, default=2, help="processor threads (default: 2)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs")
     return parser
 
 
@@ -75,7 +75,7 @@ def milliseconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def main() -> None:
-    options = get_parser().parse_args()
+    options = beside.parsed(get_parser())
     if options.smoke:
         options.utterances, options.clusters, options.queue_size, options.batch, options.steps = 400, 10, 100, 8, 5
     torch.set_num_threads(options.threads)

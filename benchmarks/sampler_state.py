@@ -17,12 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import beside
 import torch
 from machine import product_rate, seconds, table
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sslsv_tk.clustering.kmeans import assign, points_at_once
+from sslsv_tk.clustering import products
+from sslsv_tk.clustering.assignment import Assignment
+from sslsv_tk.clustering.kmeans import points_at_once
 from sslsv_tk.distributed import collectives
 from sslsv_tk.positives.base import SamplerFacts
 from sslsv_tk.positives.ssps_kmeans import SSPSKMeans, SSPSKMeansConfig
@@ -35,7 +38,7 @@ STEPS = 20
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = beside.parser(__doc__)
     parser.add_argument("--utterances", type=int, default=1_100_000, help="N (default: %(default)s)")
     parser.add_argument("--clusters", type=int, default=25_000, help="K, also rows of the queue (default: %(default)s)")
     parser.add_argument("--width", type=int, default=512, help="of embeddings and projections (default: %(default)s)")
@@ -44,7 +47,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=int, nargs="+", default=[2], help="one column for each (default: 2)")
     parser.add_argument("--threads", type=int, default=2, help="of all processes together (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=256, help="utterances of a step, of all processes (%(default)s)")
-    parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs")
     return parser
 
 
@@ -75,7 +77,7 @@ def iterations_that_fit(options: argparse.Namespace, own: int) -> int:
     chunk = points_at_once(options.clusters, torch.device("cpu"))
     points = torch.randn(min(PROBED, own), options.width)
     centroids = torch.randn(options.clusters, options.width)
-    probe = min(seconds(lambda: assign(points, centroids, "fp32", chunk)) for _ in range(2))
+    probe = min(seconds(lambda: Assignment(points, products.FP32, chunk).update(centroids)) for _ in range(2))
     slowest = float(collectives.largest(torch.tensor([probe * own / len(points)], dtype=torch.float64)))
     return max(1, min(options.iterations, int(60 * options.minutes / slowest) - 1))
 
@@ -168,7 +170,7 @@ def column(processes: int, options: argparse.Namespace) -> dict[str, float]:
 
 
 def main() -> None:
-    options = get_parser().parse_args()
+    options = beside.parsed(get_parser())
     if options.smoke:
         options.utterances, options.clusters, options.width, options.iterations = 600, 20, 16, 2
         options.batch, options.processes = 64, [1, 2]

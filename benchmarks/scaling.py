@@ -15,6 +15,7 @@ import contextlib
 from collections.abc import Iterator
 from unittest import mock
 
+import beside
 import torch
 from machine import product_rate, table
 from torch import Tensor
@@ -36,7 +37,7 @@ GIGABYTE, MEGABYTE = 1e9, 1e6
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = beside.parser(__doc__)
     parser.add_argument("--encoder", default="fast_resnet34", help="whose gradients are summed (default: %(default)s)")
     parser.add_argument("--millions", type=float, nargs="+", default=[1, 10, 100], help="of utterances (1 10 100)")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 8, 64], help="(default: 1 8 64)")
@@ -45,7 +46,6 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rate", type=float, default=2000.0, help="utterances/s of a process, assumed (%(default)s)")
     parser.add_argument("--measured", type=int, default=100_000, help="utterances of the measured epoch (%(default)s)")
-    parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs")
     return parser
 
 
@@ -133,7 +133,7 @@ def row(millions: float, processes: int, options: argparse.Namespace, per_uttera
 
 
 def main() -> None:
-    options = get_parser().parse_args()
+    options = beside.parsed(get_parser())
     if options.smoke:
         options.millions, options.processes, options.measured = [0.01], [1, 2], 2000
     per_utterance = of_epoch(options.measured)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+import beside
 import numpy as np
 from machine import product_rate
 from numpy.typing import NDArray
@@ -104,15 +105,14 @@ def measure(trials: int) -> list[str]:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = beside.parser(__doc__)
     parser.add_argument("--trials", type=int, nargs="+", default=list(UTTERANCES), help="lengths of the lists")
-    parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs")
     return parser
 
 
 def main() -> int:
     """Print the table."""
-    options = get_parser().parse_args()
+    options = beside.parsed(get_parser())
     if options.smoke:
         options.trials = [2000]
     rate = product_rate(side=64 if options.smoke else 4096)

@@ -12,6 +12,7 @@ the two settings of `method.views`.
 import argparse
 from collections.abc import Callable
 
+import beside
 import torch
 from front_end import straightforward_logmel
 from machine import best_of, product_rate, table
@@ -31,7 +32,7 @@ from sslsv_tk.training.step import TrainingStep
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = beside.parser(__doc__)
     parser.add_argument("--utterances", type=int, default=32, help="utterances of a batch (default: 32)")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a segment (default: 2)")
     parser.add_argument("--threads", type=int, default=2, help="processor threads (default: 2)")
@@ -39,7 +40,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--compile", action="store_true", help="time the compiled encoder too")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--product-side", type=int, default=4096, help="of the square product (default: 4096)")
-    parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs")
     return parser
 
 
@@ -120,7 +120,7 @@ def straightforward_step(options: argparse.Namespace) -> Callable[[], None]:
 
 
 def main() -> None:
-    options = get_parser().parse_args()
+    options = beside.parsed(get_parser())
     if options.smoke:
         options.utterances, options.seconds, options.repeats, options.product_side = 2, 0.1, 1, 64
     torch.set_num_threads(options.threads)

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 SEAL = "digest"
 """The key of the digest that a sealed table holds of all the rest of it."""
 _BYTES = 16
+_CHUNK_BYTES = 2**18
 _MODULUS: int = 2 ** (8 * _BYTES)
 
 
@@ -26,6 +27,23 @@ def of_chunks(chunks: Iterable[bytes | memoryview]) -> str:
     for chunk in chunks:
         found.update(chunk)
     return found.hexdigest()[: 2 * _BYTES]
+
+
+def of_stretch(contents: bytes | memoryview) -> bytes:
+    """32 bytes that stand for a long stretch of bytes in the digest of whatever it is a part of.
+
+    So bytes that are part of two things, as the samples of a wav file and of an ark, are hashed once.
+    """
+    return hashlib.sha256(contents).digest()
+
+
+def of_stretch_in(stream: BinaryIO, count: int) -> bytes:
+    """The same of the next `count` bytes of a stream, or of as many as there are, a part of them at a time."""
+    found, buffer = hashlib.sha256(), memoryview(bytearray(_CHUNK_BYTES))
+    while count and (read := stream.readinto(buffer[:count])):  # type: ignore[attr-defined]
+        found.update(buffer[:read])
+        count -= read
+    return found.digest()
 
 
 def of_file(path: str | Path) -> str:
@@ -75,17 +93,16 @@ class Contents:
     """The digest of entries, the same whatever their order and in how many files they lie.
 
     Each entry is hashed with its key, and the hashes are added modulo 2^128 (the additive hash of Bellare and
-    Micciancio, 1997). So the parts that jobs wrote give the digest of the whole, however many jobs there were.
+    Micciancio, 1997). So the parts that jobs wrote give the digest of the whole, however many jobs there were. Of an
+    entry the long last piece (samples, frames) is hashed by itself, and its digest with what stands before it.
     """
 
     def __init__(self) -> None:
         self._sum = 0
 
-    def add(self, *pieces: bytes | memoryview) -> None:
-        """Take in one entry: its key and all its bytes."""
-        found = hashlib.sha256()
-        for piece in pieces:
-            found.update(piece)
+    def add(self, head: bytes, stretch: bytes) -> None:
+        """Take in one entry: its key and what else stands before its last piece, and the `of_stretch` of that."""
+        found = hashlib.sha256(head + stretch)
         self._sum = (self._sum + int.from_bytes(found.digest()[:_BYTES], "little")) % _MODULUS
 
     def hexdigest(self) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -60,6 +61,8 @@ def run_command(main: Callable[[Sequence[str] | None], int | None], arguments: S
     found), memory that does not suffice, and a library that cannot be loaded. Everything else is a fault of ours and
     keeps its traceback.
     """
+    if callable(handler := signal.getsignal(signal.SIGINT)) and getattr(handler, "__module__", "") == "sslsv_tk.bin":
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # all is loaded
     logging.basicConfig(level=logging.INFO, handlers=[_Lines(sys.stderr)])
     words = sys.argv[1:] if arguments is None else list(arguments)
     program = main.__module__ if main.__module__ != "__main__" else sys.argv[0].rpartition("/")[2].removesuffix(".py")

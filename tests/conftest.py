@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from process_pool import ProcessPool
 from small_corpus import pack_all, write_configuration
-from trained_systems import assert_same, one_thread, outcome, stage4, workspace  # noqa: F401
+from trained_systems import assert_same, outcome, stage4, workspace  # noqa: F401
 
 from sslsv_tk import seeds
 

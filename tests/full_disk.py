@@ -1,12 +1,12 @@
 """A small file system that is nearly full: what writers do there."""
 
 import os
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+import small_disk
 
 PAGE = 4096
 """What a file takes at least, and a multiple of which it takes."""
@@ -33,18 +33,15 @@ class Disk:
     @property
     def used(self) -> int:
         """Bytes that files take."""
-        state = os.statvfs(self.folder)
-        return (state.f_blocks - state.f_bfree) * state.f_frsize
+        return small_disk.used(self.folder)
 
 
 @contextmanager
 def mounted(folder: Path, size: int) -> Iterator[Disk]:
     """A disk of so many bytes; the test is skipped where this user may not mount one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a small tmpfs needs root: full disks are not tried")
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(small_disk.mounted(folder, size))
+        except small_disk.NotMounted as error:
+            pytest.skip(f"full disks are not tried: {error}")
         yield Disk(folder)
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)

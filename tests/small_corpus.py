@@ -67,6 +67,8 @@ SYSTEM = {
         "log_steps": 2,
         "checkpoint_minutes": 0.0,
         "loader_workers": 0,
+        "precision": "fp32",
+        "compile": "false",
     },
 }
 SSPS = {"name": "ssps_kmeans", "clusters": 4, "queue_size": 13}

@@ -30,6 +30,17 @@ def test_a_change_anywhere_in_a_large_file_is_seen(tmp_path: Path, place: int) -
     assert digests.of_file(path) != before
 
 
+def test_a_stretch_is_the_same_whether_in_memory_or_in_a_file(tmp_path: Path) -> None:
+    contents = np.random.default_rng(0).bytes(MEBIBYTE + 3)
+    (tmp_path / "a").write_bytes(b"head" + contents + b"tail")
+    with open(tmp_path / "a", "rb") as stream:
+        assert stream.read(4) == b"head"
+        assert digests.of_stretch_in(stream, len(contents)) == digests.of_stretch(contents)
+        assert stream.read() == b"tail", "not a byte more was read"
+        stream.seek(4)
+        assert digests.of_stretch_in(stream, 10 * MEBIBYTE) == digests.of_stretch(contents + b"tail")
+
+
 def test_files_are_known_by_contents_order_and_where_they_end(tmp_path: Path) -> None:
     for name, text in (("a", b"ab"), ("b", b"c"), ("c", b"a"), ("d", b"bc"), ("e", b"ab")):
         (tmp_path / name).write_bytes(text)

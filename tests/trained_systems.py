@@ -1,7 +1,7 @@
 """A trained stage 4, and what a run leaves on disk as values that can be compared."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ import pytest
 import torch
 from train_options import options
 
-_TIMES = ("seconds", "data_seconds", "device_seconds")
+from sslsv_tk.monitoring.step_times import PARTS
+
+_TIMES = ("seconds", *(f"{part}_seconds" for part in PARTS))
 _OF_TIMES = ("metrics_bytes",)  # the length of metrics.jsonl, in which the times have more or fewer digits
 
 
@@ -28,16 +30,7 @@ class Workspace:
 
 
 @pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Runs are compared bit for bit with those of gated_run, which has one thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def workspace(inputs: Path, tmp_path: Path, one_thread: None) -> Workspace:
+def workspace(inputs: Path, tmp_path: Path) -> Workspace:
     return Workspace(inputs, tmp_path)
 
 

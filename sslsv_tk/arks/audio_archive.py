@@ -26,21 +26,26 @@ OFFSETS = "utt2offset"  # only where audio lies in files of its own: the byte of
 
 
 def write_pcm_ark(
-    utterances: Iterable[tuple[str, NDArray[np.int16]]], ark: str | Path, scp: str | Path, utt2samples: str | Path
+    utterances: Iterable[tuple[str, NDArray[np.int16]] | tuple[str, NDArray[np.int16], bytes]],
+    ark: str | Path,
+    scp: str | Path,
+    utt2samples: str | Path,
 ) -> tuple[int, str]:
     """Write waveforms (samples,) int16 at 16 kHz as one ark with its scp and lengths; how many, and their digest.
 
-    Keys come sorted. The ark streams through a temporary name, so any number of utterances fits, and appears
-    before the tables that point into it.
+    Keys come sorted, each with its waveform and, where that is known already, `digests.of_stretch` of its bytes. The
+    ark streams through a temporary name, so any number of utterances fits, and appears before the tables that point
+    into it.
     """
     labels = bytearray()
     ends, samples = array("q"), array("q")
     with writing_ark(ark) as writer:
-        for key, waveform in utterances:
+        for key, waveform, *known in utterances:
             if waveform.dtype != np.int16 or waveform.ndim != 1 or not 0 < len(waveform) <= wav.MOST_SAMPLES:
                 raise ValueError(f"{key}: expected (samples,) int16, found {waveform.shape} {waveform.dtype}.")
             word = key.encode()
-            writer.write(word, wav.header(len(waveform)), waveform.astype("<i2", copy=False).view(np.uint8).data)
+            stretch = known[0] if known else None
+            writer.write(word, bytes_of(waveform), wav.header(len(waveform)), stretch)
             samples.append(len(waveform))
             labels += word + b" "
             ends.append(len(labels) - 1)
@@ -48,6 +53,11 @@ def write_pcm_ark(
     tables.write_table(scp, keys, writer.places(Path(ark)))
     tables.write_table(utt2samples, keys, np.array(samples))
     return len(keys), writer.contents.hexdigest()
+
+
+def bytes_of(waveform: NDArray[np.int16]) -> memoryview:
+    """The samples (samples,) as they stand in a wav file."""
+    return waveform.astype("<i2", copy=False).view(np.uint8).data
 
 
 def _words(labels: bytearray, ends: NDArray[np.int64]) -> Words:

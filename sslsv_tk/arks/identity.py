@@ -35,9 +35,9 @@ def identity(folder: str | Path) -> dict[str, str]:
 def contents(folder: str | Path) -> str:
     """The digest of the entries of packed audio (or features): their keys and their bytes.
 
-    It stands in the record of a folder that the jobs of stage 3 wrote; all its files are compared first. Arks that
-    others made, and those of a folder without a record, are known by keys, lengths and places, and by the sizes of the
-    files.
+    It stands in the record of a folder that stage 3 wrote; all its files are compared first, and so are arks of others
+    that it points to. Those of a folder without a record are known by keys, lengths and places, and by the sizes of
+    the files.
     """
     folder = Path(folder)
     kind = FEATURES if feature_archive.has_features(folder) else AUDIO
@@ -49,12 +49,18 @@ def contents(folder: str | Path) -> str:
         return _of_others(folder, kind)
     faults = record.faults(folder, stamps=Stamps(path))
     if faults:
-        raise ValueError(f"{'; '.join(faults)}. Run {kind.stage} again.")
+        raise ValueError(f"{'; '.join(faults)}. {_remedy(folder, kind)}")
     if misplaced := misplaced_arks(folder, kind.scp, record):
         raise ValueError(f"{misplaced}. Run {kind.stage} again: it writes the tables anew and keeps the arks.")
     if is_in_place(folder) and (files := sources.changed(folder, DataDirectory.load(folder).values)):
         raise ValueError(f"{files[0]} has changed since {folder} was made of it. Run {kind.stage} with --force true.")
     return str(record.facts[CONTENTS])
+
+
+def _remedy(folder: Path, kind: ArchiveKind) -> str:
+    if kind.is_of_others(folder):
+        return "Restore what others made, or take it as it is now: stage 3 with --force true."
+    return f"Run {kind.stage} again."
 
 
 def _of_others(folder: Path, kind: ArchiveKind) -> str:

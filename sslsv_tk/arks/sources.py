@@ -8,19 +8,29 @@ import contextlib
 import os
 import time
 from array import array
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sslsv_tk import artifacts, digests
-from sslsv_tk.audio import sound
+from sslsv_tk.audio import sound, wav
 from sslsv_tk.kaldi.tables import Words, text
 from sslsv_tk.stamps import RACY_NS, Stamp, stamp_of
 
 SOURCES = "sources"
+_CHUNK_BYTES = 2**18
 _NONE = bytes(16)
 _UNKNOWN = (-1, -1, -1)
+
+
+@dataclass(frozen=True)
+class KnownSamples:
+    """Samples that were hashed already: how many bytes they have, and their digests.of_stretch."""
+
+    count: int
+    stretch: bytes
 
 
 class SourceDigests:
@@ -30,10 +40,13 @@ class SourceDigests:
         self._digests, self._stamps = bytearray(), array("q")
         self._last: tuple[bytes, bytes, Stamp] | None = None
 
-    def add(self, value: bytes) -> None:
-        """The next utterance was cut from this file, or comes from this command."""
+    def add(self, value: bytes, known: KnownSamples | None = None) -> None:
+        """The next utterance was cut from this file, or comes from this command.
+
+        `known` are its samples, where the utterance is the whole file as it is: then they are not hashed again.
+        """
         if self._last is None or self._last[0] != value:
-            self._last = (value, *_look_at(value))
+            self._last = (value, *_look_at(value, known))
         self._digests += self._last[1]
         self._stamps.extend(self._last[2])
 
@@ -42,13 +55,36 @@ class SourceDigests:
         _write(path, self._digests, np.array(self._stamps, dtype=np.int64))
 
 
-def _look_at(value: bytes) -> tuple[bytes, Stamp]:
+def _look_at(value: bytes, known: KnownSamples | None = None) -> tuple[bytes, Stamp]:
     """Digest and stamp of a file."""
-    if sound.are_commands(np.array([value]))[0]:
+    path = os.fsdecode(value)
+    if sound.is_command(path):
         return _NONE, _UNKNOWN
-    stamp = stamp_of(value)
+    stamp = stamp_of(_file_of(path))
     is_racy = stamp[1] + RACY_NS > time.time_ns()
-    return bytes.fromhex(digests.of_file(os.fsdecode(value))), _UNKNOWN if is_racy else stamp
+    return bytes.fromhex(_digest_of(_file_of(path), known)), _UNKNOWN if is_racy else stamp
+
+
+def _file_of(path: str) -> str:
+    """The file that holds a value of wav.scp: of an entry of an ark the ark."""
+    entry = sound.ark_entry(path)
+    return path if entry is None else entry[0]
+
+
+def _digest_of(path: str, known: KnownSamples | None) -> str:
+    """The digest of every byte of a file; of a wav file like those of an ark its samples are one stretch of it."""
+    with open(path, "rb") as stream:
+        found = wav.locate(stream)
+        if found is None or not found.is_packed_kind or not found.announced:
+            return digests.of_file(path)
+        stream.seek(0)
+        head = stream.read(found.offset)
+        if known is not None and known.count == found.announced:
+            stretch = known.stretch
+            stream.seek(found.offset + known.count)
+        else:
+            stretch = digests.of_stretch_in(stream, found.announced)
+        return digests.of_chunks([head, stretch, *iter(lambda: stream.read(_CHUNK_BYTES), b"")])
 
 
 def stamps_of(path: Path) -> Path:
@@ -62,10 +98,13 @@ def _write(path: Path, found: bytes | bytearray, stamps: NDArray[np.int64]) -> N
     stamps.tofile(stamps_of(path))
 
 
-def join(parts: list[Path], path: Path) -> None:
-    """Digests and stamps of all parts as those of the whole."""
-    stamps = [np.fromfile(stamps_of(part), dtype=np.int64) for part in parts]
-    _write(path, b"".join(part.read_bytes() for part in parts), np.concatenate(stamps))
+def join(parts: list[Path], path: Path, order: NDArray[np.intp] | None = None) -> None:
+    """Digests and stamps of all parts as those of the whole; `order` (N,): where its rows stand in the parts."""
+    found = np.concatenate([np.fromfile(part, dtype="V16") for part in parts])
+    stamps = np.concatenate([np.fromfile(stamps_of(part), dtype=np.int64) for part in parts]).reshape(-1, 3)
+    if order is not None:
+        found, stamps = found[order], stamps[order]
+    _write(path, found.tobytes(), stamps)
 
 
 def changed(folder: Path, values: Words, every: bool = False) -> list[str]:
@@ -84,7 +123,7 @@ def changed(folder: Path, values: Words, every: bool = False) -> list[str]:
             continue
         last = value
         try:
-            if not every and tuple(stamps[row].tolist()) == stamp_of(value):
+            if not every and tuple(stamps[row].tolist()) == stamp_of(_file_of(os.fsdecode(value))):
                 continue
             digest, stamp = _look_at(value)
         except FileNotFoundError:

@@ -21,15 +21,15 @@ class ArkWriter:
         self.offsets = array("q")
         self.contents, self.sums = digests.Contents(), block_sums.BlockSums()
 
-    def write(self, key: bytes, *pieces: bytes | memoryview) -> None:
-        """Write one entry, given in pieces."""
+    def write(self, key: bytes, body: bytes | memoryview, header: bytes = b"", stretch: bytes | None = None) -> None:
+        """Write one entry: key, header and body; `stretch` is digests.of_stretch of the body where that is known."""
         label = key + b" "
         self.offsets.append(self._end + len(label))
-        for piece in (label, *pieces):
+        for piece in (label + header, body):
             self._stream.write(piece)
             self._end += len(piece)
             self.sums.update(piece)
-        self.contents.add(label, *pieces)
+        self.contents.add(label + header, stretch or digests.of_stretch(body))
 
     def places(self, ark: Path) -> Words:
         """`ark:offset` of each entry, the values of a scp."""

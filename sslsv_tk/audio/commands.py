@@ -1,9 +1,13 @@
 """What the commands of a wav.scp write: each is run once, however many segments are cut from its output."""
 
+import glob
 import os
+import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -11,12 +15,26 @@ from sslsv_tk.audio import headers
 from sslsv_tk.audio.sound import Header, UnreadableAudio
 
 _MOST_WORDS = 200  # characters of what a command said
+_PREFIX = "sslsv_commands"
+
+
+def _here() -> str:
+    """How names of folders of this machine begin; a number of a process follows."""
+    return f"{_PREFIX}.{socket.gethostname()}."
+
+
+def _remove_those_of_dead_processes() -> None:
+    for path in Path(tempfile.gettempdir()).glob(f"{glob.escape(_here())}*"):
+        number = path.name.removeprefix(_here()).partition(".")[0]
+        if number.isdigit() and not Path("/proc", number).exists():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 class CommandOutputs:
     """A temporary folder with the output of each command, from its first use to its last.
 
-    It lies where TMPDIR says. The folder goes when the block ends, however it ends.
+    It lies where TMPDIR says. The folder goes when the block ends, however it ends; that of a process that was killed
+    goes when the next one on the machine begins.
     """
 
     def __init__(self, uses: Mapping[str, int]) -> None:
@@ -57,7 +75,8 @@ class CommandOutputs:
 
     def _run(self, command: str) -> tuple[str, Header]:
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="sslsv_commands.")
+            _remove_those_of_dead_processes()
+            self._folder = tempfile.TemporaryDirectory(prefix=f"{_here()}{os.getpid()}.")
         output, name = tempfile.mkstemp(dir=self._folder.name)
         with open(output, "wb") as stream:
             words = ["sh", "-c", command.rstrip().removesuffix("|")]

@@ -4,6 +4,7 @@ Kaldi writes one number per frame, 1 where there is speech; frame t stands for t
 16 kHz audio. Its frames are 25 ms long, so that there are a few fewer of them than 10 ms pieces of the audio.
 """
 
+import functools
 import os
 from typing import Any
 
@@ -11,8 +12,10 @@ import kaldiio.matio
 import numpy as np
 from numpy.typing import NDArray
 
+from sslsv_tk import digests
 from sslsv_tk.audio.sound import UnreadableAudio
-from sslsv_tk.kaldi.tables import text
+from sslsv_tk.kaldi.tables import Words, text
+from sslsv_tk.stamps import Stamp, stamp_of
 
 FRAME_SAMPLES = 160
 _MOST_FRAMES_APART = 3
@@ -31,6 +34,28 @@ def read_decisions(value: bytes) -> NDArray[np.bool_]:
     if found.ndim != 1 or len(found) == 0 or found.dtype.kind not in "fiu" or not np.isin(found, (0, 1)).all():
         raise ValueError(f"{place}: expected a vector of 0 and 1, found {found.dtype} of shape {found.shape}.")
     return found.astype(np.bool_)
+
+
+def identities(values: Words) -> Words:
+    """(N,) what decides the decisions that values of vad.scp name: digest of the file and offset, whatever its name.
+
+    A command or a file that is not there stands for itself: reading it is the error.
+    """
+    known: dict[bytes, bytes] = {}
+    found = []
+    for value in values.tolist():
+        path, _, offset = value.strip().rpartition(b":")
+        if not (path and offset.isdigit()):
+            path, offset = value.strip(), b""
+        if path not in known:
+            known[path] = _digest(path, stamp_of(path)) if os.path.isfile(path) else path
+        found.append(known[path] + b":" + offset)
+    return np.array(found)
+
+
+@functools.lru_cache(maxsize=4096)
+def _digest(path: bytes, _: Stamp) -> bytes:
+    return digests.of_file(os.fsdecode(path)).encode()
 
 
 def _read_entry(place: str) -> Any:

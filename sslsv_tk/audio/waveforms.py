@@ -52,11 +52,13 @@ class Waveform:
     overshoots: bool
 
 
-def of_decoded(source: Source, samples: NDArray[np.float32], rate_hz: int) -> Waveform:
-    """The stretch of samples (n, channels) that ffmpeg decoded."""
+def of_decoded(source: Source, samples: NDArray[np.floating], rate_hz: int) -> Waveform:
+    """The stretch of samples (n, channels) that ffmpeg decoded, of either byte order."""
     header = Header(rate_hz, samples.shape[1], len(samples))
     start, end, overshoots = _bounds(source, header)
-    blocks = (samples[begin : min(begin + _BLOCK, end)] for begin in range(start, end, _BLOCK))
+    blocks = (
+        samples[begin : min(begin + _BLOCK, end)].astype(np.float32, copy=False) for begin in range(start, end, _BLOCK)
+    )
     return Waveform(source, blocks, end - start, rate_hz, header.channels, overshoots)
 
 

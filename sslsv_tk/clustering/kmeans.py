@@ -7,21 +7,21 @@ decompositions for large sparse text data using clustering", Machine Learning 42
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize, pad
+from torch.nn.functional import normalize
 
 from sslsv_tk import seeds
+from sslsv_tk.clustering import products
+from sslsv_tk.clustering.assignment import Assignment
+from sslsv_tk.clustering.products import Product
+from sslsv_tk.clustering.segment_sums import sums_of_members
 from sslsv_tk.clustering.shared_rows import SharedRows
-
-Precision = Literal["fp32", "bf16"]
 
 _SIMILARITIES_AT_ONCE = {"cpu": 2**20, "cuda": 2**27}  # 4 MiB of fp32 stay in the cache; a GPU needs 512 to be busy
 _LEAST_CHUNK = 256  # products of fewer rows are slow
-_COLUMN_MULTIPLE = 16  # a CPU's products are a quarter slower when rows of the result are not whole cache lines
 _ROWS_AT_ONCE = 2**15  # of points read in fp32 for sums and lengths: 64 MiB at 512 values
 _UNIT_TOLERANCE = 0.01  # float16 rows are off by 1e-3
 
@@ -55,15 +55,16 @@ def spherical_kmeans(
     points: Tensor | SharedRows,
     initial_rows_K: Tensor,
     iterations: int = 10,
-    precision: Precision = "fp32",
+    product: Product | None = None,
     chunk: int | None = None,
 ) -> Clustering:
     """Make `iterations` updates of the centroids, which begin as rows of the points, and a final assignment.
 
     A cluster without points, or whose points cancel out, keeps its centroid: K stays what was asked for, and a
-    later update may fill the cluster again. A tie goes to the lower cluster number. `chunk` points at a time meet
-    all centroids (default: 4 MiB of similarities, on a GPU 512); `precision` is that of these products, sums are fp32.
-    On the CPU the result depends on nothing but the arguments and the number of threads.
+    later update may fill the cluster again. Every point is with the centroid that double precision finds nearest, and
+    of equally near ones (1e-12) with that of the lowest number; sums of members are fp32, in the order of the points.
+    Updates that would change nothing are left out. `product` is the way to multiply (None: the fastest, products.py)
+    and `chunk` how many points at a time meet the centroids: both decide the time alone.
 
     `points` are (N, D) unit rows. Where processes share them, all call this together with the same other arguments; the
     result, and an error, is that of one process with all points, but for the order of float32 sums.
@@ -72,11 +73,19 @@ def spherical_kmeans(
     _check_points(points, len(initial_rows_K), iterations)
     chunk = chunk or points_at_once(len(initial_rows_K), points.own_OD.device)
     centroids_KD = normalize(points.at(initial_rows_K.to(points.own_OD.device)), dim=1)
+    assignment = Assignment(points.own_OD, product or products.fastest(len(points), centroids_KD, chunk), chunk)
+    assignment.update(centroids_KD)
+    earlier_O = None
     for _ in range(iterations):
-        assignments_O, _ = assign(points.own_OD, centroids_KD, precision, chunk)
-        centroids_KD = _update(points, assignments_O, centroids_KD)
-    assignments_O, similarities_O = assign(points.own_OD, centroids_KD, precision, chunk)
-    return Clustering(centroids_KD, points.gathered(assignments_O.int()).long(), points.gathered(similarities_O))
+        changed_K = _changed_clusters(points, earlier_O, assignment.number_N, len(centroids_KD))
+        if len(changed_K) == 0:
+            break
+        earlier_O = assignment.number_N.clone()
+        before_KD, centroids_KD = centroids_KD, _update(points, earlier_O, centroids_KD, changed_K)
+        assignment.update(centroids_KD, before_KD)
+    similarities_O = assignment.similarities(centroids_KD)
+    numbers_N = points.gathered(assignment.number_N.int()).long()
+    return Clustering(centroids_KD, numbers_N, points.gathered(similarities_O))
 
 
 def random_rows(points: int, clusters: int, *key: seeds.Key) -> Tensor:
@@ -85,31 +94,28 @@ def random_rows(points: int, clusters: int, *key: seeds.Key) -> Tensor:
     return torch.from_numpy(seeds.generator(*key).choice(points, clusters, replace=False).astype(np.int64))
 
 
-def assign(points_ND: Tensor, centroids_KD: Tensor, precision: Precision, chunk: int) -> tuple[Tensor, Tensor]:
-    """(N,) nearest centroid of each point, and (N,) the cosine with it in fp32."""
-    kind = torch.bfloat16 if precision == "bf16" else torch.float32
-    clusters = len(centroids_KD)
-    padding = -clusters % _COLUMN_MULTIPLE if centroids_KD.device.type == "cpu" else 0
-    centroids_DK = pad(centroids_KD.to(kind), (0, 0, 0, padding)).T
-    assignments_N = torch.empty(len(points_ND), dtype=torch.int64, device=points_ND.device)
-    similarities_N = torch.empty(len(points_ND), dtype=torch.float32, device=points_ND.device)
-    products = torch.empty(min(chunk, len(points_ND)), clusters + padding, dtype=kind, device=points_ND.device)
-    for rows in slices(len(points_ND), chunk):
-        found = torch.mm(points_ND[rows].to(kind), centroids_DK, out=products[: rows.stop - rows.start])
-        similarities_N[rows], assignments_N[rows] = found[:, :clusters].max(dim=1)
-        if precision != "fp32":
-            similarities_N[rows] = (points_ND[rows].float() * centroids_KD[assignments_N[rows]]).sum(dim=1)
-    return assignments_N, similarities_N
+def _changed_clusters(points: SharedRows, before_O: Tensor | None, now_O: Tensor, clusters: int) -> Tensor:
+    """The numbers of the clusters that a point of any process left or joined, all of them where nothing was before."""
+    if before_O is None:
+        return torch.arange(clusters, device=now_O.device)
+    moved_O = before_O != now_O
+    is_changed_K = torch.zeros(clusters, device=now_O.device)
+    is_changed_K[before_O[moved_O]] = 1
+    is_changed_K[now_O[moved_O]] = 1
+    return points.summed(is_changed_K).nonzero()[:, 0]
 
 
-def _update(points: SharedRows, assignments_O: Tensor, centroids_KD: Tensor) -> Tensor:
-    """Directions of the sums of each cluster's points; no counts are needed, since centroids have unit length."""
-    sums_KD = torch.zeros_like(centroids_KD)
-    for rows in slices(len(assignments_O), _ROWS_AT_ONCE):
-        sums_KD.index_add_(0, assignments_O[rows], points.own_OD[rows].float())
-    sums_KD = points.summed(sums_KD)
-    lengths_K1 = sums_KD.norm(dim=1, keepdim=True)
-    return torch.where(lengths_K1 > 1e-6, sums_KD / lengths_K1.clamp(min=1e-6), centroids_KD)
+def _update(points: SharedRows, assignments_O: Tensor, centroids_KD: Tensor, changed_C: Tensor) -> Tensor:
+    """Directions of the sums of some clusters' points; no counts are needed, since centroids have unit length.
+
+    The others have the members that they had, so they stay, bit for bit.
+    """
+    sums_CD = points.summed(sums_of_members(points.own_OD, assignments_O, changed_C, len(centroids_KD)))
+    lengths_C1 = sums_CD.norm(dim=1, keepdim=True)
+    kept_CD = centroids_KD[changed_C]
+    updated_KD = centroids_KD.clone()
+    updated_KD[changed_C] = torch.where(lengths_C1 > 1e-6, sums_CD / lengths_C1.clamp(min=1e-6), kept_CD)
+    return updated_KD
 
 
 def points_at_once(clusters: int, device: torch.device) -> int:

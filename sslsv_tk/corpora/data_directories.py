@@ -149,7 +149,8 @@ def with_durations(found: DataDirectory, tolerance: float, listed_in: Path) -> D
         return found
     if found.cuts is not None:
         found, seconds, unusable = cuts.fit(found)
-        rejected.check_rejected(unusable, len(found.keys), tolerance, listed_in)
+        files = rejected.files_of(found.keys, found.values, unusable)
+        rejected.check_rejected(unusable, len(found.keys), tolerance, listed_in, files)
         usable = ~np.isin(found.keys, np.array([key.encode() for key in unusable] or [b""]))
         found, seconds = found.select(usable), seconds[usable]
         unknown = int(np.isnan(seconds).sum())

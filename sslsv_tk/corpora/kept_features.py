@@ -46,8 +46,9 @@ def take(data: Path, out: Path, settings: Mapping[str, Any], force: bool = False
         raise ValueError(f"{data}: expected feats.scp without wav.scp, found audio. Run stage 1 with --features keep.")
     options = {"feats_type": "fbank", "features": "kept", "frontend.bands": settings["bands"]}
     first_rows = _first_rows(found.values)
-    inputs = {**directories.fingerprints(data), "arks (bytes)": _digest_of_sizes(first_rows)}
     stamps = Stamps(out / artifacts.RECORD)
+    arks = _described(out, first_rows, stamps, force)
+    inputs = {**directories.fingerprints(data), "arks": digests.of_value([ark["digest"] for ark in arks.values()])}
     if not force and (made := records.made_as(out, options, inputs)):
         if not (faults := made.faults(out, stamps=stamps)):
             log.info("%s is complete; nothing to do", out)
@@ -60,32 +61,55 @@ def take(data: Path, out: Path, settings: Mapping[str, Any], force: bool = False
         directories.remove_temporaries(out)
     shutil.rmtree(out / "parts", ignore_errors=True)  # frames that were computed here before
     replace(found, frames=archive.frames).write(out)
-    outputs = records.of_files(out, (*directories.TABLES, FEATURES, FRAMES))
-    records.write(out, Made(options, inputs), outputs).stamp(out, stamps)
+    outputs = arks | records.of_files(out, (*directories.TABLES, FEATURES, FRAMES))
+    facts = {records.CONTENTS: _contents(archive, inputs["arks"])}
+    records.write(out, Made(options, inputs), outputs, **facts).stamp(out, stamps)
     log.info(
         "%s: %d utterances, %d frames in %d arks", out, len(found.keys), int(archive.frames.sum()), len(first_rows)
     )
 
 
 def _first_rows(values: Words) -> dict[bytes, int]:
-    """The arks that feats.scp names, sorted, and the first row of each."""
+    """The arks that feats.scp names, in its order, and the first row of each."""
     found: dict[bytes, int] = {}
     for block in tables.blocks(len(values)):
         arks, rows = np.unique(np.char.rpartition(values[block], b":")[:, 0], return_index=True)
         for ark, row in zip(arks.tolist(), rows.tolist(), strict=True):
             found.setdefault(ark, block.start + row)
-    return dict(sorted(found.items()))
+    return dict(sorted(found.items(), key=lambda ark_and_row: ark_and_row[1]))
 
 
-def _digest_of_sizes(arks: Iterable[bytes]) -> str:
-    """A digest of the sizes of files; ValueError for one that is not there."""
-    sizes = []
-    for ark in arks:
+def _contents(archive: FeatureArchive, arks: str) -> str:
+    """A digest of what the folder holds, wherever it lies: `arks` is that of the arks in the order of feats.scp."""
+    _, first, file = np.unique(archive.file_of_row, return_index=True, return_inverse=True)
+    number = np.argsort(np.argsort(first))[file]
+    columns = digests.of_columns([archive.keys, archive.frames, number, archive.offsets])
+    return digests.of_value([arks, columns])
+
+
+def _described(out: Path, arks: Iterable[bytes], stamps: Stamps, force: bool) -> dict[str, dict[str, Any]]:
+    """Size and digest of each ark, which is hashed whole unless its stamp is that of the record of `out`.
+
+    ValueError for one that is not there. StaleArtifact, unless `force`, where one has other contents than the record
+    says.
+    """
+    record = None if force else records.read(out)
+    known = {} if record is None else record.outputs
+    found = {os.path.abspath(os.fsdecode(ark)): os.fsdecode(ark) for ark in arks}
+    described: dict[str, dict[str, Any]] = {}
+    for name, ark in found.items():
         try:
-            sizes.append(os.path.getsize(ark))
+            is_known = name in known and stamps.fit(name, Path(ark), str(known[name]["digest"]))
+            described[name] = dict(known[name]) if is_known else records.of_table(Path(ark))
         except OSError as error:
-            raise ValueError(f"{text(ark)}: {error.strerror}; feats.scp names it. Is its disk mounted?") from None
-    return digests.of_value(sizes)
+            raise ValueError(f"{ark}: {error.strerror}; feats.scp names it. Is its disk mounted?") from None
+    others = [name for name in described if name in known and known[name] != described[name]]
+    if others:
+        raise artifacts.StaleArtifact(
+            f"{out} was made of other features: {len(others)} arks have other contents than then, the first is"
+            f" {others[0]}. Restore them, use another folder, or take them as they are now: --force true."
+        )
+    return described
 
 
 def _check(archive: FeatureArchive, found: DataDirectory, settings: Mapping[str, Any], rows: Iterable[int]) -> None:

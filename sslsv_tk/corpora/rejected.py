@@ -14,6 +14,7 @@ from sslsv_tk import logs, records
 from sslsv_tk.artifacts import RECORD, StaleArtifact
 from sslsv_tk.audio import headers
 from sslsv_tk.audio.sound import UnreadableAudio
+from sslsv_tk.corpora import left_out
 from sslsv_tk.kaldi import directories, tables
 from sslsv_tk.kaldi.tables import Words, text
 from sslsv_tk.records import Made
@@ -45,8 +46,14 @@ def check_tolerance(tolerance: float) -> None:
         raise ValueError(f"--tolerance is a share of the files in [0, 1), found {tolerance:g}.")
 
 
-def check_rejected(rejected: Mapping[str, str], total: int, tolerance: float, listed_in: Path) -> None:
-    """Name what cannot be used, write it to `listed_in`, and stop where its share is above the tolerance."""
+def check_rejected(
+    rejected: Mapping[str, str], total: int, tolerance: float, listed_in: Path, files: Mapping[str, str]
+) -> None:
+    """Name what cannot be used, write it to `listed_in`, and stop where its share is above the tolerance.
+
+    `files` are those of the rejected keys, whose contents are written down: see left_out.py.
+    """
+    left_out.note(listed_in, files.values())
     if not rejected:
         listed_in.unlink(missing_ok=True)
         return
@@ -63,6 +70,14 @@ def check_rejected(rejected: Mapping[str, str], total: int, tolerance: float, li
     log.warning("left out %d of %d audio files; all are listed in %s", len(rejected), total, listed_in)
 
 
+def files_of(keys: Words, paths: Words, rejected: Mapping[str, str]) -> dict[str, str]:
+    """The file of each rejected key, of columns (N,)."""
+    if not rejected:
+        return {}
+    rows = np.flatnonzero(np.isin(keys, np.array([os.fsencode(key) for key in rejected])))
+    return {text(keys[row]): os.fsdecode(paths[row]) for row in rows.tolist()}
+
+
 def read_headers(keys: Words, paths: Words, tolerance: float, listed_in: Path) -> tuple[NDArray[np.int64], Headers]:
     """The rows of the usable files and what their headers say; see check_rejected for the others."""
     rates_hz, channels, samples = np.zeros((3, len(paths)), dtype=np.int64)
@@ -72,7 +87,7 @@ def read_headers(keys: Words, paths: Words, tolerance: float, listed_in: Path) -
             rejected[text(keys[row])] = str(found)
         else:
             rates_hz[row], channels[row], samples[row] = found.rate_hz, found.channels, found.samples
-    check_rejected(rejected, len(paths), tolerance, listed_in)
+    check_rejected(rejected, len(paths), tolerance, listed_in, files_of(keys, paths, rejected))
     usable = np.flatnonzero(samples)
     return usable, Headers(rates_hz[usable], channels[usable], samples[usable])
 
@@ -81,8 +96,8 @@ def make_once(out: Path, made: Made, force: bool, make: Callable[[Path], None], 
     """Let `make` write the data directory `out`, into a folder that it is given, unless it is there, made just so.
 
     One made otherwise raises StaleArtifact, unless `force`, and so does one without a record, which somebody else made.
-    One whose tables are damaged, or whose audio was moved since (`places` is where it lies), is made anew. The old
-    tables stay until the new ones are complete.
+    One whose tables are damaged, whose audio was moved since (`places` is where it lies), or of which a file that was
+    left out holds something else now, is made anew. The old tables stay until the new ones are complete.
     """
     if not force and _is_complete(out, made, places):
         return
@@ -108,6 +123,9 @@ def _is_complete(out: Path, made: Made, places: Any) -> bool:
         _refuse_without_record(out)
         return False
     faults = found.faults(out, stamps=Stamps(out / RECORD))
+    if not faults and (repaired := left_out.changed(out / "rejected")):
+        log.warning("%s, which was left out, has other contents now: %s is made anew", repaired[0], out)
+        return False
     if not faults and found.facts["places"] != places:
         log.info("%s: the same audio lies at another place now; its tables are written anew", out)
         return False

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.nn.excitation import SqueezeExcitation
+from sslsv_tk.nn.pointwise import pointwise
 from sslsv_tk.nn.pooling import AttentiveStatisticsPooling
 
 
@@ -64,7 +65,11 @@ class FrameLayer(nn.Module):
         self.norm = nn.BatchNorm1d(outputs)
 
     def forward(self, x_BCL: Tensor) -> Tensor:
-        y_BCL: Tensor = self.norm(self.relu(self.conv(x_BCL)))
+        if self.conv.kernel_size == (1,):
+            frames_BCL = pointwise(x_BCL, self.conv.weight, self.conv.bias)
+        else:
+            frames_BCL = self.conv(x_BCL)
+        y_BCL: Tensor = self.norm(self.relu(frames_BCL))
         return y_BCL
 
 

@@ -6,12 +6,12 @@ import shlex
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from sslsv_tk.gpus import visible_gpus
-from sslsv_tk.launch import _job_log, _signals
+from sslsv_tk.launch import _job_log, _signals, _stalled
 from sslsv_tk.launch.base import THREAD_VARIABLES, Backend, Interrupted, JobArray, Outcome, Resources
 
 GRACE_SECONDS = 5.0
@@ -50,6 +50,9 @@ class Running:
     """How often it was asked to stop: first by request, then by force."""
     is_left: bool = False
     """It does not end even by force."""
+    watch: _stalled.Watch | None = None
+    look_at: float = field(default_factory=lambda: time.monotonic() + _stalled.LOOK_SECONDS)
+    """When the job is looked at next, by time.monotonic(): is it at work?"""
 
 
 class Local(Backend):
@@ -154,24 +157,33 @@ def _start(run: Run, number: int, slot: int) -> Running | int:
         _write_end(log, code, 0.0)
         return code
     seconds = run.resources.seconds
-    return Running(number, slot, process, log, started, None if seconds is None else started + seconds)
+    stop_at = None if seconds is None else started + seconds
+    return Running(number, slot, process, log, started, stop_at, watch=_stalled.Watch(process.pid, path))
 
 
 def _wait(running: dict[int, Running], stopping: set[signal.Signals]) -> None:
-    """Sleep until a job ends or its time is over; stop the jobs that are out of time."""
+    """Sleep until a job ends, its time is over or it is to be looked at; stop the jobs that are out of time."""
     deadlines = [job.stop_at for job in running.values() if job.stop_at is not None]
+    deadlines += [job.look_at for job in running.values()]
     wanted = stopping | {signal.SIGCHLD}
     if not running or any(job.process.poll() is not None for job in running.values()):
         got = signal.sigtimedwait(wanted, 0)
-    elif deadlines:
-        got = signal.sigtimedwait(wanted, max(0.0, min(deadlines) - time.monotonic()))
     else:
-        got = signal.sigwaitinfo(wanted)
+        got = signal.sigtimedwait(wanted, max(0.0, min(deadlines) - time.monotonic()))
     if got is not None and got.si_signo in stopping:
         raise Interrupted(signal.Signals(got.si_signo).name)
     for job in running.values():
         if job.stop_at is not None and time.monotonic() >= job.stop_at:
             _ask_to_stop(job, "its time limit is over")
+        if time.monotonic() >= job.look_at:
+            _look_at(job)
+
+
+def _look_at(job: Running) -> None:
+    """Say of a job that does nothing what it waits for."""
+    job.look_at = time.monotonic() + _stalled.LOOK_SECONDS
+    if job.watch is not None and not job.asked and (what := job.watch.look()):
+        _stalled.say(job.number, what)
 
 
 def _signal_group(job: Running, number: int) -> None:

@@ -17,6 +17,7 @@ from sslsv_tk.distributed.collectives import gather, processes
 from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.nn.heads import Views
 from sslsv_tk.nn.precision import single
+from sslsv_tk.nn.recomputation import in_parts
 from sslsv_tk.schedules import Progress
 from sslsv_tk.segments import SegmentPlan
 
@@ -135,12 +136,16 @@ class Method(nn.Module):
 def encode(encoder: Encoder, views: Sequence[Tensor], how: Views = "together") -> Tensor:
     """Embeddings (V, B, D) of views; together: neighbours of one length in one pass, so they share batch statistics."""
     if how == "apart":
-        return single(torch.stack([encoder(view) for view in views]))
+        return single(torch.stack([_embed(encoder, view) for view in views]))
     embeddings = []
     for _, alike in itertools.groupby(views, key=lambda view: view.shape[-1]):
         group = list(alike)
-        embeddings.append(single(encoder(torch.cat(group))).unflatten(0, (len(group), -1)))
+        embeddings.append(single(_embed(encoder, torch.cat(group))).unflatten(0, (len(group), -1)))
     return torch.cat(embeddings)
+
+
+def _embed(encoder: Encoder, rows: Tensor) -> Tensor:
+    return in_parts(encoder, rows, encoder.parts if encoder.training else 1)
 
 
 def check_rows(name: str, rows_BP: Tensor) -> None:

@@ -59,7 +59,7 @@ def aam_softmax_loss(
     narrower by `inter_margin` (Zhao et al., "The SpeakIn system for VoxCeleb speaker recognition challenge 2021",
     arXiv 2109.01989).
     """
-    own_BC = functional.one_hot(labels_B, cosine_BC.shape[1]).bool()
+    own_BC = labels_B[:, None] == torch.arange(cosine_BC.shape[1], device=labels_B.device)
     logits_BC = torch.where(own_BC, widen(cosine_BC, margin), cosine_BC)
     if inter_top_k:
         nearest = cosine_BC.detach().masked_fill(own_BC, -torch.inf).topk(inter_top_k, dim=1).indices

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sslsv_tk.nn.frame_statistics import weighted_statistics
 from sslsv_tk.nn.precision import single
 
 
@@ -54,22 +55,13 @@ class AttentiveStatisticsPooling(nn.Module):
 
     def forward(self, frames_BCL: Tensor) -> Tensor:
         """(B, C, L) to (B, 2C)."""
-        frames_BCL = single(frames_BCL)
-        uniform = frames_BCL.new_full((1, 1, 1), 1 / frames_BCL.shape[-1])
-        context_BG = torch.cat(_weighted_statistics(frames_BCL, uniform), dim=1)
+        context_BG = torch.cat(weighted_statistics(frames_BCL, None), dim=1)
         hidden_BHL = torch.tanh(self.norm(functional.relu(self._attend(frames_BCL, context_BG))))
         weight_BCL = torch.softmax(single(self.score(hidden_BHL)), dim=-1)
-        return torch.cat(_weighted_statistics(frames_BCL, weight_BCL), dim=1)
+        return torch.cat(weighted_statistics(frames_BCL, weight_BCL), dim=1)
 
     def _attend(self, frames_BCL: Tensor, context_BG: Tensor) -> Tensor:
         """The hidden layer. Mean and deviation are the same for all frames: their part is computed once."""
         channels, weight = frames_BCL.shape[1], self.hidden.weight
         of_context_BH = functional.linear(context_BG, weight[:, channels:, 0], self.hidden.bias)
         return functional.conv1d(frames_BCL, weight[:, :channels]) + of_context_BH.unsqueeze(-1)
-
-
-def _weighted_statistics(frames_BCL: Tensor, weight_BCL: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (B, C) under weights whose sum over the frames is 1."""
-    mean_BC = (frames_BCL * weight_BCL).sum(-1)
-    variance_BC = ((frames_BCL - mean_BC.unsqueeze(-1)).square() * weight_BCL).sum(-1)
-    return mean_BC, variance_BC.clamp(min=1e-12).sqrt()

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 
 from sslsv_tk import digests
-from sslsv_tk.arks.sources import SourceDigests
+from sslsv_tk.arks.sources import KnownSamples, SourceDigests
 from sslsv_tk.audio import headers, sound, wav
 from sslsv_tk.audio.sound import UnreadableAudio
 from sslsv_tk.audio.tally import OVERSHOT, Tally
 from sslsv_tk.audio.wav import Samples
-from sslsv_tk.corpora.rejected import check_rejected
+from sslsv_tk.corpora.rejected import check_rejected, files_of
 from sslsv_tk.kaldi import tables
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import text
@@ -51,9 +51,11 @@ def index(
         rows.append(row)
         offsets.append(found.offset + 2 * begin)
         samples.append(end - begin)
-        contents.add(*_entry(share.keys[row], path, offsets[-1], samples[-1]))
-        digests_of_files.add(share.values[row])
-    check_rejected(rejected, max(1, len(share.keys)), tolerance, part.file("rejected.J"))
+        known = _samples(path, offsets[-1], samples[-1])
+        contents.add(share.keys[row] + b" " + wav.header(samples[-1]), known.stretch)
+        digests_of_files.add(share.values[row], known)
+    files = files_of(share.keys, share.values, rejected)
+    check_rejected(rejected, max(1, len(share.keys)), tolerance, part.file("rejected.J"), files)
     ready()
     if rows:
         usable = np.array(rows)
@@ -66,12 +68,11 @@ def index(
     return len(rows), len(rejected), contents.hexdigest()
 
 
-def _entry(key: bytes, path: str, offset: int, samples: int) -> tuple[bytes, ...]:
-    """The pieces of the entry that an ark would hold."""
+def _samples(path: str, offset: int, samples: int) -> KnownSamples:
+    """The samples of an utterance, which are read for their digest alone."""
     with open(path, "rb") as stream:
         stream.seek(offset)
-        contents = stream.read(2 * samples)
-    return key + b" ", wav.header(samples), contents
+        return KnownSamples(2 * samples, digests.of_stretch_in(stream, 2 * samples))
 
 
 def locate(path: str) -> Samples:

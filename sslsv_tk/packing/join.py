@@ -16,6 +16,7 @@ from sslsv_tk.arks import audio_archive, indexes, sources
 from sslsv_tk.arks.audio_archive import AUDIO, OFFSETS
 from sslsv_tk.arks.parted_folder import JOBS, PartedFolder, require_all
 from sslsv_tk.audio.tally import Tally
+from sslsv_tk.corpora import left_out
 from sslsv_tk.corpora.rejected import require_whole
 from sslsv_tk.kaldi import directories, tables, trials
 from sslsv_tk.kaldi.directories import DataDirectory
@@ -30,12 +31,16 @@ log = logs.logger("joining")
 
 @dataclass(frozen=True)
 class _Tables:
-    """The rows of all parts: `values` are places in arks, or wav files with the byte of their first sample."""
+    """The rows of all parts: `values` are places in arks, or wav files with the byte of their first sample.
+
+    `order` sorts the rows as the parts have them; None where they are sorted.
+    """
 
     keys: Words
     values: Words
     samples: NDArray[np.int64]
     offsets: NDArray[np.int64] | None
+    order: NDArray[np.intp] | None = None
 
 
 def is_complete(data: Path, whole: DataDirectory, out: Path, samples: str | None = None) -> bool:
@@ -47,7 +52,10 @@ def is_complete(data: Path, whole: DataDirectory, out: Path, samples: str | None
     if found is None:
         return False
     wanted = samples or str(found.options.get("samples"))
-    return PartedFolder(out, 1, LAYOUT).is_complete(parts.made_of_all(data, whole, wanted))
+    if not PartedFolder(out, 1, LAYOUT).is_complete(parts.made_of_all(data, whole, wanted)):
+        return False
+    folder = PartedFolder(out, _jobs_of(out), LAYOUT)
+    return not any(left_out.changed(folder.path(parts.REJECTED, job)) for job in range(1, folder.jobs + 1))
 
 
 def finish(data: Path, out: Path, num_jobs: int, force: bool = False) -> None:
@@ -78,7 +86,7 @@ def finish(data: Path, out: Path, num_jobs: int, force: bool = False) -> None:
     with folder.joining(parts.made_of_all(data, whole, samples), made, {}):
         _set_aside(*rejected, len(found.keys), out)
         files = [path for job in range(1, num_jobs + 1) if (path := folder.path(parts.SOURCES, job)).is_file()]
-        sources.join(files, out / sources.SOURCES)
+        sources.join(files, out / sources.SOURCES, found.order)
         _refuse_changed(out, whole, found.keys)
         _write(out, whole, found)
     _describe(out, made, found)
@@ -117,6 +125,8 @@ def _require(folder: PartedFolder, whole: DataDirectory, data: Path) -> list[Rec
     for job in range(1, folder.jobs + 1):
         remedy = f"Run pack_audio --data {data} --out {folder.folder} --num-jobs {folder.jobs} --job {job}."
         share = parts.take(whole, Part(folder.folder, job, folder.jobs))
+        if repaired := left_out.changed(folder.path(parts.REJECTED, job)):
+            raise ValueError(f"{repaired[0]}, which was left out, has other contents now. {remedy}")
         found.append(folder.require(job, parts.made(share, samples), remedy))
     return found
 
@@ -126,7 +136,11 @@ def _read(folder: PartedFolder, whole: DataDirectory, in_place: bool) -> _Tables
     keys, values, columns = folder.read_tables(parts.SCP, parts.SAMPLES, *([parts.PLACES] if in_place else []))
     if in_place:
         values = whole.values[directories.find_rows(whole.keys, keys)]
-    return _Tables(keys, values, columns[0], columns[1] if in_place else None)
+    if tables.is_sorted(keys):
+        return _Tables(keys, values, columns[0], columns[1] if in_place else None)
+    order = np.argsort(keys, kind="stable")  # utterances of one command are in one part, wherever they stand
+    keys, values, columns = keys[order], values[order], [column[order] for column in columns]
+    return _Tables(keys, values, columns[0], columns[1] if in_place else None, order)
 
 
 def _rejected(folder: PartedFolder) -> tuple[Words, Words]:
@@ -134,7 +148,8 @@ def _rejected(folder: PartedFolder) -> tuple[Words, Words]:
     lists = [path for job in range(1, folder.jobs + 1) if (path := folder.path(parts.REJECTED, job)).is_file()]
     columns = [tables.read_table(path) for path in lists]
     keys, reasons = (tables.concatenate([column[side] for column in columns]) for side in (0, 1))
-    return keys, reasons
+    order = np.argsort(keys, kind="stable")
+    return keys[order], reasons[order]
 
 
 def _with_those_of_stage_1(data: Path, rejected: Words, reasons: Words) -> tuple[Words, Words]:

@@ -11,16 +11,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import logs
+from sslsv_tk import digests, logs
 from sslsv_tk.arks import audio_archive
 from sslsv_tk.arks.parted_folder import PartWriter
-from sslsv_tk.arks.sources import SourceDigests
+from sslsv_tk.arks.sources import KnownSamples, SourceDigests
 from sslsv_tk.audio import decoding, sound, vad
 from sslsv_tk.audio.sound import UnreadableAudio
 from sslsv_tk.audio.tally import Tally
 from sslsv_tk.audio.waveforms import Source
+from sslsv_tk.corpora import left_out
 from sslsv_tk.corpora.noises import RESPONSE
-from sslsv_tk.corpora.rejected import check_rejected, check_tolerance, require_whole
+from sslsv_tk.corpora.rejected import check_rejected, check_tolerance, files_of, require_whole
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import text
 from sslsv_tk.packing import in_place, parts
@@ -49,6 +50,9 @@ def pack_part(data: Path, part: Part, wanted: Wanted = _DEFAULT, tolerance: floa
     share = parts.take(whole, part)
     made = parts.made(share, wanted.samples)
     found = None if force else part.folder.part(part.job, made)
+    if found and (repaired := left_out.changed(part.file("rejected.J"))):
+        log.warning("%s, which was left out, has other contents now: part %d is made anew", repaired[0], part.job)
+        found = None
     if found and found.facts["rejected"] <= tolerance * len(share.keys):
         log.info(
             "part %d of %d is there: %d utterances; nothing to do", part.job, part.num_jobs, found.facts["utterances"]
@@ -89,22 +93,34 @@ def _pack(
 ) -> tuple[int, int, str]:
     """Write the ark of a part; how many utterances it has, how many were rejected, and the digest of its contents."""
     rejected: dict[str, str] = {}
-    digests = SourceDigests()
+    source_digests, are_whole = SourceDigests(), _are_whole(share)
 
-    def usable() -> Iterator[tuple[str, NDArray[np.int16]]]:
+    def usable() -> Iterator[tuple[str, NDArray[np.int16], bytes]]:
         for row, waveform in _decode(share, wanted, rejected, tally):
-            digests.add(share.values[row])
-            yield text(share.keys[row]), waveform
+            contents = audio_archive.bytes_of(waveform)
+            stretch = digests.of_stretch(contents)
+            source_digests.add(share.values[row], KnownSamples(len(contents), stretch) if are_whole else None)
+            yield text(share.keys[row]), waveform, stretch
         # Still inside the temporary file of the ark: raising here leaves no ark behind.
-        check_rejected(rejected, len(share.keys), tolerance, part.path(parts.REJECTED))
+        files = files_of(share.keys, share.values, rejected)
+        check_rejected(rejected, len(share.keys), tolerance, part.path(parts.REJECTED), files)
         part.begin_replacing()
 
     part.path(parts.PLACES).unlink(missing_ok=True)  # of wav files that were indexed in place before
     count, contents = audio_archive.write_pcm_ark(
         usable(), part.path(parts.ARK), part.path(parts.SCP), part.path(parts.SAMPLES)
     )
-    digests.write(part.path(parts.SOURCES))
+    source_digests.write(part.path(parts.SOURCES))
     return count, len(rejected), contents
+
+
+def _are_whole(share: DataDirectory) -> bool:
+    """Do the samples of an utterance come out as they stand in its file, where that is 16 kHz mono 16-bit PCM?"""
+    return share.cuts is None and share.vad is None and not _are_responses(share)
+
+
+def _are_responses(share: DataDirectory) -> bool:
+    return share.categories is not None and bool((share.categories == RESPONSE).all())
 
 
 def _decode(
@@ -129,7 +145,7 @@ def _decode(
 
 def _sources(share: DataDirectory, wanted: Wanted) -> Iterator[Source]:
     """What to decode for each row."""
-    are_responses = share.categories is not None and bool((share.categories == RESPONSE).all())
+    are_responses = _are_responses(share)
     for row, value in enumerate(share.values):
         channel = wanted.channel if share.channels is None else int(share.channels[row])
         seconds = None if share.cuts is None else (float(share.cuts.starts[row]), float(share.cuts.ends[row]))

@@ -15,7 +15,7 @@ from sslsv_tk import digests
 from sslsv_tk.arks import sources
 from sslsv_tk.arks.audio_archive import OFFSETS
 from sslsv_tk.arks.parted_folder import Layout, PartedFolder
-from sslsv_tk.audio import resampling, sound
+from sslsv_tk.audio import resampling, sound, vad
 from sslsv_tk.audio.resampling import Channel
 from sslsv_tk.audio.sound import UnreadableAudio
 from sslsv_tk.kaldi import directories
@@ -95,9 +95,14 @@ class Part:
 
 
 def take(whole: DataDirectory, part: Part) -> DataDirectory:
-    """The share of a part."""
-    rows = part.share(len(whole.keys))
-    return whole.select(np.arange(rows.start, rows.stop))
+    """The share of a part: rows that stand together, but all that are cut from the output of one command."""
+    rows, share = np.arange(len(whole.keys)), part.share(len(whole.keys))
+    are_commands = sound.are_commands(whole.values) if len(rows) else np.zeros(0, dtype=np.bool_)
+    first = rows.copy()  # the first row of the same command: the part that has it runs the command, and no other one
+    if are_commands.any():
+        _, first_of_value, value = np.unique(whole.values, return_index=True, return_inverse=True)
+        first = np.where(are_commands, first_of_value[value], rows)
+    return whole.select(np.flatnonzero((first >= share.start) & (first < share.stop)))
 
 
 def too_short(share: DataDirectory, row: int, samples: int) -> UnreadableAudio | None:
@@ -113,16 +118,17 @@ def too_short(share: DataDirectory, row: int, samples: int) -> UnreadableAudio |
 def made(share: DataDirectory, samples: str) -> Made:
     """What decides the contents of a part: keys, commands, cuts, channels and speech decisions of its share.
 
-    Where a file lies does not count; what it held stands in `sources`.
+    Where a file lies does not count. What an audio file held stands in `sources`; files of speech decisions are hashed.
     """
     cuts = (share.cuts.starts, share.cuts.ends) if share.cuts else (None, None)
     commands = share.values[sound.are_commands(share.values)].tolist() if len(share.values) else []
     columns = [share.keys, np.array(commands) if commands else None, *cuts, share.channels]
-    if share.vad is not None:
-        columns.append(share.vad)
     if share.categories is not None:  # responses are scaled
         columns.append(share.categories)
-    return Made({"samples": samples}, {"utterances": digests.of_columns(columns)})
+    inputs = {"utterances": digests.of_columns(columns)}
+    if share.vad is not None:
+        inputs["speech decisions"] = digests.of_columns([vad.identities(share.vad)])
+    return Made({"samples": samples}, inputs)
 
 
 def made_of_all(data: Path, whole: DataDirectory, samples: str) -> Made:

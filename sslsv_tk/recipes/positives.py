@@ -53,8 +53,20 @@ def _file(word: str, sampler: str, aliases: dict[str, str], places: Places) -> P
     for file in files:
         if file.is_file():
             return file
+    if "+" in sampler:
+        raise Mistake(f"--positives {word}: {_about_variant(sampler)}")
     near = did_you_mean(sampler, [*aliases, *(path.stem for folder in folders for path in folder.glob("*.yaml"))])
     raise Mistake(
         f"--positives {word}: there is no {' or '.join(map(str, files))} here, nor such a name in {ALIASES}; the path "
         f"of a YAML file is taken, too.{near}"
     )
+
+
+def _about_variant(sampler: str) -> str:
+    """What to write where somebody adds a variant to positives."""
+    variant = sampler.partition("+")[2]
+    variants = CONF / "variants"
+    known = [path.stem for path in variants.iterdir()]
+    written = variant if variant in known else "VARIANT"
+    near = "" if variant in known else did_you_mean(variant, known)
+    return f"a variant is one of systems: write --system SYSTEM+{written}.{near}"

@@ -78,7 +78,8 @@ def _variant(places: Places, word: str, system: str) -> Path:
     """conf/variants/WORD.yaml, or conf/variants/WORD/SYSTEM.yaml where a variant says something else of each system."""
     folder = CONF / "variants" / word
     if not WORD.fullmatch(word) or not folder.is_dir():
-        return places.named("--system", word, CONF / "variants")
+        folders = (path.name for path in (CONF / "variants").iterdir() if path.is_dir())
+        return places.named("--system", word, CONF / "variants", *folders)
     path = folder / f"{system}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))

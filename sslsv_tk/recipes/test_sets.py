@@ -175,6 +175,8 @@ def _named(lists: list[TrialList]) -> list[TrialList]:
     twice = {name for name, count in Counter(names).items() if count > 1}
     full = [f"{a.set}_{name}" if name in twice else name for name, a in zip(names, lists, strict=True)]
     for name, found in zip(full, lists, strict=True):
+        if sum((other.path, other.set) == (found.path, found.set) for other in lists) > 1:
+            raise Mistake(f"--trials: the list {found.path} of {found.set} is given twice")
         if full.count(name) > 1:
             raise Mistake(
                 f"--trials: two lists of {found.set} are called {Path(found.path).stem}. Rename one of the files."

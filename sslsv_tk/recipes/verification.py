@@ -15,7 +15,7 @@ from sslsv_tk.kaldi import directories
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.records import Record
 from sslsv_tk.stamps import distrust
-from sslsv_tk.systems import checkpoints
+from sslsv_tk.systems import checkpoints, listed
 
 _RETRAIN = "restore it, or train anew with --force true"
 
@@ -58,6 +58,8 @@ def _check_of(file: Path) -> Callable[[Path], list[Damage]] | None:
         return _of_row
     if file.parent.name == "checkpoints" and file.suffix == ".pt":
         return _of_checkpoint
+    if file.parent.name == "checkpoints" and file.name == listed.NAME:
+        return _of_list
     names = (artifacts.RECORD, *(name for name in (file.name,) if name.startswith((".trials_", "part."))))
     return _of_record if file.name in names and file.suffix == ".json" else None
 
@@ -74,7 +76,14 @@ def _of_record(file: Path) -> list[Damage]:
     folder = _folder_of(file)
     if folder != file.parent and (folder / artifacts.RECORD).is_file():  # a part, of which the whole's record speaks
         return []
-    return [Damage(fault, _stage(found)) for fault in found.faults(folder)]
+    return [Damage(fault, _remedy(found, folder, fault)) for fault in found.faults(folder)]
+
+
+def _remedy(found: Record, folder: Path, fault: str) -> str:
+    """Which stage makes a file anew; arks that others made, and that are kept, none does."""
+    if found.options.get("features") == "kept" and not fault.startswith(f"{folder}/"):
+        return "restore it, or take it as it is now: stage 3 with --force true"
+    return _stage(found)
 
 
 def _folder_of(record: Path) -> Path:
@@ -102,6 +111,18 @@ def _of_checkpoint(file: Path) -> list[Damage]:
     except checkpoints.DamagedCheckpoint as error:
         return [Damage(str(error).rstrip("."), _remedy_of_checkpoint(file))]
     return []
+
+
+def _of_list(file: Path) -> list[Damage]:
+    """Checkpoints that were deleted."""
+    try:
+        return [Damage(f"{path} is missing", _remedy_of_missing(path)) for path in listed.missing(file.parent)]
+    except ValueError as error:
+        return [Damage(str(error), "stage 4 or 5 of one epoch more; what was listed is not known")]
+
+
+def _remedy_of_missing(path: Path) -> str:
+    return _remedy_of_checkpoint(path) if path.name in ("averaged.pt", "latest.pt") else _RETRAIN
 
 
 def _remedy_of_checkpoint(file: Path) -> str:

@@ -25,6 +25,7 @@ COLUMNS = (
     "minDCF(0.01)",
     "minDCF(0.05)",
     "seed",
+    "trained in",
     "commit",
     "configuration",
 )
@@ -41,7 +42,7 @@ _NEEDED: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("system", "checkpoint", "trials", "data"), str),
     "number_of_trials": int,
     **dict.fromkeys(("eer_percent", "eer_nearest_percent", "eer_rocch_percent", "mindcf_001", "mindcf_005"), _Number),
-    **dict.fromkeys(("eer_interval_percent", "seed", "commit", "config_fingerprint"), object),
+    **dict.fromkeys(("eer_interval_percent", "seed", "arithmetic", "commit", "config_fingerprint"), object),
     "against_chance": str,
     "extraction": dict,
 }
@@ -122,7 +123,10 @@ def _cells(row: Row) -> list[str]:
         f"{row['eer_rocch_percent']:.2f}",
         f"{row['mindcf_001']:.4f}",
         f"{row['mindcf_005']:.4f}",
-        *("-" if row[name] is None else str(row[name]) for name in ("seed", "commit", "config_fingerprint")),
+        *(
+            "-" if row[name] is None else str(row[name])
+            for name in ("seed", "arithmetic", "commit", "config_fingerprint")
+        ),
     ]
 
 

@@ -86,9 +86,9 @@ def _refuse(wrong: NDArray[np.bool_], ark: str, keys: Words, what: str) -> None:
 
 
 def configuration(system: str | Path) -> dict[str, Any]:
-    """Fingerprint and seed of the resolved configuration; both None for a system that was never trained."""
+    """Fingerprint, seed and arithmetic of the resolved configuration; all None for a system that was never trained."""
     trained = System(Path(system))
     if not trained.config_file.exists():
-        return {"config_fingerprint": None, "seed": None}
-    seed = trained.config().training.seed
-    return {"config_fingerprint": digests.of_file(trained.config_file)[:16], "seed": seed}
+        return {"config_fingerprint": None, "seed": None, "arithmetic": None}
+    training, fingerprint = trained.config().training, digests.of_file(trained.config_file)[:16]
+    return {"config_fingerprint": fingerprint, "seed": training.seed, "arithmetic": training.arithmetic}

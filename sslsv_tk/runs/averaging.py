@@ -6,7 +6,7 @@ from typing import Any
 
 from sslsv_tk import digests, records
 from sslsv_tk.kaldi import directories
-from sslsv_tk.systems import checkpoints
+from sslsv_tk.systems import checkpoints, listed
 from sslsv_tk.systems.checkpoints import CheckpointFolder, DamagedCheckpoint
 from sslsv_tk.systems.on_disk import System
 
@@ -45,6 +45,7 @@ def write_average(system: System, epochs: int | None = None) -> None:
     models = _read_all(folder, chosen)
     inputs = digests.of_files(folder.path_of(str(epoch)) for epoch in chosen)
     checkpoints.write(path, {"epochs": chosen, "inputs": inputs, "model": checkpoints.average(models)})
+    listed.add(folder.folder, path.name)
     _log.info("%s: mean of epochs %s", path, ", ".join(map(str, chosen)))
 
 

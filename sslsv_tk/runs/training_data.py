@@ -9,6 +9,7 @@ from sslsv_tk.arks import feature_archive
 from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.arks.feature_archive import Archive, CopiedFeatures, FeatureArchive
 from sslsv_tk.corpora import kept_features
+from sslsv_tk.distributed.collectives import processes
 from sslsv_tk.draws.augmentation import AUGMENTATION_SETS, Augmentation
 from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.frontend.settings import LogMelConfig
@@ -93,3 +94,12 @@ def _cut_from_features(cut: Cut, archive: FeatureArchive) -> tuple[TrainingSegme
         copied, method.segments, config.training.seed, config.frontend.count_frames, cut.references
     )
     return segments, Inputs(FrontEnd(config.frontend), cut.device, None, on_device=False)
+
+
+def random_inputs(config: SystemConfig, method: Method, device: torch.device) -> list[torch.Tensor]:
+    """Random input of the encoder in the shapes of a step of one process: an entry for each segment of the plan."""
+    rows, front_end = max(2, config.training.batch_size // processes()), config.frontend
+    samples = [segment.samples for segment in method.segments]
+    if method.encoder.input == "waveform":
+        return [torch.randn(rows, count, device=device) for count in samples]
+    return [torch.randn(rows, front_end.bands, front_end.count_frames(count), device=device) for count in samples]

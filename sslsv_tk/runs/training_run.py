@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 
-from sslsv_tk import digests, logs
+from sslsv_tk import digests, logs, records
 from sslsv_tk.arks.identity import identity
 from sslsv_tk.distributed.collectives import processes, rank
 from sslsv_tk.distributed.processes import from_first, is_first, on_every
-from sslsv_tk.encoders.base import Encoder
 from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.kaldi import directories
 from sslsv_tk.loading.batches import EpochBatches
@@ -26,6 +25,7 @@ from sslsv_tk.segments import REFERENCE
 from sslsv_tk.systems import assembly, initial_weights
 from sslsv_tk.systems.configuration import SystemConfig
 from sslsv_tk.systems.on_disk import System
+from sslsv_tk.training import computing
 from sslsv_tk.training.loop import Trainer
 from sslsv_tk.training.parts import Parts
 from sslsv_tk.training.step import TrainingStep
@@ -55,6 +55,7 @@ def train(
 ) -> None:
     """In each of its processes: train a system to its last epoch, or until `stop` is made (then raises Stopped)."""
     config = on_every(lambda: _with_classes(assembly.resolve(config), options))
+    config = from_first(lambda: _decided(config, options, device, force))
     last_epoch = from_first(lambda: _prepare(config, options, force))
     if last_epoch is None:
         return
@@ -79,10 +80,30 @@ def _with_classes(config: SystemConfig, options: RunOptions) -> SystemConfig:
     return dataclasses.replace(config, classes=int(labels_N.max()) + 1)
 
 
+def _decided(config: SystemConfig, options: RunOptions, device: torch.device, force: bool) -> SystemConfig:
+    """The configuration with nothing left at `auto`: as the run or its stage 4 began, else what suits the device."""
+    system, base = options.system, options.continue_from
+    system.undo_setting_aside()
+    goes_on = system.checkpoints.has_begun() and (not force or system.replaced.is_dir())
+    begun = records.read(system.folder) if goes_on else None
+    if begun is None and base is not None:
+        begun = records.read(base.folder)
+    kept = {} if begun is None else begun.options
+
+    def trial(precision: str) -> str:
+        archive = training_data.open_checked(config.frontend, options.train_set)
+        steps = len(archive) // config.training.batch_size * config.training.epochs
+        method = assembly.build_method(config).to(device)
+        inputs = training_data.random_inputs(config, method, device)
+        return computing.try_compiling(method.encoder, computing.Work(inputs, steps), precision)
+
+    training = computing.decide(config.training, kept, device, trial)
+    return dataclasses.replace(config, training=training)
+
+
 def _prepare(config: SystemConfig, options: RunOptions, force: bool) -> int | None:
     """Make the folder of a run; the epoch up to which it is to be trained, None where it is complete."""
     system, base = options.system, options.continue_from
-    system.undo_setting_aside()
     # Stage 4 is looked at before the folder is claimed: what it refuses leaves no trace.
     stage_4 = None if base is None else _last_state(config, base)
     if base is not None:
@@ -172,10 +193,10 @@ def make_parts(config: SystemConfig, options: RunOptions, device: torch.device) 
     segments, inputs = training_data.make(cut, archive, options.augmentation)
     speakers_N = archive.read_codes("utt2spk")
     diagnostics = PositiveDiagnostics(device, speakers_N, archive.read_codes("utt2rec"))
-    if training.compile:
-        for part in method.modules():  # a teacher's encoder as well
-            if isinstance(part, Encoder):
-                part.compile()
+    computing.set_products(training.precision, device)
+    if training.compile == "true":
+        computing.refuse_no_compiler(device)
+    computing.prepare_encoders(method, training, training.batch_size // processes())
     return Parts(
         TrainingStep(method, sampler, training.precision),
         EpochBatches(len(archive), training.batch_size, training.seed, rank(), processes()),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sslsv_tk import seeds
 from sslsv_tk.clustering.agreement import normalised_mutual_information
-from sslsv_tk.clustering.kmeans import Clustering, Precision, random_rows, spherical_kmeans
+from sslsv_tk.clustering.kmeans import Clustering, random_rows, spherical_kmeans
 from sslsv_tk.clustering.neighbours import nearest_clusters
 from sslsv_tk.clustering.ranks import Weights, check_weights, draw_ranks
 from sslsv_tk.clustering.shared_rows import SharedRows
@@ -39,8 +39,6 @@ class ClusterConfig(ReferenceConfig):
     """Updates of the centroids at each epoch's start."""
     permuted: bool = False
     """Give every utterance the draw of another one, at random: a sanity control that must not help."""
-    kmeans_precision: Precision = "fp32"
-    """Precision of the products of points and centroids; bf16 is faster where the processor has it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -91,7 +89,7 @@ class Clusters(Part):
         if len(rows) < self.count:
             return numbers
         initial_rows = random_rows(len(rows), self.count, self.facts.seed, "kmeans", epoch)
-        found = spherical_kmeans(points, initial_rows, self.config.iterations, self.config.kmeans_precision)
+        found = spherical_kmeans(points, initial_rows, self.config.iterations)
         before_N = self.assignments_N.clone()
         self.assignments_N.fill_(-1)
         self.assignments_N[rows] = found.assignments_N.int()

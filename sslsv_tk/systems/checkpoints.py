@@ -20,12 +20,13 @@ import logging
 import os
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from sslsv_tk import artifacts, digests
 from sslsv_tk.stamps import distrust
+from sslsv_tk.systems import listed
 
 if TYPE_CHECKING:
     import torch
@@ -215,9 +216,26 @@ class CheckpointFolder:
     def save_epoch(self, epoch: int, model: Mapping[str, Tensor]) -> None:
         """Write <epoch>epoch.pt, then remove those no longer wanted."""
         write(self.folder / f"{epoch}epoch.pt", {"epoch": epoch, "model": dict(model)})
-        for old in self.epochs()[: -self.keep_epochs]:
-            if old % self.keep_every:
-                (self.folder / f"{old}epoch.pt").unlink()
+        there = self.epochs()
+        newest = there[-self.keep_epochs :][0]
+        old = [epoch for epoch in there if epoch < newest and epoch % self.keep_every]
+        self._list({*there, *self._listed_epochs()} - {*old}, newest)
+        for epoch in old:
+            (self.folder / f"{epoch}epoch.pt").unlink()
+
+    def _listed_epochs(self) -> list[int]:
+        """The epochs whose files were listed, here or deleted since; none where the list is damaged."""
+        try:
+            return [int(name.removesuffix("epoch.pt")) for name in listed.read(self.folder) if name[0].isdigit()]
+        except ValueError as error:
+            _log.warning("%s: it is written anew", error)
+            return []
+
+    def _list(self, epochs: Iterable[int], newest: int) -> None:
+        """List the files of these epochs but for old ones of which none is kept, and the others that are there."""
+        kept = [epoch for epoch in epochs if epoch >= newest or epoch % self.keep_every == 0]
+        others = [name for name in ("latest.pt", "averaged.pt") if (self.folder / name).is_file()]
+        listed.write(self.folder, [*(f"{epoch}epoch.pt" for epoch in kept), *others])
 
     def epochs(self) -> list[int]:
         """The epochs whose files are here, ascending."""

@@ -70,8 +70,15 @@ class TrainingConfig:
     seed: int = 0
     init_from: str | None = field(default=None, metadata=FREE)
     # the checkpoint whose weights stage 4 began with, as far as they fit; a run is known by these weights, not the path
-    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast of the encoder and heads; losses stay fp32
-    compile: bool = False  # torch.compile of the encoder, in place
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    # bf16: autocast of encoder and heads, losses stay fp32; auto: bf16 where the device computes in it natively
+    compile: Literal["auto", "true", "false"] = "auto"
+    # torch.compile of the encoder; auto: where a trial before the first step says that the steps to come win by it
+    recompute: bool = field(default=False, metadata=FREE)
+    # keep no activations within the encoder's blocks: less memory, a third more time, the same numbers
+    encoder_parts: int = 1
+    # the rows of a process pass the encoder in so many parts, with the memory of one and a third more time; the loss
+    # sees the whole batch, the encoder's batch norms one part
     log_steps: int = field(default=50, metadata=FREE)  # steps per log line
     checkpoint_minutes: float = field(default=10.0, metadata=FREE)
     # a checkpoint at least so often; one is written at each epoch's end anyway
@@ -91,6 +98,7 @@ class TrainingConfig:
         for name in (
             "epochs",
             "batch_size",
+            "encoder_parts",
             "log_steps",
             "keep_epochs",
             "keep_every",
@@ -103,6 +111,10 @@ class TrainingConfig:
             raise ValueError(f"training.seed must be from 0 to 2^63 - 1; found {self.seed}.")
         if self.continued_epochs < 0 or self.loader_workers < 0 or self.checkpoint_minutes < 0:
             raise ValueError("training: continued_epochs, loader_workers and checkpoint_minutes must not be negative.")
+        if self.compile == "true" and (self.recompute or self.encoder_parts > 1):
+            raise ValueError(
+                "training.recompute and training.encoder_parts go with training.compile false or auto; found true."
+            )
         if self.span_epochs is not None and self.span_epochs < 1:
             raise ValueError(f"training.span_epochs must be at least 1, or null; found {self.span_epochs}.")
         if self.continued_average_epochs is not None and self.continued_average_epochs < 1:
@@ -114,6 +126,11 @@ class TrainingConfig:
                 f"training.average_epochs = {self.average_epochs} needs as many epoch files; "
                 f"keep_epochs = {self.keep_epochs} is fewer."
             )
+
+    @property
+    def arithmetic(self) -> str:
+        """In what it trains, for a person: `bf16, compiled`."""
+        return f"{self.precision}, compiled" if self.compile == "true" else self.precision
 
     @property
     def span(self) -> int:

@@ -13,6 +13,7 @@ from sslsv_tk.distributed.processes import is_first
 from sslsv_tk.monitoring.diagnostics import PositiveDiagnostics
 from sslsv_tk.monitoring.health import Health, still_alike
 from sslsv_tk.monitoring.records import NoRecords, RunningMeans, RunRecords, line
+from sslsv_tk.monitoring.step_times import Bottleneck, StepTimes
 from sslsv_tk.training.position import Position
 
 _log = logging.getLogger("train")
@@ -30,7 +31,7 @@ class EpochLog:
         """`remedies`: what the method itself says may help against a collapse."""
         self.diagnostics, self.health = diagnostics, Health(remedies)
         self._window, self._epoch = RunningMeans(device), RunningMeans(device)
-        self._waited = self._worked = 0.0
+        self.times, self._bottleneck = StepTimes(device), Bottleneck()
         self._started = time.monotonic()
         self._records: NoRecords = NoRecords()
         self._bytes_kept = 0
@@ -55,10 +56,6 @@ class EpochLog:
         self._epoch.add(numbers)
         self.diagnostics.count(utterance_B, chosen_B)
 
-    def add_seconds(self, waited: float, worked: float) -> None:
-        """How long a step waited for its data, and how long it worked."""
-        self._waited, self._worked = self._waited + waited, self._worked + worked
-
     def loss(self) -> float:
         """The mean of this epoch so far."""
         return self._epoch.means().get("loss", 0.0)
@@ -72,15 +69,13 @@ class EpochLog:
 
     def write_steps(self, position: Position, learning_rate: float) -> None:
         """The means since the last such line."""
-        count = max(self._window.count, 1)
-        numbers = {**self._window.means(), "learning_rate": learning_rate}
-        numbers.update(data_seconds=self._waited / count, device_seconds=self._worked / count)
+        times = self.times.take(self._window.count)
+        numbers = {**self._window.means(), "learning_rate": learning_rate, **times}
         self._write("step", numbers, position.epoch + 1, position.step)
         self._warn_of_collapse(numbers, position.epoch + 1, position.step)
-        if self._waited > self._worked:
-            _log.info("reading audio is slower than training: raise training.loader_workers or use a faster disk")
+        if (sentence := self._bottleneck.sentence(times)) is not None:
+            _log.info("%s", sentence)
         self._window.clear()
-        self._waited = self._worked = 0.0
 
     def write_epoch(self, position: Position, learning_rate: float) -> float:
         """The means of the epoch that has just ended; its loss."""

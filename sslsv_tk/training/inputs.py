@@ -59,11 +59,10 @@ class Inputs:
                 self._response_samples = int(augmentation.responses.samples.max())
 
     def prepare(self, batch: Batch) -> tuple[list[Tensor], Tensor, list[Tensor]]:
-        """Views in plan order, utterance numbers, and the references' input, all on the device.
+        """Views in plan order, utterance numbers, and the references' input, of a batch that is on the device.
 
         Audio goes through the whole front end, features through its normalisation alone.
         """
-        batch = batch.to(self.device)
         references = [self._input(view) for view in batch.references]
         return [self._input(view) for view in batch.views], batch.utterance_B, references
 

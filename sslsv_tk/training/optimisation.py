@@ -5,6 +5,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from sslsv_tk.methods.base import Method
+from sslsv_tk.nn.batch_norm import average_statistics
 from sslsv_tk.schedules import Progress, stepwise_decay, warm_up_then_cosine
 from sslsv_tk.systems.configuration import OptimisationConfig
 from sslsv_tk.training.lars import LARS
@@ -19,10 +21,10 @@ def make_optimiser(module: nn.Module, config: OptimisationConfig) -> torch.optim
     ]
     groups = [group for group in groups if group["params"]]
     if config.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=True)
     if config.optimiser == "lars":
         return LARS(groups, config.learning_rate, config.momentum, config.trust)
-    return torch.optim.Adam(groups, lr=config.learning_rate)
+    return torch.optim.Adam(groups, lr=config.learning_rate, fused=True)  # one pass over memory in place of twelve
 
 
 def learning_rate(config: OptimisationConfig, progress: Progress, continued: bool) -> float:
@@ -43,6 +45,17 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 
 @torch.no_grad()
+def update(optimiser: torch.optim.Optimizer, method: Method, config: OptimisationConfig, progress: Progress) -> None:
+    """One step along the gradients that are there, and what the method does before and after it."""
+    method.after_backward(progress)
+    if config.gradient_clip is not None:
+        clip_gradients(method.parameters(), config.gradient_clip)
+    optimiser.step()
+    method.after_step(progress)
+    if not method.synchronised_batch_norm:
+        average_statistics(method)
+
+
 def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> None:
     """Scale each tensor's gradient down to the norm `largest` where it is longer, as DINO does (Caron et al., 2021).
 

@@ -22,3 +22,7 @@ class Position:
     def end_epoch(self) -> None:
         """An epoch is done."""
         self.epoch, self.step_in_epoch, self.passed = self.epoch + 1, 0, 0
+
+    def is_inside(self, utterances: int) -> bool:
+        """Has an epoch or a pass over all utterances begun? What it begins with is saved before, or done again."""
+        return self.step_in_epoch > 0 or 0 < self.passed < utterances

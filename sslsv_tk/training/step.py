@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sslsv_tk.distributed.collectives import gather
 from sslsv_tk.methods.base import Method, Pairs, evaluation_mode
+from sslsv_tk.monitoring.step_times import StepTimes
 from sslsv_tk.positives.base import PositiveSampler
 
 
@@ -22,6 +23,8 @@ class TrainingStep(nn.Module):
         self.method = method
         self.sampler = sampler
         self.precision = precision
+        self.times = StepTimes(torch.device("cpu"))
+        """Whoever trains puts in its own."""
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """The context in which encoder and heads run; losses stay outside it."""
@@ -33,11 +36,13 @@ class TrainingStep(nn.Module):
         """The loss, and chosen_B: the utterance whose projection served as positive (own index: kept)."""
         with self.autocast(utterance_B.device):
             anchors_ABP, positives_SBP = self.method.project(views)
+        self.times.end("forward")
         replaced_SBP, chosen_B = self.sampler.replace(positives_SBP, utterance_B, reference_RBD)
         if self.sampler.observes:
             kept_SBP = positives_SBP.detach() if self.sampler.keeps_projections else None
             self.sampler.observe(*self.of_all_processes(kept_SBP, utterance_B, reference_RBD))
         clusters_2B = self._clusters(utterance_B, chosen_B)
+        self.times.end("sampler")
         return self.method.loss(Pairs(anchors_ABP, replaced_SBP, labels_B, clusters_2B)), chosen_B
 
     @staticmethod

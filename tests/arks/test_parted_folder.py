@@ -236,7 +236,9 @@ def test_the_digest_of_the_contents_is_that_of_the_entries_whatever_the_jobs(use
             whole, rows = Path(ark.decode()).read_bytes(), np.flatnonzero(arks == ark)
             begins = [int(offsets[row]) - len(keys[row]) - 1 for row in rows]
             for begin, end in zip(begins, [*begins[1:], len(whole)], strict=True):
-                total += int.from_bytes(hashlib.sha256(whole[begin:end]).digest()[:16], "little")
+                samples = begin + len(keys[rows[0]]) + 1 + (44 if user.scp == "wav.scp" else 0)
+                last = hashlib.sha256(whole[samples:end]).digest()
+                total += int.from_bytes(hashlib.sha256(whole[begin:samples] + last).digest()[:16], "little")
         assert (total % 2**128).to_bytes(16, "little").hex() in found
         shutil.rmtree(OUT)
     assert len(found) == 1
@@ -328,8 +330,8 @@ def test_a_record_with_another_value_is_not_the_one_that_was_written(tmp_path, c
 def test_digests_of_arks_are_joined_as_their_entries_are():
     entries = [(b"a ", b"xyz"), (b"b ", b""), (b"c ", b"0" * 99)]
     whole, first, second = digests.Contents(), digests.Contents(), digests.Contents()
-    for number, pieces in enumerate(entries):
-        whole.add(*pieces)
-        (first if number == 1 else second).add(b"".join(pieces))
+    for number, (head, body) in enumerate(entries):
+        whole.add(head, digests.of_stretch(body))
+        (first if number == 1 else second).add(head, digests.of_stretch(body))
     assert digests.joined([first.hexdigest(), second.hexdigest()]) == whole.hexdigest()
     assert whole.hexdigest() != second.hexdigest() and digests.joined([]) == digests.Contents().hexdigest() == "0" * 32

@@ -1,9 +1,12 @@
 """Samples of audio files of every kind: bit for bit, to the nearest value, cut, mixed, and every way to be damaged."""
 
+import io
 import logging
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +249,48 @@ def test_a_batch_is_bounded_by_its_samples_and_a_file_of_several_cuts_is_decoded
     whole = decoded(paths[0])
     assert started == [2, 2, 1]
     np.testing.assert_array_equal(np.concatenate(found[:3]), whole[:4800])
+
+
+@needs_ffmpeg
+def test_samples_of_a_long_file_lie_in_a_temporary_file_and_are_the_same(tmp_path, monkeypatch):
+    paths = [encode(tmp_path / f"{n}.m4a", speech_like(1 + n, 44100, 2), 44100, "aac") for n in range(2)]
+    cuts = [Source(str(path), seconds=(start, start + 0.4)) for path in paths for start in (0.1, 0.5, 0.2)]
+    sources = [*(Source(str(path)) for path in paths), *cuts]
+    wanted = [waveform for _, waveform in decode(sources)]
+    made, temporary_file = [], tempfile.TemporaryFile
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **words: made.append(words) or temporary_file(**words))
+    monkeypatch.setattr(ffmpeg, "_MOST_IN_MEMORY", 500_000)
+    found = [waveform for _, waveform in decode(sources)]
+    assert len(made) == 1, "the shorter one, 350 kB, stays in memory"
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@needs_ffmpeg
+def test_a_long_m4a_is_decoded_in_less_memory_than_its_samples_take(tmp_path):
+    path = tmp_path / "long.m4a"
+    words = ["-f", "lavfi", "-i", "sine=frequency=300:sample_rate=48000:duration=180", "-ac", "2", "-b:a", "64k"]
+    subprocess.run(["ffmpeg", "-v", "error", *words, path], check=True)
+    code = """
+import resource, sys
+from sslsv_tk.audio.decoding import Source, decode
+taken = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmData"))
+resource.setrlimit(resource.RLIMIT_DATA, (taken + 100_000_000, -1))
+[(_, found)] = decode([Source(sys.argv[1])])
+print(len(found) if hasattr(found, "dtype") else found)
+"""
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{180 * 16000}\n", "138 MB of samples, of which at most 100 MB fit beside the libraries"
+
+
+@needs_ffmpeg
+def test_a_full_disk_of_temporary_files_is_the_error_of_that_disk_and_of_no_file_of_audio(tmp_path, monkeypatch):
+    path = encode(tmp_path / "a.m4a", speech_like(1.0, 16000), 16000, "aac")
+    monkeypatch.setattr(ffmpeg, "_MOST_IN_MEMORY", 1000)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda buffering: io.FileIO("/dev/full", "w"))
+    with pytest.raises(OSError, match="No space left on device") as error:
+        decoded(path)
+    assert error.value.filename == tempfile.gettempdir()
 
 
 @needs_ffmpeg

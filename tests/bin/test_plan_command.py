@@ -77,3 +77,14 @@ def test_a_setting_that_cannot_be_meant_is_status_2_and_named_as_it_was_typed(pl
     done = plan(stop_stage=1, set=(setting,))
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
     assert f"(plan) error: --set {setting}" in done.stderr
+
+
+def test_a_command_interrupted_while_it_is_loaded_is_one_line(tmp_path):
+    impatient = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT); time.sleep(60)\n"
+    (tmp_path / "argparse.py").write_text(impatient)  # the first that it imports
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    command = [sys.executable, "-c", "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL);"]
+    command[-1] += " os.execv(sys.executable, [sys.executable, '-m', 'sslsv_tk.bin.plan'])"  # nohup ignores SIGINT
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "error: interrupted while the command was being loaded\n"

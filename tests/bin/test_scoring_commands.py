@@ -296,7 +296,7 @@ def test_a_system_that_was_never_trained_has_neither_seed_nor_configuration(expe
     (experiment.root / "exp/mfcc/config.yaml").unlink()
     assert experiment.score("mfcc") == 0
     row = experiment.row("mfcc")
-    assert row["seed"] is None and row["config_fingerprint"] is None
+    assert row["seed"] is row["arithmetic"] is None and row["config_fingerprint"] is None
 
 
 def test_the_table_has_one_row_per_system_checkpoint_and_list(experiment, capsys):

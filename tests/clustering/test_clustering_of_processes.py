@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from sslsv_tk.clustering import shared_rows
+from sslsv_tk.clustering import products, shared_rows
 from sslsv_tk.clustering.kmeans import Clustering, random_rows, spherical_kmeans
 from sslsv_tk.clustering.neighbours import cohort_of, nearest_clusters, nearest_others
 from sslsv_tk.clustering.shared_rows import SharedRows
@@ -69,7 +69,7 @@ def clusterings() -> dict[str, Any]:
         "unequal": outcome(spherical_kmeans(held(random, lambda row: int(row > 500)), start, 8)),
         "one process has none": outcome(spherical_kmeans(held(random, lambda row: 0), start, 8)),
         "half precision": outcome(spherical_kmeans(held(separated.half()), torch.arange(7), 3)),
-        "bf16 products": outcome(spherical_kmeans(held(separated), torch.arange(7), 3, "bf16")),
+        "bf16 products": outcome(spherical_kmeans(held(separated), torch.arange(7), 3, products.BF16)),
         "fewer points than processes": outcome(spherical_kmeans(held(two_points), torch.tensor([1]), 2)),
         "all in one cluster": outcome(spherical_kmeans(held(random), torch.tensor([3]), 2)),
         "all equal": outcome(spherical_kmeans(held(two_points[:1].repeat(20, 1)), torch.arange(4))),

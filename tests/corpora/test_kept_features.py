@@ -10,8 +10,9 @@ import pytest
 from small_corpus import write_configuration
 
 from sslsv_tk import artifacts, logs, records
+from sslsv_tk.arks import identity
 from sslsv_tk.arks.feature_archive import FeatureArchive
-from sslsv_tk.bin import copy_data_dir, keep_features, prepare_corpus
+from sslsv_tk.bin import copy_data_dir, keep_features, prepare_corpus, verify
 from sslsv_tk.corpora import kept_features
 from sslsv_tk.corpora.data_directories import Features
 from sslsv_tk.corpora.speech import Corpus, prepare
@@ -182,12 +183,57 @@ def test_a_second_time_nothing_is_done_and_other_arks_are_noticed(tmp_path, data
     assert (tmp_path / "dump" / "feats.scp").is_file()
     ark = tmp_path / "kaldi" / "fbank" / "raw.1.ark"
     ark.write_bytes(ark.read_bytes() + b"more")
-    with pytest.raises(artifacts.StaleArtifact, match=r"arks \(bytes\)"):
+    with pytest.raises(artifacts.StaleArtifact, match=r"1 arks have other contents .* is .*/raw\.1\.ark\. Re"):
         kept_features.take(data, tmp_path / "dump", SETTINGS)
     kept_features.take(data, tmp_path / "dump", SETTINGS, force=True)
     ark.unlink()
     with pytest.raises(ValueError, match=r"raw\.1\.ark: No such file or directory; feats\.scp names it"):
         kept_features.take(data, tmp_path / "dump", SETTINGS)
+
+
+def flip(ark: Path) -> None:
+    """One bit of the last value, the file's time kept."""
+    contents, times = bytearray(ark.read_bytes()), ark.stat()
+    contents[-2] ^= 1
+    ark.write_bytes(contents)
+    os.utime(ark, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_kept_arks_are_known_by_their_contents(tmp_path, data, capsys):
+    dump, ark = tmp_path / "dump", tmp_path / "kaldi" / "fbank" / "raw.1.ark"
+    kept_features.take(data, dump, SETTINGS)
+    before, whole = identity.contents(dump), ark.read_bytes()
+    os.utime(ark)
+    assert identity.contents(dump) == before, "another time alone is no other content"
+    flip(ark)
+    os.utime(ark)
+    with pytest.raises(ValueError, match=r"raw\.1\.ark has other contents than were written. Restore what others made"):
+        identity.contents(dump)
+    with pytest.raises(artifacts.StaleArtifact, match=r"the first is .*/raw\.1\.ark"):
+        kept_features.take(data, dump, SETTINGS)
+    assert logs.run_command(verify.main, [str(dump)]) == 1
+    assert capsys.readouterr().out.startswith(f"{ark} has other contents than were written: restore it, or take it as")
+    kept_features.take(data, dump, SETTINGS, force=True)
+    assert identity.contents(dump) != before
+    ark.write_bytes(whole)
+    kept_features.take(data, dump, SETTINGS, force=True)
+    assert identity.contents(dump) == before
+
+
+def test_verify_sees_a_bit_of_a_kept_ark_whose_time_is_kept(tmp_path, data, capsys):
+    kept_features.take(data, tmp_path / "dump", SETTINGS)
+    flip(tmp_path / "kaldi" / "fbank" / "raw.0.ark")
+    assert logs.run_command(verify.main, [str(tmp_path / "dump")]) == 1
+    assert "raw.0.ark has other contents than were written" in capsys.readouterr().out
+
+
+def test_the_contents_of_kept_arks_are_the_same_wherever_they_lie(tmp_path):
+    found = set()
+    for name in ("one", "other"):
+        data = adopt(tmp_path, lay_out(tmp_path / name, frames_of()), name=f"data_{name}")
+        kept_features.take(data, tmp_path / f"dump_{name}", SETTINGS)
+        found.add(identity.contents(tmp_path / f"dump_{name}"))
+    assert len(found) == 1
 
 
 def test_damaged_arks_stop_before_anything_is_written(tmp_path, data):

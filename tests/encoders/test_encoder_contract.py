@@ -15,7 +15,6 @@ from torch.nn import functional
 from sslsv_tk import config
 from sslsv_tk.encoders.base import Encoder
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 BANDS, HOP = 40, 160
 
 

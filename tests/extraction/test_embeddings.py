@@ -26,15 +26,6 @@ def run(command, *arguments: object) -> int:
     return logs.run_command(command.main, [str(argument) for argument in arguments])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Bits are the same at one number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     """inputs/{train,test,long,...} and exp/ssl after one epoch with its average; read only."""

@@ -10,10 +10,10 @@ kept.
 """
 
 import argparse
-import json
 import random
 import shutil
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,6 +21,9 @@ import hostile_audio
 import hostile_options
 import hostile_tables
 from commands import REFUSED, RIGHT
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "soak"))
+import judge  # of the folder beside this one
 
 KINDS: dict[str, Callable[[Path, random.Random], tuple[str, str, str]]] = {
     "audio": hostile_audio.case,
@@ -32,41 +35,32 @@ KINDS: dict[str, Callable[[Path, random.Random], tuple[str, str, str]]] = {
 
 def get_parser() -> argparse.ArgumentParser:
     """The options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True)
+    parser = judge.get_parser(__doc__, cases=100)
     parser.add_argument("--kinds", nargs="+", choices=sorted(KINDS), default=sorted(KINDS))
-    parser.add_argument("--cases", type=int, default=100, help="of each kind (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="number of the first (default: 0)")
-    parser.add_argument("--seed", type=int, default=0)
     return parser
+
+
+def case(top: Path, name: str) -> dict[str, object]:
+    """One case, SEED/KIND/NUMBER; its files are kept where it does not hold."""
+    folder, kind = top / name, name.split("/")[1]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    began = time.monotonic()
+    words, verdict, said = KINDS[kind](folder.resolve(), random.Random(name))
+    if verdict in (RIGHT, REFUSED):
+        shutil.rmtree(folder)
+    seconds = round(time.monotonic() - began, 1)
+    return {"case": name, "kind": kind, "damage": words, "verdict": verdict, "said": said, "seconds": seconds}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Try, judge, write down."""
     options = get_parser().parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
-    log = options.folder / "cases.jsonl"
-    done = {json.loads(line)["case"] for line in log.read_text().splitlines()} if log.exists() else set()
-    faults = 0
-    for kind in options.kinds:
-        for number in range(options.first, options.first + options.cases):
-            name = f"{options.seed}/{kind}/{number}"
-            if name in done:
-                continue
-            folder = options.folder / name
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            words, verdict, said = KINDS[kind](folder.resolve(), random.Random(name))
-            held = verdict in (RIGHT, REFUSED)
-            row = {"case": name, "kind": kind, "damage": words, "verdict": verdict, "said": said}
-            with log.open("a") as stream:
-                stream.write(json.dumps(row) + "\n")
-            if held:
-                shutil.rmtree(folder)
-            else:
-                print(f"{name} {words}: {verdict}: {said}", flush=True)
-                faults += 1
-    return 1 if faults else 0
+    numbers = range(options.first, options.first + options.cases)
+    names = [f"{options.seed}/{kind}/{number}" for kind in options.kinds for number in numbers]
+    return judge.try_all(options.folder, names, lambda name: case(options.folder, name), options.minutes)
 
 
 if __name__ == "__main__":

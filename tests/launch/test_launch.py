@@ -13,7 +13,7 @@ from pathlib import Path
 import full_disk
 import pytest
 
-from sslsv_tk.launch import local
+from sslsv_tk.launch import _stalled, local
 from sslsv_tk.launch.__main__ import main, parse, report
 from sslsv_tk.launch.base import JobArray, Outcome, Resources
 
@@ -411,3 +411,38 @@ def test_every_failure_that_has_a_name_is_said(capsys: pytest.CaptureFixture[str
     assert "2 of 4 failed, see log/x.2.log (exit code 3; jobs that failed: 2 3)" in said
     assert "job 3: TIMEOUT: over, see log/x.3.log" in said
     assert "there is no such log" in said
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs are looked at every 100 ms, and are idle after five looks."""
+    monkeypatch.setattr(_stalled, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(_stalled, "MOST_IDLE_LOOKS", 5)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("job", "reason"),
+    [
+        ("read line 3<>pipe <&3", r"process \d+ \(bash\) waits for a read of /.*/pipe"),
+        ("echo $(<pipe)", r"process \d+ \(bash\) waits for a file to open, pipe"),
+        ("kill -STOP $$", r"process \d+ \(bash\) is stopped \(kill -CONT \d+ lets it go on\)"),
+        ("sleep 60", "what it waits for is not known"),
+    ],
+)
+def test_a_job_that_does_nothing_is_said_once_with_what_it_waits_for(
+    job: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo("pipe")
+    assert main(["local", "--time", "0:04", "JOB=2:2", "x.JOB.log", "bash", "-c", job]) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if "done nothing" in line]
+    assert len(lines) == 1, lines
+    said = rf"launch: job 2 has done nothing for [\d.e-]+ minutes: {reason}; it is waited for, see x\.2\.log"
+    assert re.fullmatch(said, lines[0]), lines
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("work", ["while true; do :; done", "while sleep 0.2; do echo a line; done"])
+def test_a_job_that_computes_or_writes_is_not_idle(work: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["local", "--time", "0:03", "x.log", "bash", "-c", work]) == 1
+    assert "done nothing" not in capsys.readouterr().err

@@ -260,21 +260,21 @@ def test_too_few_open_files_are_told_before(inputs: Path, tmp_path: Path, files:
 # -- training whose reads hang ---------------------------------------------------------------------------------------
 
 HANGING = """
-import sys
+import os, sys
 from sslsv_tk import logs
 from sslsv_tk.bin import train
 from sslsv_tk.loading import datasets
 from sslsv_tk.training import stopping
 
 stopping.TWICE_SECONDS = 0.5
-where, epoch, step, pipe, *words = sys.argv[1:]
+rank, epoch, step, pipe, *words = sys.argv[1:]
 cut = datasets.TrainingSegments.__getitem__
 
 def hang(self, request):
-    if request.epoch == int(epoch) and len(request.utterance_B) > 1:
+    if os.environ.get("RANK", "0") == rank and request.epoch == int(epoch) and len(request.utterance_B) > 1:
         hang.steps += 1
         if hang.steps == int(step):
-            print("hangs", file=sys.stderr, flush=True)
+            print("a read" + " hangs", file=sys.stderr, flush=True)
             open(pipe).read()
     return cut(self, request)
 
@@ -285,7 +285,7 @@ stopping.leave(logs.run_command(train.main, words))
 
 
 def start_hanging(step: int, pipe: Path, words: Sequence[str]) -> "subprocess.Popen[str]":
-    arguments = ["-", "1", str(step), str(pipe), *words]
+    arguments = ["0", "1", str(step), str(pipe), *words]
     return subprocess.Popen([sys.executable, "-c", HANGING, *arguments], stderr=subprocess.PIPE, text=True)
 
 
@@ -306,7 +306,7 @@ def test_a_request_to_stop_saves_the_state_although_a_worker_hangs(
     os.mkfifo(tmp_path / "pipe")
     words = workspace.options("ssl", "training.checkpoint_minutes=1000", "training.loader_workers=1")
     training = start_hanging(step, tmp_path / "pipe", words)
-    wait_for(training, "hangs" if step == 1 else "step=4")  # there are 3 steps in an epoch
+    wait_for(training, "a read hangs" if step == 1 else "step=4")  # there are 3 steps in an epoch
     training.send_signal(signal.SIGTERM)
     _, said = training.communicate(timeout=60)
     assert training.returncode == RUN_AGAIN, said
@@ -318,13 +318,38 @@ def test_a_request_to_stop_saves_the_state_although_a_worker_hangs(
     assert_same(outcome(workspace.systems / "ssl"), outcome(stage4))
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_several_processes_save_and_end_at_the_first_request_although_a_worker_of_one_hangs(
+    workspace, tmp_path, outcome, assert_same, rank
+):
+    os.mkfifo(tmp_path / "pipe")
+    more = ("training.checkpoint_minutes=1000", "training.loader_workers=1", "training.batch_size=6")
+    words = workspace.options("ssl", *more)
+    group = [sys.executable, "-m", "sslsv_tk.bin.run_processes", "--processes", "2", sys.executable]
+    hanging = [*group, "-c", HANGING, str(rank), "1", "2", str(tmp_path / "pipe"), *words]
+    training = subprocess.Popen(hanging, stderr=subprocess.PIPE, text=True)
+    wait_for(training, "a read hangs")
+    time.sleep(3)  # the other process waits for this one
+    began = time.monotonic()
+    training.send_signal(signal.SIGTERM)
+    _, said = training.communicate(timeout=120)
+    assert training.returncode == RUN_AGAIN and "Traceback" not in said, said
+    assert time.monotonic() - began < 60 and "the next run goes on from there" in said
+    latest = torch.load(workspace.systems / "ssl/checkpoints/latest.pt", weights_only=True)
+    assert (latest["epoch"], latest["step_in_epoch"]) == (1, 1), "all steps before the read that hangs"
+    for name in ("ssl", "undisturbed"):
+        command = [*group, "-m", "sslsv_tk.bin.train", *workspace.options(name, *more)]
+        assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert_same(outcome(workspace.systems / "ssl"), outcome(workspace.systems / "undisturbed"))
+
+
 def test_a_second_request_ends_at_once_where_the_trainer_itself_hangs(
     workspace, stage4, outcome, assert_same, tmp_path
 ):
     os.mkfifo(tmp_path / "pipe")
     words = workspace.options("ssl", "training.loader_workers=0")
     training = start_hanging(2, tmp_path / "pipe", words)
-    wait_for(training, "hangs")
+    wait_for(training, "a read hangs")
     training.send_signal(signal.SIGTERM)
     time.sleep(1.5)
     assert training.poll() is None, "it waits for the read"

@@ -1,7 +1,7 @@
 """False negatives in training: the sampler's clusters reach the loss, on one process or two, in stage 5."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -113,18 +113,8 @@ def test_the_training_step_hands_over_the_clusters_of_anchors_and_of_what_was_ch
     assert torch.equal(loss, expected) and not torch.equal(loss, method.loss(Pairs(*method.project(views))))
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("method", [{"name": "simclr"}, {"name": "moco", "queue_size": 7}])
-def test_stage_5_with_the_mask_goes_on_from_a_stage_4_without(
-    tmp_path: Path, method: dict[str, Any], one_thread: None
-) -> None:
+def test_stage_5_with_the_mask_goes_on_from_a_stage_4_without(tmp_path: Path, method: dict[str, Any]) -> None:
     inputs = pack_all(tmp_path / "inputs")
     plain = {**SYSTEM, "method": {**method, "segment_seconds": 0.4}}
     (tmp_path / "plain.yaml").write_text(yaml.safe_dump(plain))

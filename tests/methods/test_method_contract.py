@@ -20,7 +20,6 @@ from sslsv_tk.positives.base import PositiveSampler, SamplerFacts
 from sslsv_tk.schedules import Progress
 from sslsv_tk.training.step import TrainingStep
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 BATCH, SPEAKERS, SPAN = 5, 3, 10
 CASES = [
     *((name, None) for name in METHODS),

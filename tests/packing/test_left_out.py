@@ -7,6 +7,7 @@ import pytest
 
 from sslsv_tk import logs
 from sslsv_tk.bin import finish_packing, pack_audio, prepare_trials
+from sslsv_tk.corpora import left_out
 from sslsv_tk.corpora.noises import prepare_responses
 from sslsv_tk.corpora.speech import Corpus, prepare
 from sslsv_tk.frontend.settings import LogMelConfig
@@ -141,3 +142,50 @@ def test_features_lack_what_their_audio_lacks_and_trial_lists_may_name_it(tmp_pa
     listed = evaluation.read_list(tmp_path / "fbank", tmp_path / "data" / "trials_x").trials
     assert (len(listed), listed.left_out) == (24, 8)
     assert folder.is_complete()
+
+
+def test_a_file_that_was_repaired_is_taken_in_by_stage_1_without_force(tmp_path, corpus, caplog):
+    path = corpus / "t1/r1/0.wav"
+    whole = path.read_bytes()
+    path.write_bytes(b"JUNK" + whole[4:])
+    assert stage_1(tmp_path, tolerance=0.2) == 0
+    assert "t1-r1-0" not in (tmp_path / "data/utt2spk").read_text()
+    prepare(Corpus([str(corpus)], "folder", only=[str(tmp_path / "list")], tolerance=0.2), tmp_path / "data")
+    assert "has other contents now" not in caplog.text, "nothing was repaired yet"
+    path.write_bytes(whole)
+    assert stage_1(tmp_path, tolerance=0.2) == 0
+    assert f"{path}, which was left out, has other contents now: {tmp_path}/data is made anew" in caplog.text
+    assert "t1-r1-0" in (tmp_path / "data/utt2spk").read_text()
+    assert not (tmp_path / "data/rejected").exists() and not (tmp_path / "data/.rejected.files").exists()
+
+
+@pytest.mark.parametrize("copy", ["true", "false"])
+def test_a_file_that_was_repaired_is_packed_by_its_part_alone_without_force(tmp_path, corpus, caplog, copy):
+    assert stage_1(tmp_path) == 0
+    path = corpus / "t1/r1/0.wav"  # of the first part
+    whole, options = path.read_bytes(), ("--copy", copy)
+    path.write_bytes(whole[:-1000])
+    assert stage_3(tmp_path, 0.2, *options) == 0
+    assert len(DataDirectory.load(tmp_path / "raw").keys) == 11
+    times = [(tmp_path / f"raw/split/part.{job}.json").stat().st_mtime_ns for job in (1, 2)]
+    assert stage_3(tmp_path, 0.2, *options) == 0
+    assert times == [(tmp_path / f"raw/split/part.{job}.json").stat().st_mtime_ns for job in (1, 2)]
+    path.write_bytes(whole)
+    assert run(finish_packing, "--data", tmp_path / "data", "--out", tmp_path / "raw", "--num-jobs", 2) == 1
+    assert f"{path}, which was left out, has other contents now. Run pack_audio" in caplog.text
+    assert stage_3(tmp_path, 0.2, *options) == 0
+    again = [(tmp_path / f"raw/split/part.{job}.json").stat().st_mtime_ns for job in (1, 2)]
+    assert again[0] > times[0] and again[1] == times[1]
+    assert len(DataDirectory.load(tmp_path / "raw").keys) == 12 and not (tmp_path / "raw/rejected").exists()
+
+
+def test_a_file_that_was_missing_is_noticed_when_it_comes_and_one_that_goes_is_not(tmp_path, write_audio):
+    write_audio(tmp_path / "a.wav", 300)
+    left_out.note(tmp_path / "rejected", [str(tmp_path / "a.wav"), str(tmp_path / "b.wav"), "cat x |"])
+    assert left_out.changed(tmp_path / "rejected") == []
+    write_audio(tmp_path / "b.wav", 300)
+    assert left_out.changed(tmp_path / "rejected") == [str(tmp_path / "b.wav")]
+    (tmp_path / "a.wav").unlink()
+    assert left_out.changed(tmp_path / "rejected") == [str(tmp_path / "b.wav")]
+    left_out.note(tmp_path / "rejected", [])
+    assert left_out.changed(tmp_path / "rejected") == [] and not (tmp_path / ".rejected.files").exists()

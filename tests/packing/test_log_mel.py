@@ -24,15 +24,6 @@ from sslsv_tk.kaldi.directories import validate
 from sslsv_tk.packing import log_mel
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Bits are the same at one number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     """Features of everything; read only."""

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ import soundfile
 from sslsv_tk import artifacts, logs
 from sslsv_tk.arks import indexes
 from sslsv_tk.arks.audio_archive import AUDIO, AudioArchive
+from sslsv_tk.audio.commands import CommandOutputs
 from sslsv_tk.bin import finish_packing, pack_audio
 from sslsv_tk.corpora.speech import Corpus, prepare
 from sslsv_tk.kaldi.directories import DataDirectory
@@ -221,6 +223,49 @@ def test_a_command_that_fails_is_unreadable_audio_with_its_words(tmp_path, write
     assert len(pack_corpus(data, tmp_path / "out", Wanted(allow_pipes=True), num_jobs=1, tolerance=0.5)) == 1
 
 
+@pytest.mark.parametrize("num_jobs", [1, 2, 3, 7])
+def test_a_command_runs_once_in_an_array_wherever_its_segments_stand(tmp_path, write_audio, num_jobs):
+    waves = {name: write_audio(tmp_path / f"{name}.wav", 4800) for name in ("one", "two")}
+    commands = {name: f"echo {name} >>{tmp_path}/ran; cat {tmp_path}/{name}.wav |" for name in waves}
+    # Utterances are sorted by speaker, so the two sides of a call stand apart.
+    rows = [(f"{side}-{name}-{n}", name, n) for side in "ab" for name in waves for n in range(3)]
+    (tmp_path / "data").mkdir()
+    lines = "".join(f"{key} {name} {0.1 * n:.1f} {0.1 * n + 0.1:.1f}\n" for key, name, n in rows)
+    (tmp_path / "data/segments").write_text(lines)
+    (tmp_path / "data/wav.scp").write_text("".join(f"{name} {commands[name]}\n" for name in waves))
+    archive = pack_corpus(tmp_path / "data", tmp_path / "out", Wanted(allow_pipes=True), num_jobs=num_jobs)
+    assert sorted((tmp_path / "ran").read_text().split()) == ["one", "two"]
+    assert archive.keys.tolist() == [key.encode() for key, _, _ in rows]
+    for row, (_, name, n) in enumerate(rows):
+        np.testing.assert_array_equal(archive.read(row, 0, 1600), waves[name][1600 * n :][:1600])
+    assert len((tmp_path / "out/sources").read_bytes()) == 16 * len(rows)
+
+
+def test_what_commands_of_a_killed_job_wrote_goes_when_the_next_one_begins(tmp_path, write_audio, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = """
+import os
+from sslsv_tk.audio.commands import CommandOutputs
+outputs = CommandOutputs({"cat a.wav |": 2})
+outputs.of("cat a.wav |")
+os.kill(os.getpid(), 9)
+"""
+    write_audio(tmp_path / "a.wav", 700)
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=False)
+    (left,) = tmp_path.glob("sslsv_commands.*")
+    assert [path.stat().st_size for path in left.iterdir()] == [1444]
+    command = f"cat {tmp_path}/a.wav |"
+    with CommandOutputs({command: 2}) as outputs:
+        outputs.of(command)
+        (own,) = tmp_path.glob("sslsv_commands.*")
+        assert own != left
+        with CommandOutputs({command: 2}) as others:
+            others.of(command)
+            assert own.is_dir(), "its process is alive"
+    assert not list(tmp_path.glob("sslsv_commands.*"))
+
+
 def test_samples_without_speech_are_left_out(tmp_path, write_audio, caplog):
     waveforms = {key: write_audio(tmp_path / f"{key}.wav", 1600 + 7) for key in ("a", "b")}
     data = write_scp(tmp_path / "data", {key: str(tmp_path / f"{key}.wav") for key in waveforms})
@@ -236,6 +281,21 @@ def test_samples_without_speech_are_left_out(tmp_path, write_audio, caplog):
     assert (tmp_path / "out" / "utt2dur").read_text() == "a 0.030000\n"
     with pytest.raises(ValueError, match=r"vad\.scp leaves samples out, which needs a copy"):
         pack.pack_part(data, Part(tmp_path / "other", 1, 1), Wanted(copy=False))
+
+
+def test_speech_decisions_are_known_by_what_their_files_hold(tmp_path, write_audio, monkeypatch):
+    write_audio(tmp_path / "a.wav", 1600)
+    data = write_scp(tmp_path / "data", {"a": str(tmp_path / "a.wav")})
+    decisions, ark = np.array([0, 1, 1, 0, 0, 0, 0, 1, 1, 1], np.float32), tmp_path / "vad.ark"
+    kaldiio.save_ark(str(ark), {"a": decisions}, scp=str(data / "vad.scp"))
+    pack_corpus(data, tmp_path / "out", num_jobs=1)
+    shutil.move(ark, tmp_path / "moved.ark")
+    (data / "vad.scp").write_text(f"a {tmp_path}/moved.ark:2\n")
+    monkeypatch.setattr(pack, "_pack", lambda *words: pytest.fail("nothing has changed"))
+    pack_corpus(data, tmp_path / "out", num_jobs=1)
+    kaldiio.save_ark(str(tmp_path / "moved.ark"), {"a": 1 - decisions})  # of the same size
+    with pytest.raises(artifacts.StaleArtifact, match="input speech decisions: was"):
+        pack.pack_part(data, Part(tmp_path / "out", 1, 1))
 
 
 def test_decisions_for_other_audio_stop_the_job_with_the_utterance(tmp_path, write_audio):

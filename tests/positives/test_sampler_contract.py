@@ -26,7 +26,6 @@ from all_samplers import (
 from sslsv_tk import config
 from sslsv_tk.positives.base import PositiveSampler
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 EVERYONE = torch.arange(UTTERANCES)
 OF_THE_PACKAGE = [name for name in NAMES if kind_of(name).__module__ == f"sslsv_tk.positives.{name}"]
 REPLACING = [kind for kind in KINDS if kind != "same_utterance"]

@@ -456,14 +456,6 @@ def test_the_default_positives_are_the_choice_of_the_paper(monkeypatch: pytest.M
 # -- two steps -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def small(system: SystemConfig, variant: str | None) -> dict[str, object]:
     """The overlay that makes a system trainable on 18 utterances, two steps to an epoch."""
     encoder, method = ENCODERS[system.encoder.name], METHODS[system.method.name]

@@ -94,6 +94,7 @@ def test_paths_begin_where_the_user_stands(audio, recipe, make_options, tmp_path
         ({"test_audio": "cn ./cn"}, "two test sets are called cn (cn and ./cn). Name one: NAME=./cn"),
         ({"test_audio": "cn sitw", "trials": "free.txt"}, "Write SET=free.txt; the sets are cn sitw"),
         ({"test_audio": "cn", "trials": "free.txt cn/free.lst"}, "two lists of test are called free"),
+        ({"test_audio": "cn", "trials": "free.txt free.txt"}, "the list free.txt of test is given twice"),
         ({"trials": "musan"}, "the folder musan has none of the lists veri_test.txt veri_test2.txt"),
         ({"train_audio": "none", "stage": 4, "stop_stage": 5}, "stages 2, 4 and 5 are about training"),
     ],

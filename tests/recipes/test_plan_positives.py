@@ -53,6 +53,11 @@ def test_every_alias_stands_for_a_sampler_that_is_there(places):
             "--positives ssps_25k_3: there is no conf/positives/ssps_25k_3.yaml here, nor such a name in conf/",
         ),
         (["ssps_kmean"], "Did you mean ssps_kmeans?"),
+        (
+            ["ssps_25k_1+as_writen"],
+            "a variant is one of systems: write --system SYSTEM+VARIANT. Did you mean as_written?",
+        ),
+        (["ssps_25k_1+masked"], "a variant is one of systems: write --system SYSTEM+masked."),
         (["ssps_kmean:clusters=3"], "Did you mean ssps_kmeans?"),
         (["ssps_kmeans:clusters"], "expected SAMPLER:NAME=VALUE,NAME=VALUE; found 'clusters'"),
         (["ssps_kmeans:"], "found ''"),

@@ -98,6 +98,7 @@ def test_the_paper_s_words_are_a_variant_with_a_file_for_each_system(places, mak
             {"system": "moco_ecapa+as_written"},
             "--system moco_ecapa+as_written: as_written changes nothing of moco_ecapa. It is for dino_ecapa, ",
         ),
+        ({"system": "simclr_ecapa+as_writen"}, "conf/variants/as_writen.yaml here. Did you mean as_written?"),
         ({"system": "+masked"}, "there is no conf/systems/.yaml here. There are: barlow_twins_fast_resnet34, "),
         ({"system": "../../x"}, "--system ../../x: there is no file ../../x"),
         ({"scale": "testbd"}, "--scale testbd: there is no conf/scale/testbd.yaml here. Did you mean testbed?"),

@@ -109,3 +109,22 @@ def test_a_damaged_record_and_a_folder_of_nothing_are_named(recipe, capsys, capl
     assert f"{path} has other contents than were written" in capsys.readouterr().out
     (recipe / "empty").mkdir()
     assert run(recipe / "empty") == 1 and "no record at any depth" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("2epoch.pt", "restore it, or train anew with --force true"),
+        ("averaged.pt", "stage 4 or 5"),
+        ("latest.pt", "stage 4 or 5, which go on from the checkpoint before"),
+    ],
+)
+def test_a_checkpoint_that_was_deleted_is_missed(recipe, capsys, name, remedy):
+    path = recipe / "exp/ssl/checkpoints" / name
+    assert run(recipe / "exp") == 0
+    path.unlink()
+    assert run(recipe / "exp") == 1
+    assert capsys.readouterr().out == f"{path} is missing: {remedy}\n"
+    if name == "averaged.pt":
+        average_checkpoints.main(["--system", str(recipe / "exp/ssl")])
+        assert run(recipe / "exp") == 0

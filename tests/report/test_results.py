@@ -24,6 +24,7 @@ ROW = {
     "mindcf_001": 0.63784,
     "mindcf_005": 0.5,
     "seed": 0,
+    "arithmetic": "bf16, compiled",
     "commit": "abcdef012",
     "config_fingerprint": "0123456789abcdef",
     "extraction": {},
@@ -57,13 +58,15 @@ def test_a_row_reads_as_a_human_wants_it():
     line = results.table([ROW]).splitlines()[2]
     assert line == (
         "| simclr | averaged | voxceleb1_test: O (37,611) | 9.41 [8.70, 10.13] | 9.43 | 9.39 | 0.6378 | 0.5000 | 0 "
-        "| abcdef012 | 0123456789abcdef |"
+        "| bf16, compiled | abcdef012 | 0123456789abcdef |"
     )
 
 
 def test_what_is_not_known_is_a_dash_and_no_interval():
-    line = results.table([{**ROW, "eer_interval_percent": None, "seed": None, "config_fingerprint": None}])
-    assert "| 9.41 | 9.43 | 9.39 |" in line and line.splitlines()[2].endswith("| - | abcdef012 | - |")
+    line = results.table(
+        [{**ROW, "eer_interval_percent": None, "seed": None, "arithmetic": None, "config_fingerprint": None}]
+    )
+    assert "| 9.41 | 9.43 | 9.39 |" in line and line.splitlines()[2].endswith("| - | - | abcdef012 | - |")
 
 
 def test_a_row_at_chance_is_said_to_be():

@@ -109,12 +109,19 @@ def test_a_configuration_that_is_no_yaml_is_named(tmp_path):
         system.configuration(tmp_path)
 
 
-@pytest.mark.parametrize(("training", "seed"), [({"seed": 3}, 3), ({}, 0)])
-def test_the_seed_is_that_of_the_training(tmp_path, training, seed):
+@pytest.mark.parametrize(
+    ("training", "seed", "arithmetic"),
+    [({"seed": 3, "precision": "fp32"}, 3, "fp32"), ({"precision": "bf16", "compile": True}, 0, "bf16, compiled")],
+)
+def test_seed_and_arithmetic_are_those_of_the_training(tmp_path, training, seed, arithmetic):
     components = {"encoder": {"name": "fast_resnet34"}, "method": {"name": "simclr"}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({**components, "training": training}))
     found = system.configuration(tmp_path)
-    assert found == {"config_fingerprint": digests.of_file(tmp_path / "config.yaml")[:16], "seed": seed}
+    assert found == {
+        "config_fingerprint": digests.of_file(tmp_path / "config.yaml")[:16],
+        "seed": seed,
+        "arithmetic": arithmetic,
+    }
 
 
 @pytest.mark.parametrize("text", ["training: {seed: 3}", "training: 5", "- 1"])

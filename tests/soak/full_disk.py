@@ -17,6 +17,9 @@ from pathlib import Path
 
 from judge import EQUAL, REFUSED, Bench, described, get_parser, try_all
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from small_disk import mounted, resize, used  # of the tests around this folder
+
 WORDS = ("No space left", "is full", "free", "space")
 ROOM = 512 * 2**20
 
@@ -28,26 +31,11 @@ def small_disk(bench: Bench, part: str, after: int) -> Iterator[Path]:
     bench.restore(after)
     if place.exists():
         os.rename(place, bench.folder / "moved")
-    place.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "tmpfs", str(place)], check=True)
-    try:
+    with mounted(place, ROOM):
         if (bench.folder / "moved").exists():
             subprocess.run(["cp", "-a", f"{bench.folder / 'moved'}/.", str(place)], check=True)
             subprocess.run(["rm", "-rf", str(bench.folder / "moved")], check=True)
         yield place
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
-def used(place: Path) -> int:
-    """Bytes in use."""
-    found = os.statvfs(place)
-    return (found.f_blocks - found.f_bfree) * found.f_frsize
-
-
-def resize(place: Path, size: int) -> None:
-    """Another size of the file system."""
-    subprocess.run(["mount", "-o", f"remount,size={size}", str(place)], check=True)
 
 
 def growth(bench: Bench, part: str, after: int) -> int:

@@ -26,7 +26,10 @@ LONGEST_RUN = 600.0
 EQUAL = "the same bytes"
 REFUSED = "refused, the file named"
 SILENT = "other results"
-FAULTS = (SILENT, "not named", "traceback", "no end", "dead end", "no line", "left over")
+FAULTS = (
+    *(SILENT, "wrong without a word", "not named", "traceback"),
+    *("no end", "dead end", "no line", "left over"),
+)
 """Verdicts that do not hold."""
 CORPUS = (
     *("training_speakers=3", "training_recordings=[2,2]", "test_speakers=2", "test_recordings=[2,2]"),
@@ -223,6 +226,6 @@ def try_all(folder: Path, names: Sequence[str], case: Callable[[str], dict[str, 
         with log.open("a") as stream:
             stream.write(json.dumps(row) + "\n")
         faults += row["verdict"] in FAULTS
-        about = f"{row.get('file', '')} {row['damage']}, after stage {row['after']}, from {row['first']}"
-        print(f"{name} {about}: {row['verdict']} ({row['seconds']} s)", flush=True)
+        where = f", after stage {row['after']}, from {row['first']}" if "after" in row else ""
+        print(f"{name} {row.get('file', '')} {row['damage']}{where}: {row['verdict']} ({row['seconds']} s)", flush=True)
     return 1 if faults else 0

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sslsv_tk.stamps import stamp_in, stamp_of
-from sslsv_tk.systems import checkpoints
+from sslsv_tk.systems import checkpoints, listed
 from sslsv_tk.systems.checkpoints import CheckpointFolder, DamagedCheckpoint
 
 
@@ -22,7 +22,7 @@ def read_newest(folder: CheckpointFolder):
 
 
 def names(folder: CheckpointFolder) -> list[str]:
-    return sorted(path.name for path in folder.folder.iterdir())
+    return sorted(path.name for path in folder.folder.iterdir() if path.name != listed.NAME)
 
 
 def test_two_generations_are_kept_with_their_sampler_files(tmp_path):
@@ -214,3 +214,39 @@ def test_batch_norm_statistics_are_averaged_and_counters_are_of_the_last():
     assert mean["num_batches_tracked"].item() == 6 and mean["num_batches_tracked"].dtype == torch.int64
     assert list(mean) == list(models[0])
     norm.load_state_dict(mean)
+
+
+def test_the_list_of_epochs_is_that_of_the_files_and_remembers_what_was_deleted(tmp_path):
+    folder = CheckpointFolder(tmp_path, keep_epochs=3, keep_every=4)
+    for epoch in range(10):
+        folder.save_epoch(epoch, {"weight": torch.zeros(1)})
+        assert listed.read(folder.folder) == {f"{number}epoch.pt" for number in folder.epochs()}
+    assert listed.missing(folder.folder) == [] and folder.epochs() == [0, 4, 7, 8, 9]
+    for epoch in (4, 7, 8):
+        (folder.folder / f"{epoch}epoch.pt").unlink()
+    save(folder, 1)
+    for epoch in (10, 11, 12):
+        folder.save_epoch(epoch, {"weight": torch.zeros(1)})
+    assert listed.missing(folder.folder) == [folder.folder / "4epoch.pt", folder.folder / "8epoch.pt"]
+    (folder.folder / "latest.pt").unlink()
+    assert folder.folder / "latest.pt" in listed.missing(folder.folder)
+
+
+def test_a_run_killed_before_old_files_go_has_listed_none_of_them(tmp_path, monkeypatch):
+    folder = CheckpointFolder(tmp_path, keep_epochs=2, keep_every=10)
+    for epoch in (1, 2):
+        folder.save_epoch(epoch, {})
+    monkeypatch.setattr("pathlib.Path.unlink", lambda *words, **more: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        folder.save_epoch(3, {})
+    assert listed.read(folder.folder) == {"2epoch.pt", "3epoch.pt"} and folder.epochs() == [1, 2, 3]
+
+
+def test_a_damaged_list_is_an_error_and_the_next_epoch_writes_it_anew(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    folder.save_epoch(1, {})
+    (folder.folder / listed.NAME).write_text((folder.folder / listed.NAME).read_text().replace("1epoch", "2epoch"))
+    with pytest.raises(ValueError, match="has other contents than were written"):
+        listed.missing(folder.folder)
+    folder.save_epoch(2, {})
+    assert listed.read(folder.folder) == {"1epoch.pt", "2epoch.pt"}

@@ -14,7 +14,7 @@ def test_what_may_change_between_runs_changes_no_number() -> None:
     free = marked(CONFIG, FREE)
     assert free.keys() == {"training"} and free["training"]["epochs"] == 7
     fixed = {field.name for field in dataclasses.fields(TrainingConfig)} - free["training"].keys()
-    assert fixed == {"span_epochs", "batch_size", "seed", "precision", "compile"}
+    assert fixed == {"span_epochs", "batch_size", "seed", "precision", "compile", "encoder_parts"}
 
 
 def test_stage_5_takes_over_the_model_its_input_and_the_optimiser_s_own_settings() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sslsv_tk.monitoring.diagnostics import PositiveDiagnostics
+from sslsv_tk.monitoring.step_times import PARTS
 from sslsv_tk.training.epoch_log import EpochLog
 from sslsv_tk.training.position import Position
 
@@ -34,18 +35,19 @@ def test_a_line_has_the_means_since_the_last_one_and_an_epoch_those_of_all(tmp_p
     log = new_log()
     log.open(tmp_path, 0)
     add(log, 4.0, 2.0)
-    log.add_seconds(1.0, 3.0)
+    log.times.waited(1.0)
     log.write_steps(Position(step=2, step_in_epoch=2), 0.1)
     add(log, 9.0)
-    log.add_seconds(0.5, 0.25)
+    log.times.waited(0.5)
     log.write_steps(Position(step=3, step_in_epoch=3), 0.1)
     assert log.loss() == 5.0
     log.write_epoch(Position(epoch=1, step=3), 0.2)
     log.close()
     first, second, epoch = written(tmp_path)
-    expected = {"kind": "step", "epoch": 1, "loss": 3.0, "data_seconds": 0.5, "device_seconds": 1.5}
+    nothing = {f"{part}_seconds": 0.0 for part in PARTS}
+    expected = {"kind": "step", "epoch": 1, "loss": 3.0, **nothing, "read_seconds": 0.5}
     assert first == {"step": 2, "learning_rate": 0.1, **expected}
-    assert (second["loss"], second["data_seconds"], second["device_seconds"]) == (9.0, 0.5, 0.25)
+    assert (second["loss"], second["read_seconds"]) == (9.0, 0.5)
     assert (epoch["kind"], epoch["epoch"], epoch["step"], epoch["loss"]) == ("epoch", 1, 3, 5.0)
     assert (epoch["coverage"], epoch["speaker_accuracy"], epoch["collapsed"]) == (0.5, 1.0, 0.0)
     assert log.loss() == 0.0, "the next epoch begins with nothing"

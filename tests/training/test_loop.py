@@ -10,6 +10,7 @@ from small_corpus import SSPS
 from sslsv_tk import logs
 from sslsv_tk.bin import train
 from sslsv_tk.methods.simclr import SimCLR
+from sslsv_tk.monitoring.step_times import PARTS
 from sslsv_tk.systems import checkpoints
 from sslsv_tk.training.run_state import NonFiniteLoss
 
@@ -38,8 +39,9 @@ def test_the_lines_of_a_run_are_complete(workspace, stage4):
     for line in of_kind(system, "step"):
         expected = ["step", "kind", "epoch", "loss", "positive_cosine", "negative_cosine"]
         expected += ["embedding_deviation", "effective_rank", "queue_age", "learning_rate"]
-        expected += ["data_seconds", "device_seconds"]
+        expected += [f"{part}_seconds" for part in PARTS]
         assert list(line) == expected and all(math.isfinite(line[name]) for name in expected if name != "kind")
+        assert all(line[f"{part}_seconds"] > 0 for part in PARTS)
     for line in of_kind(system, "epoch"):
         assert {"loss", "coverage", "speaker_accuracy", "recording_accuracy", "learning_rate", "seconds"} < line.keys()
         assert 0 < line["queue_age"] <= 1.1, "rows older than a pass of 18 left the queue of 13, or nearly so"

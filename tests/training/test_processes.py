@@ -21,11 +21,12 @@ from small_settings import SYNCHRONISED, method_words
 from sslsv_tk.distributed import heartbeat, processes
 from sslsv_tk.launch import _processes
 from sslsv_tk.launch.base import RUN_AGAIN
+from sslsv_tk.monitoring.step_times import PARTS
 
 PLAIN = ("optimisation.optimiser=sgd", "optimisation.learning_rate=0.00001")
 """Steps so small that batches of 6 do not amplify a last bit; tests/nn/test_batch_norm.py compares the gradients."""
 PAIRS = ("training.batch_size=6",)
-TIMES = {"seconds", "data_seconds", "device_seconds"}
+TIMES = {"seconds", *(f"{part}_seconds" for part in PARTS)}
 LOCAL = {"queue_age"}
 """The mean over the processes of what each found in its own rows."""
 
