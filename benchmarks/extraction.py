@@ -12,6 +12,7 @@ import argparse
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import beside
 import kaldiio
@@ -19,7 +20,8 @@ import numpy as np
 import torch
 from corpus import pack
 from front_end import straightforward_logmel
-from machine import best_of, product_rate, table
+from machine import SHARE_HEADER, best_of, product_rate, share_rows, table
+from torch.utils.flop_counter import FlopCounterMode
 from training_step import UsualLayout, encoder_config
 
 from sslsv_tk.arks.audio_archive import AudioArchive
@@ -31,6 +33,8 @@ from sslsv_tk.extraction.embeddings import Extractor
 from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.frontend.settings import LogMelConfig
 
+Precision = Literal["fp32", "bf16"]
+
 
 def get_parser() -> argparse.ArgumentParser:
     parser = beside.parser(__doc__)
@@ -38,6 +42,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--utterances", type=int, default=100, help="default: 100")
     parser.add_argument("--shortest", type=float, default=4.0, help="seconds (default: 4)")
     parser.add_argument("--longest", type=float, default=8.8, help="seconds (default: 8.8)")
+    parser.add_argument("--step", type=float, default=0.0, help="lengths are multiples of it; VoxCeleb's: 0.04 (none)")
     parser.add_argument("--threads", type=int, default=2, help="processor threads (default: 2)")
     parser.add_argument("--repeats", type=int, default=3, help="passes, of which the fastest counts (default: 3)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
@@ -45,9 +50,9 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def ours(folder: Path, encoder: Encoder, device: torch.device) -> Callable[[], np.ndarray]:
+def ours(folder: Path, encoder: Encoder, device: torch.device, precision: Precision) -> Callable[[], np.ndarray]:
     """(N, D) as stage 6 computes them."""
-    archive, extractor = AudioArchive(folder), Extractor(encoder, FrontEnd(LogMelConfig()), device)
+    archive, extractor = AudioArchive(folder), Extractor(encoder, FrontEnd(LogMelConfig()), device, precision)
     return lambda: np.concatenate([extractor.block(archive, start) for start in range(0, len(archive), BLOCK)])
 
 
@@ -83,21 +88,32 @@ def main() -> None:
     torch.manual_seed(0)
     device, encoder = torch.device(options.device), make_encoder(options)
     lengths = np.linspace(options.shortest, options.longest, options.utterances)
+    if options.step > 0:
+        lengths = np.round(lengths / options.step) * options.step
     with tempfile.TemporaryDirectory() as name:
         folder = pack(Path(name) / "test", lengths.tolist())
-        versions = {"ours": ours(folder, encoder, device), "straightforward": straightforward(folder, encoder, device)}
-        found, wanted = (embed() for embed in versions.values())
+        versions = {
+            "ours, fp32": ours(folder, encoder, device, "fp32"),
+            "ours, bf16": ours(folder, encoder, device, "bf16"),
+            "straightforward": straightforward(folder, encoder, device),
+        }
+        found, wanted = versions["ours, fp32"](), versions["straightforward"]()
         if not np.allclose(found, wanted, atol=1e-3 * float(np.abs(wanted).max())):
             raise ValueError(f"The two versions differ by {np.abs(found - wanted).max()}.")
         taken = best_of(versions, options.repeats, device)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            encoder(torch.zeros(1, 40, int(100 * lengths.mean()), device=device))
     rate = f"{product_rate(device, options.product_side):.3f}"
     times = {name: 1e3 * time / options.utterances for name, time in taken.items()}
     rows = [[name, f"{time:.1f}", f"{times['straightforward'] / time:.2f}", rate] for name, time in times.items()]
     print(
-        f"{options.utterances} utterances of {lengths.mean():.1f} s in the mean, {options.encoder}, fp32, "
+        f"{options.utterances} utterances of {lengths.mean():.1f} s in the mean, {options.encoder}, "
         f"{options.device}, {options.threads} threads, torch {torch.__version__}\n"
     )
     print(table(["version", "ms per utterance", "ratio", "product, TFLOP/s"], rows))
+    flop = counter.get_total_flops() * options.utterances
+    shares = {f"encoder, {name}": (name[-4:], flop, taken[name]) for name in ("ours, fp32", "ours, bf16")}
+    print(f"\n{table(SHARE_HEADER, share_rows(shares, device, options.product_side))}")
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def main() -> None:
     rates = product_rates("bf16", device, side)
     rows += [[f"the same by {way}", f"{rate:.3f} TFLOP/s"] for way, rate in rates.items()]
     if device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
         rows += [["the same in TF32", f"{product_rate(device, side):.3f} TFLOP/s"]]
     rows += [["copy, read and written", f"{memory_rate(device, 2**16 if options.smoke else 2**28):.3f} TB/s"]]
     print(table(["what", "rate"], rows))

@@ -22,6 +22,12 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--num-jobs", type=int, required=True, metavar="N", help="jobs that share the work")
     parser.add_argument("--job", type=int, required=True, metavar="J", help="which of them, from 1")
+    parser.add_argument(
+        "--precision",
+        choices=["auto", "fp32", "bf16"],
+        default="auto",
+        help="of the encoder; auto: as the system was trained. Give all jobs and finish_extraction the same",
+    )
     parser.add_argument("--device", choices=devices.CHOICES, default="auto", help="auto: the GPU if there is one")
     parser.add_argument("--force", choices=["true", "false"], default="false", help="compute what is there again")
     return parser
@@ -30,7 +36,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compute the share unless it is there."""
     options = get_parser().parse_args(arguments)
-    wanted = ExtractionOptions(options.system, options.checkpoint, options.data, options.num_jobs)
+    wanted = ExtractionOptions(options.system, options.checkpoint, options.data, options.num_jobs, options.precision)
     folder = embedding_folder(wanted)
     part = folder.part(options.job)
     if options.force == "false" and (folder.is_complete() or folder.has_part(options.job)):
@@ -39,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     archive = open_archive(options.data)
     archive.compares = True  # read whole anyway
     count = folder.write_part(options.job, lambda: load_extractor(wanted, options.device), archive)
-    log.info("%s: %d embeddings", part, count)
+    log.info("%s: %d embeddings in %s", part, count, wanted.decided_precision)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,12 @@ def get_parser() -> argparse.ArgumentParser:
         "--data", type=Path, required=True, help="packed audio, dump/raw/SET, or features, dump/fbank/SET"
     )
     parser.add_argument("--num-jobs", type=int, required=True, metavar="N", help="jobs that shared the work")
+    parser.add_argument(
+        "--precision",
+        choices=["auto", "fp32", "bf16"],
+        default="auto",
+        help="of the encoder; auto: as the system was trained. Give all jobs and finish_extraction the same",
+    )
     parser.add_argument("--force", choices=["true", "false"], default="false", help="join what is joined again")
     return parser
 
@@ -27,7 +33,8 @@ def get_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Check and join unless that is done."""
     options = get_parser().parse_args(arguments)
-    folder = embedding_folder(ExtractionOptions(options.system, options.checkpoint, options.data, options.num_jobs))
+    wanted = ExtractionOptions(options.system, options.checkpoint, options.data, options.num_jobs, options.precision)
+    folder = embedding_folder(wanted)
     if options.force == "false" and folder.is_complete():
         log.info("%s: complete", folder.folder)
         return

@@ -69,6 +69,19 @@ class Best(NamedTuple):
     """All products, minus infinity for the largest."""
 
 
+class Room:
+    """Memory that the products of blocks use in turn: new memory costs as much as the products."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._values = torch.empty(0, device=device)
+
+    def of(self, rows: int, columns: int, kind: torch.dtype) -> Tensor:
+        """(rows, columns), not initialised."""
+        if self._values.numel() < rows * columns or self._values.dtype != kind:
+            self._values = torch.empty(rows * columns, dtype=kind, device=self._values.device)
+        return self._values[: rows * columns].view(rows, columns)
+
+
 class Assignment:
     """The nearest centroids of points, kept up to date while the centroids move."""
 
@@ -88,7 +101,7 @@ class Assignment:
         self._sum_error = sum_error(points_ND.shape[1])
         self._spread = 2 * self._sum_error
         self._rows = points_ND.new_empty(min(at_once, count), points_ND.shape[1])
-        self._products = torch.empty(0, device=device)
+        self._room = Room(device)
 
     def update(self, centroids_KD: Tensor, before_KD: Tensor | None = None) -> None:
         """Find the nearest of the centroids, which were `before` at the last call (the first time None)."""
@@ -188,19 +201,13 @@ class Assignment:
         operand_KD = centroids.operand_KD if is_own_way else way.operand(centroids.values_KD)
         error = centroids.error if is_own_way else way.error(0.0, centroids.values_KD[:1])
         points_BD = way.operand(block.points_BD)
-        out_BW = self._room(len(points_BD), width, way.output)
+        out_BW = self._room.of(len(points_BD), width, way.output)
         way.multiply(points_BD, operand_KD[:width], out_BW)
         self.computed += out_BW.numel()
         out_BW[:, centroids.clusters :] = -torch.inf
         value_B, place_B = largest(out_BW)
         out_BW.scatter_(1, place_B[:, None], -torch.inf)
         return Best(value_B.float(), place_B, out_BW.amax(1).float(), error, out_BW)
-
-    def _room(self, rows: int, columns: int, kind: torch.dtype) -> Tensor:
-        """(rows, columns) of memory that the blocks use in turn."""
-        if self._products.numel() < rows * columns or self._products.dtype != kind:
-            self._products = torch.empty(rows * columns, dtype=kind, device=self.points_ND.device)
-        return self._products[: rows * columns].view(rows, columns)
 
     def _close_calls(self, block: Block, best: Best) -> tuple[Tensor, Tensor]:
         """Points and centroids, (P,) each, of which the products do not tell which is nearest."""

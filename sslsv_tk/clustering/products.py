@@ -6,15 +6,15 @@ double precision (assignment.py). So the choice, which is made by measuring, cha
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from sslsv_tk.arithmetic import fp32_products
 
 LONGEST = 1.01
 """Of a point: float16 rows are longer than 1 by up to 1e-3, k-means takes no longer ones than this."""
@@ -61,19 +61,6 @@ def sum_error(width: int) -> float:
     return LONGEST * width * torch.finfo(torch.float32).eps
 
 
-@contextmanager
-def _computed_in(precision: str, device: torch.device) -> Iterator[None]:
-    """fp32 products on a device are computed in "ieee" or "bf16", whatever is set for the rest of the process."""
-    backends: Any = torch.backends
-    settings = backends.cuda.matmul if device.type == "cuda" else backends.mkldnn.matmul
-    before = settings.fp32_precision
-    settings.fp32_precision = precision
-    try:
-        yield
-    finally:
-        settings.fp32_precision = before
-
-
 def largest(values_BW: Tensor) -> tuple[Tensor, Tensor]:
     """The largest value of each row and where it stands; numpy's search is three times as fast as torch's on a CPU."""
     if values_BW.device.type == "cuda" or values_BW.dtype == torch.bfloat16:
@@ -83,7 +70,7 @@ def largest(values_BW: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _by_torch(points_BD: Tensor, centroids_KD: Tensor, out_BK: Tensor) -> None:
-    with _computed_in("ieee", out_BK.device):
+    with fp32_products("ieee", out_BK.device):
         torch.mm(points_BD, centroids_KD.T, out=out_BK)
 
 
@@ -93,7 +80,7 @@ def _by_numpy(points_BD: Tensor, centroids_KD: Tensor, out_BK: Tensor) -> None:
 
 def _by_onednn(points_BD: Tensor, centroids_KD: Tensor, out_BK: Tensor) -> None:
     """Factors are rounded on the way into AMX tiles, and the sums come out in fp32."""
-    with _computed_in("bf16", out_BK.device):
+    with fp32_products("bf16", out_BK.device):
         torch.mm(points_BD, centroids_KD.T, out=out_BK)
 
 

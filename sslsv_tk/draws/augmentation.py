@@ -4,6 +4,7 @@ All draws are keyed (seed, epoch, utterance, view): they depend neither on the n
 order of the work, and they travel to the device as numbers. B utterances of a batch.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +30,16 @@ class AugmentationConfig:
     """How segments are augmented; each segment gets one of `kinds`, drawn uniformly.
 
     With frontend.feats_type fbank augmentation was done in stage 3: segments are cut from the offline copies that
-    `copies` names, those of one utterance from different ones as long as there are that many. In both cases
-    kinds: [none] switches augmentation off; the other settings are those of feats_type raw.
+    `copies` names, those of one utterance from different ones as long as there are that many. `frames: drawn` augments
+    frames of the clean set instead, by the settings of feats_type raw. In all cases kinds: [none] switches augmentation
+    off.
     """
 
     kinds: tuple[AugmentationKind, ...] = ("both",)  # DINO: [none, reverb, noise, both]; [none]: no augmentation
     copies: tuple[Copy, ...] = ("noise", "music", "babble", "reverb")  # feats_type fbank; clean: the set itself
+    frames: Literal["copies", "drawn"] = "copies"
+    """fbank: where augmented frames come from. drawn, an experiment: noise and reverberation by `kinds`, anew at every
+    step, added to the powers of the bands; noises and responses are those of dump/raw, in memory as frames."""
     noise_db: Decibels = (0.0, 15.0)  # SNR range, dB, of the category noise
     speech_db: Decibels = (13.0, 20.0)  # of speech
     music_db: Decibels = (5.0, 15.0)  # of music
@@ -97,6 +102,16 @@ class ClipList:
         archive = int(np.searchsorted(self._first, row, side="right")) - 1
         return self.archives[archive].read_looped(row - int(self._first[archive]), start, count)
 
+    def read_segments(self, row_B: NDArray[np.int64], start_B: NDArray[np.int64], count: int) -> NDArray[np.int16]:
+        """(B, count) samples of clips from their starts, each repeated where it ends."""
+        archive_B = np.searchsorted(self._first, row_B, side="right") - 1
+        segment_BT = np.empty((len(row_B), count), dtype=np.int16)
+        for archive in np.unique(archive_B).tolist():
+            chosen = archive_B == archive
+            rows = row_B[chosen] - self._first[archive]
+            segment_BT[chosen] = self.archives[archive].read_segments(rows, start_B[chosen], count)
+        return segment_BT
+
     def read_padded(self, row: int, count: int) -> NDArray[np.int16]:
         """The first `count` samples of clip `row`, zeros after its end; row -1 is a unit impulse."""
         padded = np.zeros(count, dtype=np.int16)
@@ -106,6 +121,13 @@ class ClipList:
             inside = min(count, int(self.samples[row]))
             padded[:inside] = self.read_looped(row, 0, inside)
         return padded
+
+
+def unit_gain(response: NDArray[np.int16]) -> float:
+    """The factor that gives a room response unit energy; 0 for silence."""
+    wide = response.astype(np.float64)
+    energy = float(wide @ wide)
+    return 1 / math.sqrt(energy) if energy else 0.0
 
 
 @dataclass(frozen=True)

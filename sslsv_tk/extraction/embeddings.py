@@ -6,6 +6,7 @@ D dimension.
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import torch
@@ -40,9 +41,12 @@ def _lengths(archive: Archive) -> NDArray[np.int64]:
 class Extractor:
     """Runs an encoder in evaluation mode over whole utterances."""
 
-    def __init__(self, encoder: Encoder, front_end: FrontEnd, device: torch.device) -> None:
+    def __init__(
+        self, encoder: Encoder, front_end: FrontEnd, device: torch.device, precision: Literal["fp32", "bf16"] = "fp32"
+    ) -> None:
+        """`precision` is that of the encoder, by autocast as in training; frames and embeddings are fp32."""
         self.encoder, self.front_end = encoder.to(device).eval(), front_end.to(device)
-        self.device = device
+        self.device, self.precision = device, precision
 
     @torch.no_grad()
     def embed(self, archive: Archive, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -52,7 +56,8 @@ class Extractor:
         whole = torch.from_numpy(np.stack([archive.read(int(row), 0, count) for row in rows])).to(self.device)
         try:
             frames = self.front_end.normalised(whole) if has_frames else self.front_end(whole)
-            embedding_BD: NDArray[np.float32] = self.encoder(frames).float().cpu().numpy()
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                embedding_BD: NDArray[np.float32] = self.encoder(frames).float().cpu().numpy()
         except ValueError as error:
             raise ValueError(f"{tables.text(archive.keys[rows[0]])}: {error}") from None
         broken = ~np.isfinite(embedding_BD).all(1)

@@ -1,34 +1,79 @@
 """Reverberation and noise for a batch of segments, on the device of the model.
 
-Draws are made in the loader and come as numbers; here is arithmetic only. Shapes: B segments, T samples, R samples
-of a room response.
+Draws are made in the loader and come as numbers; here is arithmetic only. Shapes: B segments, T samples, P points of a
+transform.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sslsv_tk.frontend.clips import Clips
+from sslsv_tk.frontend.reverberation import padded, points_of
+
 POWER_FLOOR = 1e-10
 """Added to the mean powers of segment and noise (full scale is 1) before their ratio is taken: about what rounding to
 16 bits adds, so that silence stays finite, and speech at -60 dBFS, a power of 1e-6, gets the level asked for."""
+FULL_SCALE = 32768.0
+_SAMPLES_AT_A_TIME = {"cpu": 1 << 19, "cuda": 1 << 22}
+"""Samples of segments that go through all steps together: on a processor, for each thread, what stays in its cache."""
 
 
-def fast_length(samples: int) -> int:
-    """The next length of the form 2^a 3^b 5^c (b <= 2, c <= 1), for which transforms are quick."""
-    return min(odd << max(0, (-(-samples // odd) - 1).bit_length()) for odd in (1, 3, 5, 9, 15, 45))
+def to_float(samples: Tensor) -> Tensor:
+    """16-bit samples as float32 in [-1, 1); floats as they are."""
+    return samples if samples.is_floating_point() else samples.float() / FULL_SCALE
 
 
-def reverberate(waveform_BT: Tensor, response_BR: Tensor) -> Tensor:
-    """Convolve each segment with its whole response, scaled to unit energy, and keep the first T samples."""
-    samples = waveform_BT.shape[-1]
-    response_BR = response_BR.float()
-    response_BR = response_BR / response_BR.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-    response_BR = response_BR[:, :samples]  # later samples reach nothing that is kept
-    points = fast_length(samples + response_BR.shape[-1] - 1)
-    spectrum = torch.fft.rfft(waveform_BT, points) * torch.fft.rfft(response_BR, points)
-    reverberant_BT: Tensor = torch.fft.irfft(spectrum, points)[:, :samples]
-    return reverberant_BT
+def augment(
+    segment_BT: Tensor,
+    clips: Clips,
+    snr_B: Tensor | None,
+    response_samples_B: NDArray[np.int64] | None,
+    power_floor: float = POWER_FLOOR,
+) -> Tensor:
+    """Reverberated segments with noise against what they are then; int16 or float in [-1, 1) to float32 (B, T).
+
+    `snr_B`: dB, +inf adds nothing; None where there is no noise. `response_samples_B`: on the host, how long the
+    response of each segment is; 0, or None for all, leaves it as it is.
+    """
+    samples = segment_BT.shape[1]
+    augmented_BT = torch.empty(segment_BT.shape, device=segment_BT.device)
+    for order, points in _shared_out(len(segment_BT), samples, response_samples_B, segment_BT.device):
+        rows = torch.from_numpy(order).to(segment_BT.device, non_blocking=True)
+        waveform = segment_BT.index_select(0, rows)
+        waveform = to_float(waveform) if points == 0 else _reverberated(waveform, clips, rows, points)
+        noise = clips.noise(rows, samples)
+        if noise is not None and snr_B is not None:
+            waveform = add_noise(waveform, to_float(noise), snr_B[rows], power_floor=power_floor)
+        augmented_BT.index_copy_(0, rows, waveform)
+    return augmented_BT
+
+
+def _shared_out(
+    count: int, samples: int, response_samples_B: NDArray[np.int64] | None, device: torch.device
+) -> Iterator[tuple[NDArray[np.int64], int]]:
+    """Rows that go together, and the points of the transform they share; 0: they are not reverberated."""
+    points_B = np.zeros(count, dtype=np.int64)
+    if response_samples_B is not None:
+        points_B = points_of(response_samples_B, samples)
+    together = _SAMPLES_AT_A_TIME["cuda" if device.type == "cuda" else "cpu"]
+    most = max(1, together * (1 if device.type == "cuda" else torch.get_num_threads()) // samples)
+    for points in np.unique(points_B).tolist():
+        rows = np.flatnonzero(points_B == points)
+        for first in range(0, len(rows), most):
+            yield rows[first : first + most], points
+
+
+def _reverberated(segment_BT: Tensor, clips: Clips, rows: Tensor, points: int) -> Tensor:
+    samples = segment_BT.shape[1]
+    spectrum = clips.reverberated(torch.fft.rfft(padded(segment_BT, points)), rows, samples, points)
+    if not segment_BT.is_floating_point():
+        spectrum = spectrum.mul_(1 / FULL_SCALE)
+    waveform_BT: Tensor = torch.fft.irfft(spectrum, points)[:, :samples]
+    return waveform_BT
 
 
 def add_noise(
@@ -43,39 +88,8 @@ def add_noise(
     `samples_B`: lengths of segments that are followed by zeros, in the noise as well; None: all are T long.
     `power_floor` is added to both mean powers.
     """
-    if samples_B is None:
-        signal_power, noise_power = waveform_BT.square().mean(-1), noise_BT.square().mean(-1)
-    else:
-        signal_power, noise_power = (sound.square().sum(-1) / samples_B for sound in (waveform_BT, noise_BT))
-    signal_power, noise_power = signal_power + power_floor, noise_power + power_floor
+    count = waveform_BT.shape[-1] if samples_B is None else samples_B
+    energies = (torch.linalg.vector_norm(sound, dim=-1).square() for sound in (waveform_BT, noise_BT))
+    signal_power, noise_power = (energy / count + power_floor for energy in energies)
     gain = torch.sqrt(signal_power / noise_power * 10.0 ** (-snr_B.to(waveform_BT.dtype) / 10.0))
-    return waveform_BT + gain[:, None] * noise_BT
-
-
-class ClipPool:
-    """All noises, or all room responses, in one int16 array on the device.
-
-    `cut` gives the same samples as a byte-range read of the arks by the loader.
-    """
-
-    def __init__(self, clips: list[NDArray[np.int16]], device: torch.device | str = "cpu") -> None:
-        if not clips:
-            raise ValueError("Expected at least one noise or room response, found none.")
-        self.samples = torch.from_numpy(np.concatenate(clips)).to(device)
-        self.lengths = torch.tensor([len(clip) for clip in clips], device=device)
-        self.starts = torch.cumsum(self.lengths, 0) - self.lengths
-
-    def cut(self, row_B: Tensor, start_B: Tensor, count: int) -> Tensor:
-        """`count` samples of each clip from `start`, repeated where it ends: (B, count) int16."""
-        place_BT = start_B[:, None] + torch.arange(count, device=self.samples.device)
-        place_BT = self.starts[row_B, None] + place_BT % self.lengths[row_B, None]
-        return self.samples[place_BT]
-
-    def whole(self, row_B: Tensor, count: int) -> Tensor:
-        """The first `count` samples of each clip, zeros after its end; row -1 is a unit impulse: (B, count) int16."""
-        place_T = torch.arange(count, device=self.samples.device)
-        row = row_B.clamp(min=0)
-        inside_BT = place_T[None, :] < self.lengths[row, None]
-        clip_BT = self.samples[self.starts[row, None] + torch.where(inside_BT, place_T[None, :], 0)] * inside_BT
-        impulse_T = (place_T == 0).to(clip_BT.dtype) * torch.iinfo(torch.int16).max
-        return torch.where((row_B < 0)[:, None], impulse_T, clip_BT)
+    return torch.addcmul(waveform_BT, gain[:, None], noise_BT)

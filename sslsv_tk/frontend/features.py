@@ -1,13 +1,14 @@
 """From the loader's 16-bit segments to what an encoder eats."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sslsv_tk.frontend.augmentation import POWER_FLOOR, add_noise, reverberate
+from sslsv_tk.frontend.augmentation import POWER_FLOOR, augment, to_float
+from sslsv_tk.frontend.clips import Clips, ReadClips
 from sslsv_tk.frontend.logmel import LogMel, normalise
 from sslsv_tk.frontend.settings import LogMelConfig
-
-_FULL_SCALE = 32768.0
 
 
 class FrontEnd(nn.Module):
@@ -31,12 +32,24 @@ class FrontEnd(nn.Module):
 
         Reverberation comes first; the noise is then scaled against the reverberated segment.
         """
-        waveform_BT = to_float(segment_BT)
-        if response_BR is not None:
-            waveform_BT = reverberate(waveform_BT, to_float(response_BR))
-        if noise_BT is not None and snr_B is not None:
-            waveform_BT = add_noise(waveform_BT, to_float(noise_BT), snr_B, power_floor=self.power_floor)
-        return waveform_BT if self.logmel is None else self.logmel(waveform_BT)
+        if noise_BT is None and response_BR is None:
+            return self._frames(to_float(segment_BT))
+        if response_BR is None:
+            return self.augmented(segment_BT, ReadClips(noise_BT), snr_B)
+        norm_B = torch.linalg.vector_norm(response_BR.float(), dim=-1)
+        clips = ReadClips(noise_BT, response_BR, 1 / norm_B.clamp(min=1e-12))
+        return self.augmented(segment_BT, clips, snr_B, np.full(len(segment_BT), response_BR.shape[1]))
+
+    @torch.no_grad()
+    def augmented(
+        self,
+        segment_BT: Tensor,
+        clips: Clips,
+        snr_B: Tensor | None = None,
+        response_samples_B: NDArray[np.int64] | None = None,
+    ) -> Tensor:
+        """The same with clips of lists or of the loader; see `augment`."""
+        return self._frames(augment(segment_BT, clips, snr_B, response_samples_B, self.power_floor))
 
     @torch.no_grad()
     def normalised(self, frames_BLF: Tensor) -> Tensor:
@@ -44,7 +57,8 @@ class FrontEnd(nn.Module):
         assert self.logmel is not None
         return normalise(frames_BLF.float(), self.logmel.config.deviation_floor).transpose(1, 2)
 
-
-def to_float(samples: Tensor) -> Tensor:
-    """16-bit samples as float32 in [-1, 1); floats as they are."""
-    return samples if samples.is_floating_point() else samples.float() / _FULL_SCALE
+    def _frames(self, waveform_BT: Tensor) -> Tensor:
+        if self.logmel is None:
+            return waveform_BT
+        frames_BFL: Tensor = self.logmel(waveform_BT)
+        return frames_BFL

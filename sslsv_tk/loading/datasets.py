@@ -6,17 +6,17 @@ Shapes: B utterances of a batch, T samples of a segment, R samples of a room res
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from sslsv_tk import seeds
 from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.arks.feature_archive import CopiedFeatures
-from sslsv_tk.draws.augmentation import Augmentation, Draws
+from sslsv_tk.draws.augmentation import Augmentation, ClipList, Draws, unit_gain
 from sslsv_tk.loading.batches import BatchRequest
 from sslsv_tk.segments import Segment, SegmentPlan
 
@@ -34,9 +34,19 @@ class View:
     noise_row_B: Tensor | None = None
     noise_start_B: Tensor | None = None
     snr_B: Tensor | None = None  # dB; +inf: no noise
-    response_row_B: Tensor | None = None  # -1: a unit impulse
+    response_row_B: Tensor | None = None  # -1: none
+    response_samples_B: NDArray[np.int64] | None = None  # that reach the segment, 0: no response; stays on the host
     noise_BT: Tensor | None = None  # int16
-    response_BR: Tensor | None = None  # int16
+    response_BR: Tensor | None = None  # int16, as far as it reaches
+    response_gain_B: Tensor | None = None  # gives the whole response unit energy
+
+    def take(self, draws: Draws, augmentation: Augmentation) -> None:
+        """Put the numbers of the draws into the view, as far as there are lists."""
+        if augmentation.noises is not None:
+            self.snr_B = torch.from_numpy(draws.snr)
+            self.noise_row_B, self.noise_start_B = torch.from_numpy(draws.noise), torch.from_numpy(draws.noise_start)
+        if augmentation.responses is not None:
+            self.response_row_B = torch.from_numpy(np.array(draws.response))
 
 
 @dataclass
@@ -48,32 +58,31 @@ class Batch:
     references: list[View] = dataclasses.field(default_factory=list)
 
     def pin_memory(self) -> "Batch":
-        """For the loader: memory from which a copy to the GPU need not wait."""
-        return self._map(lambda tensor: tensor.pin_memory())
-
-    def share_memory(self) -> "Batch":
-        """For another process: memory that both see. RuntimeError where there is no room for it."""
-        return self._map(lambda tensor: tensor.share_memory_() if tensor.numel() else tensor)
+        """In memory from which a copy to the GPU need not be waited for."""
+        return self.replaced(lambda tensor: tensor.pin_memory(), Tensor)
 
     def to(self, device: torch.device) -> "Batch":
         """All tensors on `device`."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        return self.replaced(lambda tensor: tensor.to(device, non_blocking=True), Tensor)
 
     def tensors(self) -> list[Tensor]:
-        """All that it consists of."""
-        views = [getattr(view, f.name) for view in (*self.views, *self.references) for f in dataclasses.fields(View)]
-        return [self.utterance_B, *(tensor for tensor in views if tensor is not None)]
+        """All that it consists of, but for what stays on the host."""
+        found: list[Tensor] = []
+        self.replaced(found.append, Tensor)
+        return found
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+    def replaced(self, change: Callable[[Any], Any], kind: type) -> "Batch":
+        """A batch with `change(value)` for each of its values of a kind."""
+
         def view(old: View) -> View:
-            tensors = {f.name: getattr(old, f.name) for f in dataclasses.fields(View)}
-            return dataclasses.replace(old, **{name: change(t) for name, t in tensors.items() if t is not None})
+            values = {f.name: getattr(old, f.name) for f in dataclasses.fields(View)}
+            return dataclasses.replace(old, **{name: change(v) for name, v in values.items() if isinstance(v, kind)})
 
-        references = [view(v) for v in self.references]
-        return Batch(change(self.utterance_B), [view(v) for v in self.views], references)
+        utterance_B = change(self.utterance_B) if isinstance(self.utterance_B, kind) else self.utterance_B
+        return Batch(utterance_B, [view(v) for v in self.views], [view(v) for v in self.references])
 
 
-class TrainingSegments(Dataset[Batch]):
+class TrainingSegments:
     """Cuts the segments of a plan by byte ranges, anew in every epoch.
 
     A segment of the side "both" is cut once while positives come from the utterance itself; with partners it is cut
@@ -85,6 +94,7 @@ class TrainingSegments(Dataset[Batch]):
         self.plan, self.seed, self.references = plan, seed, references
 
     def __getitem__(self, request: BatchRequest) -> Batch:
+        """The batch of a request."""
         views = self._views(request) if request.with_views else []
         references = [
             self._view(request, request.utterance_B, segment, -1 - number)
@@ -139,10 +149,7 @@ class TrainingAudio(TrainingSegments):
 
     def _view(self, request: BatchRequest, source_B: NDArray[np.int64], segment: Segment, number: int) -> View:
         start_B = self._starts(request, self.archive.samples[source_B], segment.samples, number)
-        segment_BT = np.stack(
-            [self.archive.read_looped(int(r), int(s), segment.samples) for r, s in zip(source_B, start_B, strict=True)]
-        )
-        view = View(torch.from_numpy(segment_BT))
+        view = View(torch.from_numpy(self.archive.read_segments(source_B, start_B, segment.samples)))
         if segment.augmented and self.augmentation is not None:
             draws = self.augmentation.draw(self.seed, request.epoch, request.utterance_B, number)
             self._augment(view, draws, segment.samples)
@@ -152,22 +159,34 @@ class TrainingAudio(TrainingSegments):
         """Put the draws, or the clips that they name, into the view."""
         assert self.augmentation is not None
         noises, responses = self.augmentation.noises, self.augmentation.responses
-        if noises is not None:
-            view.snr_B = torch.from_numpy(draws.snr)
-            view.noise_row_B, view.noise_start_B = torch.from_numpy(draws.noise), torch.from_numpy(draws.noise_start)
-            if self.read_clips:
-                pairs = zip(draws.noise.tolist(), draws.noise_start.tolist(), strict=True)
-                view.noise_BT = torch.from_numpy(np.stack([noises.read_looped(r, s, samples) for r, s in pairs]))
+        view.take(draws, self.augmentation)
+        if noises is not None and self.read_clips:
+            view.noise_BT = torch.from_numpy(noises.read_segments(draws.noise, draws.noise_start, samples))
         if responses is not None:
-            view.response_row_B = torch.from_numpy(np.array(draws.response))
+            lengths_B = np.where(draws.response < 0, 0, responses.samples[draws.response])
+            view.response_samples_B = np.minimum(lengths_B, samples)
             if self.read_clips:
-                count = int(responses.samples.max())
-                rows = draws.response.tolist()
-                view.response_BR = torch.from_numpy(np.stack([responses.read_padded(r, count) for r in rows]))
+                self._read_responses(view, responses, draws.response)
+
+    @staticmethod
+    def _read_responses(view: View, responses: ClipList, row_B: NDArray[np.int64]) -> None:
+        """As far as they may reach, and the gain that all of each one gives: a long one is read whole where drawn."""
+        assert view.response_samples_B is not None and view.segment_BT is not None
+        widest = min(int(responses.samples.max()), view.segment_BT.shape[1])
+        response_BR = np.zeros((len(row_B), widest), dtype=np.int16)
+        gain_B = np.zeros(len(row_B), dtype=np.float32)
+        for place, (row, reach) in enumerate(zip(row_B.tolist(), view.response_samples_B.tolist(), strict=True)):
+            if row >= 0:
+                whole = responses.read_looped(row, 0, int(responses.samples[row]))
+                response_BR[place, :reach], gain_B[place] = whole[:reach], unit_gain(whole)
+        view.response_BR, view.response_gain_B = torch.from_numpy(response_BR), torch.from_numpy(gain_B)
 
 
 class TrainingFeatures(TrainingSegments):
-    """Segments of features: augmented ones from offline copies, different ones of an utterance, others clean."""
+    """Segments of features: augmented ones from offline copies, different ones of an utterance, others clean.
+
+    With an augmentation all are clean, and augmented ones carry draws: which noise and response their frames get.
+    """
 
     def __init__(
         self,
@@ -176,10 +195,11 @@ class TrainingFeatures(TrainingSegments):
         seed: int,
         count_frames: Callable[[int], int],
         references: SegmentPlan = (),
+        augmentation: Augmentation | None = None,
     ) -> None:
         """`count_frames`: how many frames the front end makes of so many samples."""
         super().__init__(plan, seed, references)
-        self.features, self.count_frames = features, count_frames
+        self.features, self.count_frames, self.augmentation = features, count_frames, augmentation
         cut = [*plan, *(segment for segment in plan if segment.side == "both")]
         self._turns = np.cumsum([0, *(segment.augmented for segment in cut)])  # augmented segments before each
 
@@ -196,4 +216,8 @@ class TrainingFeatures(TrainingSegments):
             cuts = [features.read_looped(copy, row, start, count) for copy, row, start in places]
         else:
             cuts = [features.clean.read_looped(row, start, count) for row, start in zip(rows, start_B, strict=True)]
-        return View(frames_BLF=torch.from_numpy(np.stack(cuts)))
+        view = View(frames_BLF=torch.from_numpy(np.stack(cuts)))
+        if segment.augmented and self.augmentation is not None:
+            draws = self.augmentation.draw(self.seed, request.epoch, request.utterance_B, number)
+            view.take(draws, self.augmentation)
+        return view

@@ -1,68 +1,38 @@
-"""Batches from worker processes: what they need is looked at before, and their end or silence is one line.
+"""Batches in order, made ahead by processes that stay from epoch to epoch; their end or silence is one line.
 
-The workers are those of torch's DataLoader, which hand batches over in shared memory, /dev/shm. Left to itself it
-waits for ever where a batch found no room there, where a process has no file left to open, or where a read never
-answers.
+A batch lies in memory that is used again: it holds until the third batch after it is asked for.
 """
 
 import dataclasses
 import errno
 import logging
-import multiprocessing
-import multiprocessing.queues
+import multiprocessing.connection
 import os
 import resource
-import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
-
-from torch.utils.data import DataLoader, Dataset
-from torch.utils.data._utils import signal_handling
+from typing import Any
 
 from sslsv_tk.loading.batches import BatchRequest
 from sslsv_tk.loading.datasets import Batch, TrainingSegments
+from sslsv_tk.loading.slots import Slots, bytes_of
+from sslsv_tk.loading.workers import Failure, Workers
 
 AHEAD = 4
 """Batches that each worker makes before they are asked for."""
-SHARED = "/dev/shm"
+_KEPT = 2  # slots of batches before the last one that was taken: one of them may still be on its way to the GPU
 TICK_SECONDS = 1
 REPORT_TICKS, END_TICKS = 60, 600
 """Ticks without a batch after which a line says so, and training ends. Ticks, not a clock: a process that was suspended
 for hours has waited for one."""
-_NO_ROOM, _NO_FILES, _NO_HANDING_OVER = 71, 72, 73
-"""Exit statuses of a worker that cannot hand a batch over."""
+_END_SECONDS = 5  # from the end of the pipe of a worker that dies to its own
 _FEW_FILES = 16
+_FILES_OF_WORKER = 4
 _log = logging.getLogger("train")
 
 
 class LoaderFailed(ValueError):
     """Reading cannot go on; the last checkpoint is from before."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Failure:
-    """What a worker hands over in place of a batch."""
-
-    reason: str
-
-
-class _InWorker(Dataset[Batch | _Failure]):
-    """A dataset whose errors reach the training process as one line."""
-
-    def __init__(self, dataset: TrainingSegments) -> None:
-        self._dataset = dataset
-
-    def __getitem__(self, request: BatchRequest) -> Batch | _Failure:
-        try:
-            # Here rather than in the queue's own thread, which drops what finds no room.
-            return self._dataset[request].share_memory()
-        except (ValueError, OSError, MemoryError) as error:
-            return _Failure(" ".join(str(error).split()) or type(error).__name__)
-        except RuntimeError as error:
-            if "shared memory" not in str(error):
-                raise
-            return _Failure(_few_files() if os.strerror(errno.EMFILE) in str(error) else _no_room())
 
 
 def loader(
@@ -72,62 +42,108 @@ def loader(
     pin_memory: bool,
     waiting: Callable[[], None] = lambda: None,
 ) -> Iterator[Batch]:
-    """The batches of an epoch, in order, made ahead by `workers` processes (0: none).
+    """The batches of one epoch alone; see `Loader`."""
+    made = Loader(dataset, workers, pin_memory, waiting)
+    try:
+        yield from made.batches(requests)
+    finally:
+        made.close()
+
+
+class Loader:
+    """Makes the batches of requests in `workers` processes (0: none), which begin with the first and stay.
 
     `waiting` is called about every second in which no batch comes. LoaderFailed where a worker cannot read or has
-    died, where there is no room for batches, and after ten minutes without one.
+    died, and after ten minutes without a batch.
     """
-    if workers == 0 or not requests:
-        yield from DataLoader(dataset, batch_size=None, sampler=requests, pin_memory=pin_memory)
-        return
-    _check_room(dataset, requests, workers)
-    # torch's handler of SIGCHLD would raise wherever the training process is, in the middle of a step or of writing.
-    signal_handling._SIGCHLD_handler_set = True
-    made = iter(
-        DataLoader(
-            _InWorker(dataset),
-            batch_size=None,
-            sampler=requests,
-            num_workers=workers,
-            pin_memory=pin_memory,
-            prefetch_factor=AHEAD,
-            timeout=TICK_SECONDS,
-            worker_init_fn=_begin_worker,
-        )
-    )
-    try:
-        yield from _in_time(made, waiting)
-    finally:
-        for worker in _workers(made):
-            worker.kill()  # none is left where all went well
 
+    def __init__(
+        self,
+        dataset: TrainingSegments,
+        workers: int,
+        pin_memory: bool,
+        waiting: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._dataset, self._count, self._pins, self._waiting = dataset, workers, pin_memory, waiting
+        self._workers: Workers | None = None
+        self._given = 0  # batches since the workers began
 
-def _in_time(made: Iterator[Batch | _Failure], waiting: Callable[[], None]) -> Iterator[Batch]:
-    """The batches of a DataLoader with a time limit of a tick."""
-    silent = 0
-    while True:
-        try:
-            batch = next(made)
-        except StopIteration:
+    def batches(self, requests: Sequence[BatchRequest]) -> Iterator[Batch]:
+        """Their batches, in order. Who leaves before the last one ends the workers; the next call makes others."""
+        if self._count == 0 or not requests:
+            for request in requests:
+                batch = self._dataset[request]
+                yield batch.pin_memory() if self._pins else batch
             return
-        except (RuntimeError, OSError, EOFError) as error:  # the latter two: a worker died while it handed over
-            _refuse_dead(_workers(made))
-            if "timed out" not in str(error):
-                raise
-            silent += 1
-            waiting()
-            _judge_silence(silent, _workers(made))
-        else:
-            if isinstance(batch, _Failure):
-                raise LoaderFailed(batch.reason)
-            silent = 0
-            # Whoever keeps the numbers of many batches would else keep as many files open.
+        workers = self._ready(requests)
+        ended = False
+        try:
+            yield from self._in_order(workers, requests)
+            ended = True
+        finally:
+            if not ended:
+                self.close()
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._workers is not None:
+            self._workers.kill()
+            self._workers.slots.unpin()
+            self._workers = None
+
+    def _ready(self, requests: Sequence[BatchRequest]) -> Workers:
+        """The workers, begun anew where their slots are too small: an utterance tells the size of a batch."""
+        first = max(requests, key=lambda request: len(request.utterance_B))
+        partner_B = None if first.partner_B is None else first.partner_B[:1]
+        one = self._dataset[dataclasses.replace(first, utterance_B=first.utterance_B[:1], partner_B=partner_B)]
+        size = bytes_of(one, len(first.utterance_B))
+        if self._workers is not None and self._workers.slots.size < size:
+            self.close()
+        if self._workers is None:
+            _check_files(self._count)
+            try:
+                slots = Slots(AHEAD * self._count + 1 + _KEPT, size, 1024 + 32 * len(first.utterance_B))
+                self._workers, self._given = Workers(self._dataset, self._count, slots), 0
+            except OSError as error:
+                raise _refused(error) from None
+            if self._pins:
+                slots.pin()
+        return self._workers
+
+    def _in_order(self, workers: Workers, requests: Sequence[BatchRequest]) -> Iterator[Batch]:
+        first = self._given
+        asked = taken = 0
+        while taken < len(requests):
+            while asked < min(len(requests), taken + AHEAD * self._count):
+                try:
+                    workers.ask(first + asked, requests[asked])
+                except OSError:
+                    _refuse_dead(workers.processes, _END_SECONDS)
+                    raise
+                asked += 1
+            batch = self._in_time(workers, first + taken)
+            taken += 1
+            self._given = first + taken
+            # Whoever keeps the numbers of many batches would else keep those of others.
             yield dataclasses.replace(batch, utterance_B=batch.utterance_B.clone())
 
-
-def _workers(made: Any) -> list[Any]:
-    """The processes of an iterator of a DataLoader, which has no public name for them."""
-    return list(getattr(made, "_workers", []))
+    def _in_time(self, workers: Workers, number: int) -> Batch:
+        """A batch as soon as it comes."""
+        silent = 0
+        while True:
+            try:
+                found = workers.take(number, TICK_SECONDS)
+            except (EOFError, OSError):
+                _refuse_dead(workers.processes, _END_SECONDS)
+                raise
+            if isinstance(found, Failure):
+                raise LoaderFailed(found.reason)
+            if found is not None:
+                return found
+            _refuse_dead(workers.processes)
+            silent += 1
+            self._waiting()
+            _judge_silence(silent, workers.processes)
 
 
 def _judge_silence(ticks: int, workers: Sequence[Any]) -> None:
@@ -143,32 +159,23 @@ def _judge_silence(ticks: int, workers: Sequence[Any]) -> None:
         )
 
 
-def _refuse_dead(workers: Sequence[Any]) -> None:
-    """LoaderFailed where a worker has died, with the reason as far as its exit status tells it."""
+def _refuse_dead(workers: Sequence[Any], seconds: float = 0) -> None:
+    """LoaderFailed where a worker has died, or does in some seconds, with the reason that its exit status tells."""
+    ending = multiprocessing.connection.wait([worker.sentinel for worker in workers], seconds)
     for worker in workers:
-        if worker.exitcode:  # neither at work nor at its end
+        if worker.sentinel in ending:  # closed a moment before there is an exit status
+            worker.join(_END_SECONDS)
+        if worker.exitcode is not None:
             raise LoaderFailed(f"{_why(worker)} Then run again: it goes on from the last checkpoint.")
 
 
 def _why(worker: Any) -> str:
     code = worker.exitcode
-    if code in (_NO_ROOM, -signal.SIGBUS):
-        return _no_room()
-    if code == _NO_FILES:
-        return _few_files()
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit status {code}"
     reason = f"A process of the loader ({worker.pid}) has died ({name})"
-    if code == -signal.SIGKILL:
+    if code in (-signal.SIGKILL, -signal.SIGBUS):
         return f"{reason}, mostly for want of memory. Lower training.loader_workers."
     return f"{reason}. Look for its own lines above."
-
-
-def _no_room() -> str:
-    free = shutil.disk_usage(SHARED).free
-    return (
-        f"There is no room for a batch in {SHARED}, which has {free / 1e6:.1f} MB free. Lower training.loader_workers "
-        f"(0: none is needed) or enlarge {SHARED} (docker run --shm-size)."
-    )
 
 
 def _few_files() -> str:
@@ -179,70 +186,22 @@ def _few_files() -> str:
     )
 
 
-# -- before the first batch ------------------------------------------------------------------------------------------
+def _refused(error: OSError) -> LoaderFailed:
+    """Why there are no workers."""
+    if error.errno == errno.EMFILE:
+        return LoaderFailed(_few_files())
+    return LoaderFailed(
+        f"The processes of the loader cannot begin ({error.strerror}). Lower training.loader_workers; 0 needs none."
+    )
 
 
-def _check_room(dataset: TrainingSegments, requests: Sequence[BatchRequest], workers: int) -> None:
-    """LoaderFailed where shared memory or open files will not suffice: an utterance tells the size of a batch."""
-    first = requests[0]
-    partner_B = None if first.partner_B is None else first.partner_B[:1]
-    one = dataset[dataclasses.replace(first, utterance_B=first.utterance_B[:1], partner_B=partner_B)].tensors()
-    size = len(first.utterance_B) * sum(tensor.numel() * tensor.element_size() for tensor in one)
-    _check_shared_memory(size, workers, len(requests))
-    _check_files(len(one), workers)
-
-
-def _check_shared_memory(size: int, workers: int, batches: int) -> None:
-    try:
-        multiprocessing.get_context().Lock()  # which lies there, too
-        free = shutil.disk_usage(SHARED).free
-    except OSError as error:
-        if error.errno == errno.EMFILE:
-            raise LoaderFailed(_few_files()) from None
-        raise LoaderFailed(
-            f"{SHARED} cannot be used ({error.strerror}), and the processes of the loader hand batches over there. "
-            "Mount it, or set training.loader_workers to 0."
-        ) from None
-    count = min(AHEAD * workers, batches) + 1
-    if count * size > free:
-        fitting = max(0, (free // size - 1) // AHEAD)
-        raise LoaderFailed(
-            f"The loader needs {count * size / 1e6:.1f} MB of shared memory ({count} batches of {size / 1e6:.1f} MB), "
-            f"and {SHARED} has {free / 1e6:.1f} MB. Set training.loader_workers to {fitting}, or enlarge {SHARED} "
-            f"(docker run --shm-size {-(-2 * count * size // 2**20)}m)."
-        )
-
-
-def _check_files(tensors: int, workers: int) -> None:
-    """Each tensor of a batch is an open file on both sides; the limit is raised as far as that is allowed."""
+def _check_files(workers: int) -> None:
+    """LoaderFailed where a pipe for each worker and the files that are read will not suffice."""
     limit, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
     already = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else _FEW_FILES
-    least = already + tensors * (workers + 1) + 4 * workers + _FEW_FILES
-    most = least + tensors * AHEAD * workers
-    if most > limit != resource.RLIM_INFINITY:
-        limit = most if highest == resource.RLIM_INFINITY else min(most, highest)
+    least = already + _FILES_OF_WORKER * workers + _FEW_FILES
+    if least > limit != resource.RLIM_INFINITY:
+        limit = least if highest == resource.RLIM_INFINITY else min(least, highest)
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, highest))
     if least > limit != resource.RLIM_INFINITY:
         raise LoaderFailed(_few_files())
-
-
-# -- in a worker -----------------------------------------------------------------------------------------------------
-
-
-def _begin_worker(_: int) -> None:
-    """Requests to stop are the trainer's: torch lets a worker die of SIGTERM, and so the trainer.
-
-    Workers end when they are told to, or when they find the trainer gone.
-    """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.set_wakeup_fd(-1)
-    # The queue's thread would print a traceback, drop the batch and go on.
-    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]
-
-
-def _end_worker(error: BaseException, _: object) -> NoReturn:
-    """Called in a thread of a worker that cannot hand a batch over."""
-    text, number = str(error), getattr(error, "errno", None)
-    if number == errno.EMFILE or os.strerror(errno.EMFILE) in text:
-        os._exit(_NO_FILES)
-    os._exit(_NO_ROOM if number == errno.ENOSPC or "shared memory" in text else _NO_HANDING_OVER)

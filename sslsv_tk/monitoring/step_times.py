@@ -6,7 +6,6 @@ import torch
 
 PARTS = {
     "read": "waiting for audio. Raise training.loader_workers, or copy dump to a faster disk",
-    "copy": "copying to the device. With augmentation.on_device=true noises and responses are copied once",
     "front_end": "augmentation and front end. With --feats-type fbank both are done once, in stage 3",
     "forward": "the forward pass. Set training.precision=bf16 or training.compile=true, or use more GPUs",
     "sampler": "choosing positives and embedding references. Lower the settings of --positives",

@@ -15,9 +15,9 @@ from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.blocks import BLOCK
 from sslsv_tk.corpora.copy_tables import CopyTable, Drawn
 from sslsv_tk.draws.augmentation import ClipList
-from sslsv_tk.frontend.augmentation import POWER_FLOOR, add_noise, reverberate
-from sslsv_tk.frontend.features import to_float
+from sslsv_tk.frontend.augmentation import POWER_FLOOR, add_noise, to_float
 from sslsv_tk.frontend.logmel import LogMel
+from sslsv_tk.frontend.reverberation import reverberate
 from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.kaldi.directories import find_rows
 from sslsv_tk.kaldi.tables import first_words, text

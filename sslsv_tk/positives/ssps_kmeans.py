@@ -81,7 +81,7 @@ class SSPSKMeans(PositiveSampler):
 
     def prepare(self, epoch: int) -> None:
         """Draw clusters and members; those that are queued are marked."""
-        self._draws = MemberDraws(self.clusters, epoch, self.queue.holds(self.facts.everyone))
+        self._draws = MemberDraws(self.clusters, epoch, self.queue.holds(self.facts.everyone), self.queue.size)
 
     def replace(
         self, positives_SBP: Tensor, utterance_B: Tensor, reference_RBD: Tensor | None = None
@@ -95,7 +95,7 @@ class SSPSKMeans(PositiveSampler):
         if self.config.positive == "centroid":
             drawn_B = self._draws.of(utterance_B)
             cluster_B = self._draws.cluster_N[utterance_B].clamp(min=0)
-            replaced_SBP = put_rows(positives_SBP, self.clusters.centroids_KD[cluster_B][:, None], drawn_B >= 0)
+            replaced_SBP = put_rows(positives_SBP, self.clusters.centroids_KD[:, None], cluster_B, drawn_B >= 0)
             return replaced_SBP, torch.where(drawn_B >= 0, drawn_B, utterance_B)
         if self.config.candidates == "all":
             drawn_B = self._draws.of(utterance_B)

@@ -64,8 +64,8 @@ class SSPSLiveRecordings(PositiveSampler):
         drawn_N = found.draw(recording_uniform_N, self.config.weights, self.config.decay)
         members = ClusterMembers(recording_N, len(codes_G))
         everyone = torch.arange(len(rows), device=rows.device)
-        member_N = members.draw(drawn_N.clamp(min=0), member_uniform_N, everyone)
-        self.drawn.take_among(rows, torch.where(drawn_N >= 0, member_N, -1))
+        member_N = members.draw(members.spans(drawn_N, everyone), member_uniform_N)
+        self.drawn.take_among(rows, member_N)
         return {**numbers, "candidates": found.mean_count}
 
 

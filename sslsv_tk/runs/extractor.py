@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sslsv_tk import digests, layout
 from sslsv_tk.arks import feature_archive, identity
@@ -24,10 +24,18 @@ class ExtractionOptions:
     checkpoint: str
     data: Path
     jobs: int
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the encoder; auto: as the system was trained, so that all jobs agree wherever they run."""
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
             raise ValueError(f"--num-jobs {self.jobs}: expected at least 1.")
+
+    @property
+    def decided_precision(self) -> Literal["fp32", "bf16"]:
+        """Never auto."""
+        trained: str = System(self.system).config().training.precision
+        return "bf16" if "bf16" in (self.precision, trained if self.precision == "auto" else "") else "fp32"
 
 
 def embedding_folder(options: ExtractionOptions) -> EmbeddingFolder:
@@ -38,7 +46,7 @@ def embedding_folder(options: ExtractionOptions) -> EmbeddingFolder:
     return EmbeddingFolder(
         layout.embeddings_folder(options.system, options.data, options.checkpoint),
         options.jobs,
-        {"checkpoint": options.checkpoint},
+        {"checkpoint": options.checkpoint, "precision": options.decided_precision},
         {
             "checkpoint": digests.of_file(path),
             "configuration": digests.of_value(system.record.options),
@@ -62,5 +70,6 @@ def load_extractor(options: ExtractionOptions, device: str) -> tuple[Extractor, 
     training_data.open_checked(config.frontend, options.data)  # refuses features of other settings
     state = checkpoints.read(path)
     encoder = method.scoring_encoder()
-    extractor = Extractor(encoder, FrontEnd(config.frontend, encoder.input), devices.choose(device))
+    front_end = FrontEnd(config.frontend, encoder.input)
+    extractor = Extractor(encoder, front_end, devices.choose(device), options.decided_precision)
     return extractor, state.get("epochs", [state.get("epoch")])

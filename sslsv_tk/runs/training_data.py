@@ -46,6 +46,8 @@ def folders(config: SystemConfig, train_set: Path, augmentation: Path) -> list[P
         return [train_set]
     if config.frontend.feats_type == "raw":
         return [train_set, *(augmentation / name for name in AUGMENTATION_SETS)]
+    if config.augmentation.frames == "drawn":
+        return [train_set, *(raw_clips(augmentation) / name for name in AUGMENTATION_SETS)]
     copies = [name for name in config.augmentation.copies if name != "clean"]
     return [train_set, *(train_set.with_name(f"{train_set.name}_{name}") for name in copies)]
 
@@ -63,7 +65,7 @@ class Cut:
 def make(cut: Cut, archive: Archive, clips: Path) -> tuple[TrainingSegments, Inputs]:
     """The segments of a run, and what makes the encoder's input of them; `clips` has the lists that audio needs."""
     if isinstance(archive, FeatureArchive):
-        return _cut_from_features(cut, archive)
+        return _cut_from_features(cut, archive, clips)
     return _cut_from_audio(cut, archive, clips)
 
 
@@ -81,19 +83,33 @@ def _cut_from_audio(cut: Cut, archive: AudioArchive, clips: Path) -> tuple[Train
     return segments, Inputs(front_end, cut.device, augmentation, on_device)
 
 
-def _cut_from_features(cut: Cut, archive: FeatureArchive) -> tuple[TrainingSegments, Inputs]:
-    """Segments cut from the clean features and from the offline copies beside them."""
+def raw_clips(folder: Path) -> Path:
+    """Where packed noises and responses lie, when `folder` is dump/raw or dump/fbank."""
+    return folder.with_name("raw") if folder.name == "fbank" else folder
+
+
+def _cut_from_features(cut: Cut, archive: FeatureArchive, clips: Path) -> tuple[TrainingSegments, Inputs]:
+    """Segments cut from the clean features, and from the offline copies beside them or augmented on the device."""
     config, method = cut.config, cut.method
     if method.encoder.input != "logmel":
         raise ValueError(
             f"the encoder {config.encoder.name} eats waveforms, and frontend.feats_type fbank gives log-mel frames."
             " Use feats_type raw."
         )
-    copied = CopiedFeatures(archive, () if config.augmentation.is_off else config.augmentation.copies)
-    segments = TrainingFeatures(
-        copied, method.segments, config.training.seed, config.frontend.count_frames, cut.references
-    )
-    return segments, Inputs(FrontEnd(config.frontend), cut.device, None, on_device=False)
+    augmentation = None
+    if config.augmentation.frames == "drawn" and not config.augmentation.is_off:
+        if config.frontend.frames == "kept":
+            raise ValueError(
+                "augmentation.frames drawn needs frames that stage 3 computed, and frontend.frames is kept: their scale"
+                " is not known. Use frames: copies."
+            )
+        augmentation = Augmentation.load(config.augmentation, raw_clips(clips))
+        augmentation.compare(config.training.compare_reads)
+    has_copies = augmentation is None and not config.augmentation.is_off
+    copied = CopiedFeatures(archive, config.augmentation.copies if has_copies else ())
+    lengths = (config.training.seed, config.frontend.count_frames)
+    segments = TrainingFeatures(copied, method.segments, *lengths, cut.references, augmentation)
+    return segments, Inputs(FrontEnd(config.frontend), cut.device, augmentation, on_device=True)
 
 
 def random_inputs(config: SystemConfig, method: Method, device: torch.device) -> list[torch.Tensor]:

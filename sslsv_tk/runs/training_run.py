@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from sslsv_tk import digests, logs, records
+from sslsv_tk.arithmetic import set_fp32_products
 from sslsv_tk.arks.identity import identity
 from sslsv_tk.distributed.collectives import processes, rank
 from sslsv_tk.distributed.processes import from_first, is_first, on_every
@@ -193,7 +194,8 @@ def make_parts(config: SystemConfig, options: RunOptions, device: torch.device) 
     segments, inputs = training_data.make(cut, archive, options.augmentation)
     speakers_N = archive.read_codes("utt2spk")
     diagnostics = PositiveDiagnostics(device, speakers_N, archive.read_codes("utt2rec"))
-    computing.set_products(training.precision, device)
+    # What stays in single precision: rounded in a run of bf16, with all its bits in one of fp32.
+    set_fp32_products("tf32" if training.precision == "bf16" else "ieee", device)
     if training.compile == "true":
         computing.refuse_no_compiler(device)
     computing.prepare_encoders(method, training, training.batch_size // processes())

@@ -32,11 +32,11 @@ class PositiveQueue(Part):
 
     def holds(self, utterance_B: Tensor) -> Tensor:
         """(B,) is a row of this utterance inside?"""
-        return self.entry[utterance_B] >= max(0, self.entered - self.size)
+        return self.entry.index_select(0, utterance_B) >= max(0, self.entered - self.size)
 
     def row_of(self, utterance_B: Tensor) -> Tensor:
         """The newest rows of utterances that are inside (meaningless for those that are not)."""
-        return self.rows[self.entry[utterance_B] % self.size]
+        return self.rows.index_select(0, self.entry.index_select(0, utterance_B) % self.size)
 
     def newest_slots(self) -> Tensor:
         """(Q,) does a slot hold the newest row of an utterance?"""
@@ -45,7 +45,10 @@ class PositiveQueue(Part):
 
     def mean_age(self, utterance_B: Tensor, counted_B: Tensor) -> Tensor:
         """How many rows, in numbers of utterances N, entered since those of the counted utterances did (none: 0)."""
-        age_B = (self.entered - self.entry[utterance_B]) * counted_B
+        return self._mean_age(self.entry.index_select(0, utterance_B), counted_B)
+
+    def _mean_age(self, entry_B: Tensor, counted_B: Tensor) -> Tensor:
+        age_B = (self.entered - entry_B) * counted_B
         return age_B.sum() / (counted_B.sum().clamp(min=1) * len(self.entry))
 
     def replace(self, positives_SBP: Tensor, utterance_B: Tensor, drawn_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -56,8 +59,9 @@ class PositiveQueue(Part):
         """
         is_replaced_B = drawn_B >= 0
         chosen_B = torch.where(is_replaced_B, drawn_B, utterance_B)
-        replaced_SBP = put_rows(positives_SBP, self.row_of(chosen_B), is_replaced_B)
-        return replaced_SBP, chosen_B, self.mean_age(chosen_B, is_replaced_B)
+        entry_B = self.entry.index_select(0, chosen_B)
+        replaced_SBP = put_rows(positives_SBP, self.rows, entry_B % self.size, is_replaced_B)
+        return replaced_SBP, chosen_B, self._mean_age(entry_B, is_replaced_B)
 
     def push(self, positives_SBP: Tensor, utterance_B: Tensor) -> tuple[Tensor, Tensor]:
         """Let positives enter in their order, as constants; the oldest leave.
@@ -81,7 +85,20 @@ class PositiveQueue(Part):
         return torch.cat([utterance_B, leaving_B.clamp(min=0)]), torch.cat([came_B.int(), -left_B.int()])
 
 
-def put_rows(positives_SBP: Tensor, rows_BSP: Tensor, is_replaced_B: Tensor) -> Tensor:
-    """Positives with rows in the place of those to replace, as constants."""
-    rows_SBP = rows_BSP.transpose(0, 1).to(positives_SBP.dtype)
+def put_rows(positives_SBP: Tensor, rows_QSP: Tensor, slot_B: Tensor, is_replaced_B: Tensor) -> Tensor:
+    """Positives with the rows of their slots in the place of those to replace, as constants."""
+    put = _put_few if positives_SBP.device.type == "cpu" else _put_all
+    return put(positives_SBP, rows_QSP, slot_B, is_replaced_B)
+
+
+def _put_few(positives_SBP: Tensor, rows_QSP: Tensor, slot_B: Tensor, is_replaced_B: Tensor) -> Tensor:
+    """Reads only the rows that are needed; a GPU would have to be asked which."""
+    at_R = is_replaced_B.nonzero()[:, 0]
+    rows_RSP = rows_QSP.index_select(0, slot_B.index_select(0, at_R))
+    return positives_SBP.clone().index_copy_(1, at_R, rows_RSP.transpose(0, 1).to(positives_SBP.dtype))
+
+
+def _put_all(positives_SBP: Tensor, rows_QSP: Tensor, slot_B: Tensor, is_replaced_B: Tensor) -> Tensor:
+    """Reads a row for each positive and waits for nothing."""
+    rows_SBP = rows_QSP.index_select(0, slot_B).transpose(0, 1).to(positives_SBP.dtype)
     return torch.where(is_replaced_B[None, :, None], rows_SBP, positives_SBP)

@@ -69,12 +69,6 @@ def decide(
     return dataclasses.replace(training, precision=precision, compile=compiles)
 
 
-def set_products(precision: str, device: torch.device) -> None:
-    """What stays in single precision on a GPU: TF32 in a run of bf16, all 24 bits in one of fp32."""
-    if device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "bf16"
-
-
 def try_compiling(encoder: Encoder, work: Work, precision: str) -> str:
     """`true` where the steps to come save more time than compiling takes, measured with a copy of the encoder."""
     eager = _seconds(encoder, work.inputs, precision)

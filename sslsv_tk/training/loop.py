@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -10,8 +10,9 @@ import torch
 from sslsv_tk import seeds
 from sslsv_tk.distributed import collectives
 from sslsv_tk.distributed.processes import any_of
+from sslsv_tk.loading.ahead import on_device
 from sslsv_tk.loading.datasets import Batch
-from sslsv_tk.loading.loader import loader
+from sslsv_tk.loading.loader import Loader
 from sslsv_tk.positives.base import Pass
 from sslsv_tk.schedules import Progress
 from sslsv_tk.systems.configuration import SystemConfig
@@ -40,6 +41,7 @@ class Trainer:
         self.log = EpochLog(device, parts.diagnostics, self.method.collapse_remedies)
         parts.step.times = self.log.times
         self.state = RunState(parts.step, self.optimiser, self.log, config.training, system)
+        self.loader = _make_loader(config, parts, device, lambda: self._meet(has_batch=False))
 
     def run(self, stage_4: Mapping[str, Any] | None, last_epoch: int) -> None:
         """Train up to `last_epoch` epochs over both stages.
@@ -56,6 +58,7 @@ class Trainer:
                 self._train_epoch()
                 self._end_epoch(last_epoch)
         finally:
+            self.loader.close()
             self.log.close()
 
     # -- an epoch ------------------------------------------------------------------------------------------------
@@ -124,8 +127,6 @@ class Trainer:
         # Seeded anew in every step, so that a run that was killed draws what it would have drawn.
         torch.manual_seed(_seed_of_step(self.config.training.seed, self.state.position.step))
         method.before_step(progress)
-        batch = batch.to(self.parts.inputs.device)
-        times.end("copy")
         views, utterance_B, references = self.parts.inputs.prepare(batch)
         times.end("front_end")
         reference_RBD = self.parts.step.embed_references(references)
@@ -145,8 +146,7 @@ class Trainer:
         return Progress(position.epoch + position.step_in_epoch / self.parts.batches.steps, self.config.training.span)
 
     def _loader(self, requests: list[Any]) -> Any:
-        workers, pinned = self.config.training.loader_workers, self.device.type == "cuda"
-        return loader(self.parts.segments, requests, workers, pinned, lambda: self._meet(has_batch=False))
+        return on_device(self.loader.batches(requests), self.device)
 
     def _gated(self, requests: list[Any]) -> Iterator[Batch]:
         """The batches of a pass, each when all processes have theirs."""
@@ -178,6 +178,10 @@ class Trainer:
     def _end_by_request(self) -> None:
         _log.info("%s", _ASKED.format(self.state.position.step))
         raise Stopped
+
+
+def _make_loader(config: SystemConfig, parts: Parts, device: torch.device, waiting: Callable[[], None]) -> Loader:
+    return Loader(parts.segments, config.training.loader_workers, device.type == "cuda", waiting)
 
 
 def _rate(optimiser: torch.optim.Optimizer) -> float:

@@ -25,7 +25,7 @@ def show_everyone(
     step, with_views = parts.step, wanted == "everything"
     requests = list(parts.batches.everyone(_FILLING if with_views else epoch, first, with_views))
     for batch in loader(requests):
-        views, utterance_B, references = parts.inputs.prepare(batch.to(parts.inputs.device))
+        views, utterance_B, references = parts.inputs.prepare(batch)
         reference_RBD = step.embed_references(references)
         positives_SBP = step.project_positives(views) if with_views else None
         count = parts.batches.whole(first)

@@ -271,3 +271,34 @@ def test_an_ark_path_with_colons_and_spaces_works(tmp_path):
     archive = pack(folder, {"a": np.arange(5, dtype=np.int16)})
     assert archive.files.tolist() == [f"{folder}/wav.1.ark".encode()]
     assert archive.read(0, 1, 3).tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("compares", [False, True])
+@pytest.mark.parametrize("count", [1, 200, 2000, 5000])
+def test_segments_of_many_rows_are_the_looped_reads_of_each(tmp_path, count, compares):
+    archive = pack(tmp_path, waveforms(20))
+    archive.compares = compares
+    draw = np.random.default_rng(count)
+    rows, starts = draw.integers(0, 20, 60), draw.integers(0, 4000, 60)
+    rows[:2], starts[:2] = 3, 0
+    found = archive.read_segments(rows, starts, count)
+    assert found.dtype == np.int16 and found.flags.writeable
+    expected = np.stack([archive.read_looped(r, s, count) for r, s in zip(rows.tolist(), starts.tolist(), strict=True)])
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_segments_are_read_in_the_order_of_the_disk(tmp_path, monkeypatch):
+    archive = pack(tmp_path, waveforms(20))
+    archive.read_segments(np.arange(20), np.zeros(20, np.int64), 1)  # compares the headers
+    begins, read = [], os.preadv
+    monkeypatch.setattr(os, "preadv", lambda file, into, begin: (begins.append(begin), read(file, into, begin))[1])
+    archive.read_segments(np.array([7, 3, 19, 3, 0]), np.array([0, 5, 0, 2, 0]), 1)
+    assert len(begins) == 5 and begins == sorted(begins)
+
+
+def test_a_segment_of_an_ark_cut_short_says_so(tmp_path):
+    archive = pack(tmp_path, waveforms(5))
+    os.truncate(tmp_path / "wav.1.ark", (tmp_path / "wav.1.ark").stat().st_size - 10)
+    last = int(archive.samples[4])
+    with pytest.raises(ValueError, match=rf"cut short: expected {2 * last} bytes at offset"):
+        archive.read_segments(np.array([0, 4]), np.array([0, 0]), last)

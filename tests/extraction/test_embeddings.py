@@ -97,6 +97,35 @@ def test_embeddings_are_those_of_the_encoder_over_one_utterance_at_a_time(traine
         assert cosine >= 1 - 1e-6 and np.abs(one - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
+def test_bf16_embeddings_are_nearly_those_of_fp32_and_the_record_tells_them_apart(trained, system, tmp_path):
+    data = trained / "inputs" / "test"
+    shutil.copytree(system, tmp_path / "half")
+    assert extract(system, data, 1) == 0
+    assert extract(tmp_path / "half", data, 2, "--precision", "bf16") == 0
+    single, half = vectors(system, "test"), vectors(tmp_path / "half", "test")
+    assert any(not np.array_equal(single[key], half[key]) for key in single)
+    for key, one in single.items():
+        other = half[key]
+        assert other.dtype == np.float32
+        assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 1 - 1e-3, key
+    folders = {path: path / "embeddings/test" for path in (system, tmp_path / "half")}
+    assert [records.read(folder).options["precision"] for folder in folders.values()] == ["fp32", "bf16"]
+    assert run(extract_embeddings, "--system", system, "--data", data, "--num-jobs", 1, "--job", 1) == 0  # complete
+    assert extract(system, data, 1, "--precision", "bf16") == 1  # refused: it would replace others
+    assert extract(system, data, 1, "--precision", "bf16", "--force", "true") == 0
+    assert records.read(folders[system]).options["precision"] == "bf16"
+
+
+def test_auto_is_the_precision_of_training(trained, system):
+    data = trained / "inputs" / "test"
+    assert ExtractionOptions(system, "averaged", data, 1).decided_precision == "fp32"
+    (system / "made.json").unlink()  # which would have noticed the edit
+    configuration = system / "config.yaml"
+    configuration.write_text(configuration.read_text().replace("precision: fp32", "precision: bf16"))
+    assert ExtractionOptions(system, "averaged", data, 1).decided_precision == "bf16"
+    assert ExtractionOptions(system, "averaged", data, 1, "fp32").decided_precision == "fp32"
+
+
 def test_extraction_is_in_evaluation_mode_and_can_be_repeated(trained, system, tmp_path):
     shutil.copytree(system, tmp_path / "again")
     for folder in (system, tmp_path / "again"):

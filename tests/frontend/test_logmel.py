@@ -8,6 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from sslsv_tk.frontend import logmel as logmel_module
 from sslsv_tk.frontend.logmel import LogMel, mel_filters, normalise
 from sslsv_tk.frontend.settings import LogMelConfig
 
@@ -136,3 +137,26 @@ def test_it_has_nothing_to_learn_or_to_keep() -> None:
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LogMelConfig(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("segments", "samples"), [(7, 32_000), (1, 200_000), (3, 170_000)])
+def test_frames_of_many_parts_are_those_of_all_at_once(
+    segments: int, samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waveform = noise(segments, samples)
+    monkeypatch.setattr(logmel_module, "_FRAMES_AT_A_TIME", {"thread": 500, "threads": 500})
+    found = LogMel(LogMelConfig()).frames(waveform)
+    assert found.shape == (segments, samples // 160 + 1, 40)
+    monkeypatch.setattr(logmel_module, "_FRAMES_AT_A_TIME", {"thread": 10**9, "threads": 10**9})
+    assert (found - LogMel(LogMelConfig()).frames(waveform)).abs().max() < 1e-5
+
+
+def test_a_gradient_goes_through_parts_as_through_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    gradients = []
+    for most in (30, 10**9):
+        monkeypatch.setattr(logmel_module, "_FRAMES_AT_A_TIME", {"thread": most, "threads": most})
+        waveform = noise(2, 8_000).requires_grad_()
+        LogMel(LogMelConfig())(waveform).square().mul(torch.arange(51)).sum().backward()
+        gradients.append(waveform.grad)
+    assert gradients[1].abs().max() > 0
+    assert (gradients[0] - gradients[1]).abs().max() < 1e-4 * gradients[1].abs().max()

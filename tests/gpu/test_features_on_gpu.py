@@ -17,15 +17,15 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on
 
 @pytest.mark.parametrize("kind", [None, *copies.KINDS])
 def test_features_of_the_clean_set_and_of_copies(tmp_path: Path, kind: str | None) -> None:
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
+    before = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
     prepare_small(tmp_path)
     copy = None if kind is None else tmp_path / "data" / f"train_{kind}"
     source = FeatureSource(tmp_path / "raw" / "train", copy, tmp_path / "raw")
     try:
         made = [list(FeatureMaker(source, LogMelConfig(), torch.device(name)).block(0)) for name in ("cpu", "cuda")]
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+        torch.backends.cuda.matmul.fp32_precision = before
     assert len(made[0]) == len(made[1]) == 18
     for on_cpu, on_gpu in zip(*made, strict=True):
         assert np.abs(on_cpu - on_gpu).max() <= 1e-4 * np.abs(on_cpu).max()

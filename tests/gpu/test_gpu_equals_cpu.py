@@ -6,7 +6,7 @@ import torch
 
 from sslsv_tk.clustering.kmeans import random_rows, spherical_kmeans
 from sslsv_tk.encoders.fast_resnet34 import FastResNet34, FastResNet34Config
-from sslsv_tk.frontend.augmentation import ClipPool
+from sslsv_tk.frontend.clips import ClipPool
 from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.methods.simclr import SimCLR, SimCLRConfig
@@ -23,10 +23,11 @@ DEVICES = ("cpu", "cuda")
 
 @pytest.fixture(autouse=True)
 def exact_products():
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = products.fp32_precision, convolutions.fp32_precision
+    products.fp32_precision = convolutions.fp32_precision = "ieee"
     yield
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    products.fp32_precision, convolutions.fp32_precision = before
 
 
 def assert_alike(on_cpu: torch.Tensor, on_gpu: torch.Tensor, tolerance: float = 1e-4) -> None:

@@ -55,3 +55,19 @@ asked() { # asked COUNT WORDS: how many runs contain WORDS
     grep -q -- "ssps_kmeans_9_0=moco_fast_resnet34_ssps_kmeans_9_0/scores/veri_test2.score" "$calls"
     grep -q -- "compare_positives --exp exp_mini/1 exp_mini/2 .*SSL=moco_fast_resnet34/scores/veri_test2.score" "$calls"
 }
+
+@test "the table of augmentations trains each kind on the same corpora, and compares with waveforms" {
+    cd ../..
+    run egs/voxceleb/local/mel_augmentation.sh --seeds "1 2" --num-threads 1
+    expect 0 "### simclr_fast_resnet34"
+    asked 6 "--mini true --corpus-seed"
+    asked 1 "--datadir data_mini/2 .*--seed 2 --expdir exp_mini/2 .*--tag drawn --feats-type fbank --set augmentation.frames=drawn"
+    asked 2 "--tag copies --feats-type fbank$"
+    grep -q -- "compare_positives --exp exp_mini/1 exp_mini/2 --data dump_mini/1/raw/voxceleb1_test .*\
+--rows waveforms=simclr_fast_resnet34-waveforms/scores/veri_test2.score .*--control waveforms" "$calls"
+    cd egs/voxceleb
+    run local/mel_augmentation.sh "${corpus[@]}" --seeds 0 --scale testbed --method moco
+    expect 0 "### moco_fast_resnet34"
+    asked 3 "--train-audio $here/train .*--scale testbed --datadir data --dumpdir dump --seed 0 --expdir exp_seed0 --system moco"
+    grep -q -- "--data dump/raw/test --trials data/test/trials_core .*drawn=moco_fast_resnet34-drawn/scores/core.score" "$calls"
+}

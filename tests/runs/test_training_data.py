@@ -17,6 +17,7 @@ from sslsv_tk.arks.audio_archive import AudioArchive
 from sslsv_tk.arks.feature_archive import CopiedFeatures, FeatureArchive
 from sslsv_tk.artifacts import StaleArtifact
 from sslsv_tk.bin import train
+from sslsv_tk.draws.augmentation import AUGMENTATION_SETS, Augmentation
 from sslsv_tk.frontend.features import FrontEnd
 from sslsv_tk.frontend.settings import LogMelConfig
 from sslsv_tk.loading.batches import BatchRequest, EpochBatches
@@ -143,6 +144,63 @@ def test_16_bit_features_train_the_same_way(root, copied, tmp_path):
         torch.testing.assert_close(one.frames_BLF, other.frames_BLF, rtol=0, atol=1e-3)
 
 
+# augmented as frames
+
+
+@pytest.fixture
+def drawn(root):
+    """drawn(*settings): segments and inputs of features that are augmented anew at every step."""
+
+    def make(*settings: str):
+        overrides = [FBANK, "augmentation.frames=drawn", *settings]
+        system = config.load(SystemConfig, root / "system.yaml", overrides=overrides)
+        cut = training_data.Cut(system, assembly.build_method(system), (REFERENCE,), CPU)
+        return training_data.make(cut, FeatureArchive(root / "fbank" / "train"), root / "raw")
+
+    return make
+
+
+def test_frames_get_the_draws_of_waveforms(root, drawn):
+    """The same noise, first sample, level and response that the audio would get."""
+    segments, _ = drawn("augmentation.kinds=[both,none,reverb]")
+    found = segments[request()]
+    system = config.load(SystemConfig, root / "system.yaml", overrides=["augmentation.kinds=[both,none,reverb]"])
+    augmentation = Augmentation.load(system.augmentation, root / "raw")
+    audio = TrainingAudio(AudioArchive(root / "raw" / "train"), segments.plan, segments.seed, augmentation)
+    for view, other in zip(found.views, audio[request()].views, strict=True):
+        for name in ("noise_row_B", "noise_start_B", "snr_B", "response_row_B"):
+            assert torch.equal(getattr(view, name), getattr(other, name))
+    assert all(view.snr_B is None for view in found.references)
+
+
+def test_frames_are_augmented_anew_in_every_epoch_and_references_are_not(drawn):
+    segments, inputs = drawn("augmentation.kinds=[both]")
+    made = [inputs.prepare(segments[BatchRequest(epoch, EVERYONE)]) for epoch in (1, 1, 2)]
+    assert all(torch.equal(one, other) for one, other in zip(made[0][0], made[1][0], strict=True))
+    assert not any(torch.equal(one, other) for one, other in zip(made[0][0], made[2][0], strict=True))
+    _, plain = drawn("augmentation.kinds=[none]")
+    reference = segments[BatchRequest(1, EVERYONE)].references
+    for found, view in zip(made[0][2], reference, strict=True):
+        assert torch.equal(found, plain.front_end.normalised(view.frames_BLF))
+    clean = plain.front_end.normalised(segments[BatchRequest(1, EVERYONE)].views[0].frames_BLF)
+    assert ((made[0][0][0] - clean).abs().flatten(1).max(1).values > 0.1).all()
+
+
+def test_kept_frames_are_not_augmented(root):
+    overrides = [FBANK, "augmentation.frames=drawn", "frontend.frames=kept"]
+    system = config.load(SystemConfig, root / "system.yaml", overrides=overrides)
+    cut = training_data.Cut(system, assembly.build_method(system), (), CPU)
+    with pytest.raises(ValueError, match=r"drawn needs frames that stage 3 computed, and frontend\.frames is kept"):
+        training_data.make(cut, FeatureArchive(root / "fbank" / "train"), root / "raw")
+
+
+def test_the_noises_of_drawn_frames_are_inputs_of_the_run(root):
+    system = config.load(SystemConfig, root / "system.yaml", overrides=[FBANK, "augmentation.frames=drawn"])
+    expected = [Path("d/fbank/train"), *(Path("d/raw") / name for name in AUGMENTATION_SETS)]
+    assert training_data.folders(system, Path("d/fbank/train"), Path("d/fbank")) == expected
+    assert training_data.folders(system, Path("d/fbank/train"), Path("d/raw")) == expected
+
+
 # runs
 
 
@@ -176,6 +234,21 @@ def test_both_stages_killed_at_random(words, tmp_path, outcome, assert_same, pos
     assert_same(outcome(tmp_path / "ssl2"), outcome(tmp_path / "ssl"))
     found, expected = outcome(tmp_path / "killed"), outcome(tmp_path / "whole")
     assert_same(found, expected)
+
+
+def test_a_run_on_drawn_frames_that_was_killed_goes_on_to_the_same_bits(root, words, tmp_path, outcome, assert_same):
+    chance = random.Random(5)
+
+    def drawn(name: str) -> list[str]:
+        found = words(name, "augmentation.frames=drawn")
+        found[found.index("--augmentation") + 1] = str(root / "raw")
+        return found
+
+    assert gated_run.train(drawn("whole")) == 0
+    kills = sum(gated_run.train_until(drawn("ssl"), chance.randrange(4, 12), chance) is not None for _ in "12")
+    assert gated_run.train(drawn("ssl")) == 0
+    assert kills
+    assert_same(outcome(tmp_path / "ssl"), outcome(tmp_path / "whole"))
 
 
 def test_features_and_audio_are_other_systems(root, words, tmp_path):

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sslsv_tk.sampling import queue
 from sslsv_tk.sampling.facts import SamplerFacts
 from sslsv_tk.sampling.queue import PositiveQueue, put_rows
 
@@ -112,7 +113,8 @@ def test_what_enters_is_a_constant_in_the_precision_of_the_queue():
 def test_rows_are_put_in_the_place_of_those_to_replace_as_constants():
     positives = torch.zeros(2, 3, 4, dtype=torch.bfloat16, requires_grad=True)
     rows_BSP = torch.arange(24.0).view(3, 2, 4)
-    put = put_rows(positives, rows_BSP, torch.tensor([True, False, True]))
+    slots, is_replaced = torch.tensor([2, 1, 0]), torch.tensor([True, False, True])
+    put = put_rows(positives, rows_BSP.flip(0), slots, is_replaced)
     assert put.dtype == torch.bfloat16
     assert torch.equal(put[:, 0], rows_BSP[0].bfloat16()) and torch.equal(put[:, 2], rows_BSP[2].bfloat16())
     put.sum().backward()
@@ -131,3 +133,21 @@ def test_the_rows_of_those_drawn_replace_and_the_others_stay():
 def test_a_method_without_positives_has_no_queue():
     with pytest.raises(ValueError, match="for a method that has positives; found projection 0"):
         fresh(3, width=0)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_both_ways_to_put_rows_are_loops(share, kind):
+    draw = torch.Generator().manual_seed(0)
+    positives_SBP = torch.randn(2, 7, 3, generator=draw).to(kind).requires_grad_()
+    rows_QSP = torch.randn(5, 2, 3, generator=draw)
+    slot_B, is_replaced_B = torch.randint(5, (7,), generator=draw), torch.rand(7, generator=draw) < share
+    expected = positives_SBP.detach().clone()
+    for row in range(7):
+        if is_replaced_B[row]:
+            expected[:, row] = rows_QSP[slot_B[row]].to(kind)
+    for put in (queue._put_few, queue._put_all):
+        found = put(positives_SBP, rows_QSP, slot_B, is_replaced_B)
+        assert torch.equal(found, expected) and found.dtype == kind
+        (slope,) = torch.autograd.grad(found.float().sum(), positives_SBP)
+        assert torch.equal(slope.float(), (~is_replaced_B)[None, :, None].float().expand(2, 7, 3))

@@ -215,3 +215,20 @@ def test_scoring_and_its_commands_load_where_torch_does_not():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout == "absent\n", run.stderr
+
+
+@given(
+    scores=st.lists(
+        st.one_of(st.sampled_from([0.0, -0.0, 1e-45, -1e-45, 0.5, -0.5, 3e38, -3e38]), st.floats(-2, 2, width=32)),
+        min_size=2,
+        max_size=60,
+    ),
+    seed=st.integers(0, 99),
+)
+def test_scores_in_single_precision_have_the_rates_of_the_same_ones_in_double(scores, seed):
+    targets = np.random.default_rng(seed).random(len(scores)) < 0.5
+    targets[:2] = True, False
+    values = np.array(scores, dtype=np.float32)
+    single, double = (error_rates(values.astype(kind), targets) for kind in (np.float32, np.float64))
+    for name in ("thresholds", "false_rejection", "false_acceptance"):
+        np.testing.assert_array_equal(getattr(single, name), getattr(double, name))
