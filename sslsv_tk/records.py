@@ -12,7 +12,7 @@ from typing import Any
 
 from sslsv_tk import artifacts, block_sums, digests, logs
 from sslsv_tk.artifacts import RECORD, StaleArtifact
-from sslsv_tk.stamps import Stamps
+from sslsv_tk.stamps import Stamps, distrust
 
 log = logs.logger("records")
 CONTENTS = "contents"
@@ -63,6 +63,7 @@ class Record:
         except (ValueError, KeyError, TypeError, AttributeError):
             pass
         log.warning("%s is damaged; its files are looked at anew", path)
+        distrust(path)
         return None
 
     def write(self, path: Path) -> None:
@@ -97,8 +98,8 @@ class Record:
     def faults(self, folder: Path, names: Iterable[str] | None = None, stamps: Stamps | None = None) -> list[str]:
         """What is wrong with the outputs (or with those of some names), in words.
 
-        A file whose size, time and inode are those of `stamps` is taken as it is; every other one is hashed. Of an ark
-        whose sums are damaged nothing is known, and nothing said.
+        An ark whose size, time and inode are those of `stamps` is taken as it is; all else is hashed. Of an ark whose
+        sums are damaged nothing is known, and nothing said.
         """
         wanted = self.outputs if names is None else [name for name in names if name in self.outputs]
         faults: dict[str, str] = {}
@@ -108,7 +109,7 @@ class Record:
             path, expected = folder / name, self.outputs[name]
             digest = _digest_of(expected)
             try:
-                if stamps is not None and stamps.fit(name, path, digest):
+                if stamps is not None and name.endswith(_ARK) and stamps.fit(name, path, digest):
                     continue
                 fault = _fault(path, expected, has_sums=f"{name}{_SUMS}" in self.outputs)
                 if stamps is not None and fault is None:
@@ -116,6 +117,7 @@ class Record:
             except (FileNotFoundError, NotADirectoryError):
                 fault = "is missing"
             if fault:
+                distrust(path)
                 faults[name] = f"{path} {fault}"
         if stamps is not None:
             stamps.save()
@@ -197,3 +199,14 @@ def write(folder: str | Path, made: Made, outputs: Mapping[str, Any] | None = No
     record = Record(dict(made.options), dict(made.inputs), dict(outputs or {}), facts)
     record.write(Path(folder) / RECORD)
     return record
+
+
+def require_tables(folder: str | Path) -> None:
+    """ValueError where tables of a folder are not as a stage wrote them; one without a record is taken as it is."""
+    found = Record.read(Path(folder) / RECORD)
+    if found is None:
+        return
+    tables = [name for name in found.outputs if "/" not in name and not name.endswith((_ARK, _SUMS))]
+    if faults := found.faults(Path(folder), tables):
+        stage = "stage 3" if CONTENTS in found.facts else "stages 1 and 2"
+        raise ValueError(f"{'; '.join(faults)}. Run {stage} again.")

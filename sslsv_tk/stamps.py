@@ -1,8 +1,9 @@
 """Which files need not be hashed again: size, time and inode that they had when they had a known digest.
 
 A stamp decides nothing but that. A file whose stamp has changed (it was copied, touched, or written to) is hashed, and
-its digest decides. `.made.json.stamps` lies beside `made.json`; where that folder cannot be written it lies in the
-user's cache, so that a read-only folder is not hashed by every command.
+its digest decides. One that is found damaged although it has its stamp, as a bad disk leaves it, gets another time.
+`.made.json.stamps` lies beside `made.json`; where that folder cannot be written it lies in the user's cache, so that a
+read-only folder is not hashed by every command.
 """
 
 import contextlib
@@ -27,6 +28,12 @@ def stamp_of(file: str | bytes | Path) -> Stamp:
 def stamp_in(state: os.stat_result) -> Stamp:
     """The same, of a file whose state is known."""
     return state.st_size, state.st_mtime_ns, state.st_ino
+
+
+def distrust(file: str | Path) -> None:
+    """Give a file that is found damaged another time: then no stamp speaks for it, and its stage does not skip it."""
+    with contextlib.suppress(OSError):
+        os.utime(file)
 
 
 class Stamps:

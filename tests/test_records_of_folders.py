@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sslsv_tk import block_sums, digests, records
+from sslsv_tk import block_sums, digests, records, stamps
 from sslsv_tk.artifacts import StaleArtifact
 from sslsv_tk.records import Made, Record
 from sslsv_tk.stamps import Stamps
@@ -137,8 +137,55 @@ def test_a_changed_stamp_is_no_error_and_hashed_once(
     assert faults(folder) == []
     os.utime(folder / "x.ark.sums", (4, 4))
     assert faults(folder) == []
-    monkeypatch.setattr(digests, "of_file", lambda path: pytest.fail(f"{path} was hashed again"))
+    monkeypatch.setattr(block_sums, "damaged_blocks", lambda path: pytest.fail(f"{path} was hashed again"))
     assert faults(folder) == []
+
+
+def rot(path: Path) -> None:
+    """A bit flips on the disk: neither time nor size nor inode changes."""
+    before = path.stat()
+    with open(path, "r+b") as stream:
+        byte = stream.read(1)[0]
+        stream.seek(0)
+        stream.write(bytes([byte ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert stamps.stamp_of(path) == stamps.stamp_in(before)
+
+
+def test_a_table_whose_stamp_is_as_it_was_is_compared_all_the_same(folder: Path) -> None:
+    assert faults(folder) == []
+    rot(folder / "table")
+    before = stamps.stamp_of(folder / "table")
+    assert faults(folder) == [f"{folder}/table has other contents than were written"]
+    assert stamps.stamp_of(folder / "table") != before  # whatever goes by stamps alone looks at it now
+
+
+@pytest.mark.parametrize(("facts", "stage"), [({}, "stages 1 and 2"), ({"contents": "ab"}, "stage 3")])
+def test_tables_that_a_stage_reads_are_compared_first(tmp_path: Path, facts: dict[str, str], stage: str) -> None:
+    (tmp_path / "utt2rec").write_text("a Tg8\n")
+    records.write(tmp_path, Made({}, {}), records.of_files(tmp_path, ["utt2rec"]), **facts)
+    records.require_tables(tmp_path)
+    (tmp_path / "utt2rec").write_text("a tg8\n")
+    with pytest.raises(ValueError, match=f"utt2rec has other contents than were written. Run {stage} again."):
+        records.require_tables(tmp_path)
+    (tmp_path / "made.json").unlink()
+    records.require_tables(tmp_path)  # nobody says what they were
+
+
+def test_an_ark_that_a_reader_finds_damaged_loses_its_stamp(folder: Path) -> None:
+    assert faults(folder) == []
+    rot(folder / "x.ark")
+    assert faults(folder) == []  # its stamp speaks for it
+    stamps.distrust(folder / "x.ark")
+    (found,) = faults(folder)
+    assert found.startswith(f"{folder}/x.ark has other contents than were written")
+
+
+def test_a_record_that_is_damaged_loses_its_stamp(folder: Path) -> None:
+    rot(folder / "made.json")
+    before = stamps.stamp_of(folder / "made.json")
+    assert Record.read(folder / "made.json") is None
+    assert stamps.stamp_of(folder / "made.json") != before
 
 
 def test_a_file_written_within_the_clock_of_the_disk_is_hashed(folder: Path) -> None:
@@ -160,7 +207,7 @@ def test_stamps_of_a_folder_that_cannot_be_written_lie_in_the_cache(
     os.utime(folder / "x.ark.sums", (4, 4))
     assert faults(folder) == []
     assert len(list((tmp_path / "cache/sslsv_tk/stamps").iterdir())) == 1
-    monkeypatch.setattr(digests, "of_file", lambda path: pytest.fail(f"{path} was hashed again"))
+    monkeypatch.setattr(block_sums, "damaged_blocks", lambda path: pytest.fail(f"{path} was hashed again"))
     assert faults(folder) == []
 
 

@@ -15,6 +15,8 @@ stopped() { # stopped STATUS: the last words of a run whose command failed and s
             words+=" afterwards it goes on; what is complete stays"
             ;;
     esac
+    # What failed may be a damaged file of a stage that was skipped: the next call looks at contents.
+    [[ $1 =~ ^(75|2)$ || -z ${expdir:-} ]] || rm -f "$expdir"/log/complete/*.json
     printf '%s (run.sh:%s) %s\n' "$(date +%FT%T)" "$line" "$words" >&2
     exit 1 # 2 is for options that cannot be meant
 }

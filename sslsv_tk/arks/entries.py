@@ -14,6 +14,7 @@ from sslsv_tk import block_sums
 from sslsv_tk.arks.indexes import ArchiveKind, Index
 from sslsv_tk.block_sums import BLOCK_BYTES, Sums
 from sslsv_tk.kaldi.tables import text
+from sslsv_tk.stamps import distrust
 
 _MOST_OPEN_FILES = 256
 T = TypeVar("T", bound=np.generic)
@@ -25,6 +26,12 @@ def _read(file: io.FileIO, begin: int, count: int) -> bytes:
     while len(contents) < count and (more := os.pread(file.fileno(), count - len(contents), begin + len(contents))):
         contents += more
     return contents
+
+
+def _other_contents(path: str, block: int, remedy: str) -> ValueError:
+    distrust(path)
+    begin = block * BLOCK_BYTES
+    return ValueError(f"{path}: other contents than were written, in the {BLOCK_BYTES} bytes from {begin} on. {remedy}")
 
 
 class Renamings:
@@ -176,10 +183,7 @@ class Entries(Generic[T]):
         lead = begin - first * BLOCK_BYTES
         contents = _read(file, begin - lead, lead + count + -(lead + count) % BLOCK_BYTES)
         if (damaged := block_sums.first_damaged(contents, sums[first:])) is not None:
-            raise ValueError(
-                f"{self.path(row)}: other contents than were written, in the {BLOCK_BYTES} bytes from"
-                f" {(first + damaged) * BLOCK_BYTES} on. {self.remedy}"
-            )
+            raise _other_contents(self.path(row), first + damaged, self.remedy)
         return contents[lead : lead + count]
 
     def _sums_of(self, row: int) -> Sums | None:

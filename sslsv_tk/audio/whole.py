@@ -45,7 +45,14 @@ def fault(stream: BinaryIO, start: int, alone: bool = True) -> str | None:
         return "damaged or cut short: its header does not say where the samples are"
     offset, announced = where
     missing = 0 if announced is None else offset + announced - _size(stream)
-    return wav.cut_short(missing) if missing > 0 else ""
+    if missing > 0:
+        return wav.cut_short(missing)
+    padding = next((most for magic, most in _READ_TO_THE_END.items() if first.startswith(magic)), None)
+    if padding is not None and -missing > padding:
+        return (
+            f"{-missing} bytes follow its samples and would be read as samples: convert it, to FLAC or WAV for example"
+        )
+    return ""
 
 
 def _size(stream: BinaryIO) -> int:
@@ -131,6 +138,10 @@ _ANNOUNCING: dict[bytes, Callable[[BinaryIO, int], Announced | None]] = {
     b"caff": _caf,
     b"NIST_1A": _sphere,
 }
+
+
+_READ_TO_THE_END = {_W64_RIFF: 7, b"NIST_1A": 0}
+"""Kinds of which libsndfile takes all that follows for samples, and how many bytes may follow them as padding."""
 
 
 def _ogg(stream: BinaryIO, start: int) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sslsv_tk import logs
+from sslsv_tk import logs, records
 from sslsv_tk.kaldi import prepared_trials, trials
 from sslsv_tk.kaldi.directories import DataDirectory, remove_temporaries
 
@@ -33,6 +33,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = get_parser().parse_args(arguments)
+    records.require_tables(options.data)
     directory, left_out = DataDirectory.load(options.data), trials.left_out(options.data)
     files = directory.values if directory.cuts is None else None
     taken = trials.read_trials(options.source, directory.keys, left_out, files)

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts, digests, logs, seeds
+from sslsv_tk import artifacts, digests, logs, records, seeds
 from sslsv_tk.corpora import rejected
 from sslsv_tk.draws.augmentation import Decibels
 from sslsv_tk.kaldi import directories, tables
@@ -75,10 +75,12 @@ def prepare_copies(
 ) -> None:
     """Write data/SET_KIND for each kind; `clips` is the folder with musan_noise, ..., rirs of stage 2."""
     clean = functools.cache(lambda: DataDirectory.load(data))
+    records.require_tables(data)
     found = _inputs(data)
     places = digests.of_file(data / directories.AUDIO) if (data / directories.AUDIO).is_file() else ""
     for kind in kinds:
         source = clips / CLIPS[kind]
+        records.require_tables(source)
         inputs = found | _inputs(source)
         out, options = copy_folder(data, kind), {"kind": kind, **asdict(config)}
 

@@ -10,10 +10,12 @@ from typing import Literal
 import numpy as np
 
 from sslsv_tk import logs, records
+from sslsv_tk.artifacts import RECORD
 from sslsv_tk.corpora import cuts
 from sslsv_tk.kaldi import directories, segments, tables
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.kaldi.tables import Words
+from sslsv_tk.records import Record
 from sslsv_tk.segments import SAMPLE_RATE_HZ
 
 log = logs.logger("disk_space")
@@ -108,8 +110,9 @@ def _device(path: Path) -> int:
 
 def _missing_bytes(data: Path, out: Path, bytes_per_second: int) -> float:
     """Estimated bytes of a set in `out`, less those of the arks that are there; 0 where the set is complete."""
-    if records.read(out) is not None and directories.listing(out) is not None:
+    if Record.read(out / RECORD) is not None and directories.listing(out) is not None:
         return 0.0
+    records.require_tables(data)
     keys, seconds = _durations(data)
     estimated = len(keys) * (_TABLES_BYTES + 3 * keys.dtype.itemsize) + bytes_per_second * seconds
     there = sum(os.path.getsize(ark) for ark in out.rglob("*.ark") if not ark.name.startswith("."))

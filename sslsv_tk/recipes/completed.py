@@ -1,7 +1,8 @@
-"""Which stages of a run are complete, by looking at files and reading none of them: so a second call is quick.
+"""Which stages of a run are complete, by looking at files and reading hardly any: so a second call is quick.
 
     EXP/log/complete/<stage>-<digest>.json      of a stage that ended well: what was asked for, and size, time and inode
-                                                of every file that it read or wrote
+                                                of every file that it read or wrote; of embeddings and scores, which are
+                                                what a user takes away, the digest, too
 
 Where all of them are as they were, the stage is skipped. Where anything differs, its commands run as ever and decide by
 contents. Nothing here makes a stage complete that was not.
@@ -18,7 +19,7 @@ from typing import Any
 
 from sslsv_tk import artifacts, config, digests
 from sslsv_tk.kaldi import tables
-from sslsv_tk.stamps import RACY_NS, stamp_in
+from sslsv_tk.stamps import RACY_NS, distrust, stamp_in
 
 STAGES = range(1, 8)
 _WITHOUT_EFFECT = ("stage", "stop_stage", "nj", "ngpu", "num_nodes", "num_threads", "force", "dry_run", "cores")
@@ -28,6 +29,7 @@ _OF_AUDIO = (
     *("noises", "copies", "musan", "rirs", "datadir", "raw", "dump", "bands"),
 )
 _OF_TRAINING = ("system", "settings", "continued", "choice_settings", "evaluated", "initial", "watch", "expdir")
+_RESULTS = ("/embeddings", "/scores")
 _CLIPS = ("musan_noise", "musan_music", "musan_speech", "rirs")
 Words = Mapping[str, Sequence[str]]
 
@@ -127,9 +129,21 @@ def _walk(place: str) -> Iterator[tuple[str, os.stat_result]]:
                     yield entry.path, entry.stat()
 
 
-def files_of(run: Run, stage: int) -> dict[str, list[int]]:
-    """Size, time and inode of every file of a stage, by its path."""
-    return {path: list(stamp_in(state)) for place in run.folders(stage) for path, state in _walk(place)}
+def files_of(run: Run, stage: int) -> dict[str, list[int | str]]:
+    """Size, time and inode of every file of a stage, by its path; of results also the digest."""
+    return {
+        path: [*stamp_in(state), *([digests.of_file(path)] if place.endswith(_RESULTS) else [])]
+        for place in run.folders(stage)
+        for path, state in _walk(place)
+    }
+
+
+def _distrust_damaged(noted: Mapping[str, Sequence[int | str]], found: Mapping[str, Sequence[int | str]]) -> None:
+    """Results that have their stamp and other contents: the stage that is run now must not go by the stamp."""
+    for path, state in found.items():
+        before = noted.get(path, ())
+        if before[:3] == state[:3] and before != state:
+            distrust(path)
 
 
 def listing_of(run: Run, stage: int, known: dict[str, str]) -> str:
@@ -169,8 +183,10 @@ def complete(run: Run) -> tuple[set[int], dict[int, str]]:
             asked = run.asked(stage)
             note = artifacts.from_json(note_of(run, stage, asked).read_bytes())
             same = (note["asked"], note["listing"]) == (asked, listings[stage])
-            if same and note["files"] == files_of(run, stage):
+            files = files_of(run, stage) if same else {}
+            if same and note["files"] == files:
                 found.add(stage)
+            _distrust_damaged(note["files"], files)
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return found, listings
@@ -179,7 +195,7 @@ def complete(run: Run) -> tuple[set[int], dict[int, str]]:
 def note(run: Run, stage: int, listing: str) -> None:
     """Write down that a stage is complete as its files are now; `listing`: the user's audio before the stage began."""
     asked, files = run.asked(stage), files_of(run, stage)
-    newest = max((stamp[1] for stamp in files.values()), default=0)
+    newest = max((int(stamp[1]) for stamp in files.values()), default=0)
     time.sleep(max(0, min(RACY_NS, newest + RACY_NS - time.time_ns())) / 1e9)
     with artifacts.replacing(note_of(run, stage, asked)) as stream:
         json.dump({"asked": asked, "listing": listing, "files": files}, stream)

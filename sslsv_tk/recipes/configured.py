@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sslsv_tk import config
+from sslsv_tk import config, records
 from sslsv_tk.arks.feature_archive import Archive
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.loading.batches import EpochBatches
@@ -66,6 +66,7 @@ class TrainingTables:
     """Length and codes of a training set, as an archive of packed audio has them, from its tables alone."""
 
     def __init__(self, folder: Path) -> None:
+        records.require_tables(folder)
         self._tables = DataDirectory.load(folder)
 
     def __len__(self) -> int:

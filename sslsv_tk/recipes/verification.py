@@ -1,6 +1,7 @@
 """Every byte of a recipe's folders beside what the records say: what is damaged, and which stage makes it anew.
 
-Stamps count for nothing here. Torch is not loaded.
+Stamps count for nothing here, and a damaged file loses its own: the stage that makes it anew does not skip it. Torch is
+not loaded.
 """
 
 import os
@@ -13,6 +14,7 @@ from sslsv_tk.arks import sources
 from sslsv_tk.kaldi import directories
 from sslsv_tk.kaldi.directories import DataDirectory
 from sslsv_tk.records import Record
+from sslsv_tk.stamps import distrust
 from sslsv_tk.systems import checkpoints, listed
 
 _RETRAIN = "restore it, or train anew with --force true"
@@ -136,12 +138,15 @@ def _of_row(file: Path) -> list[Damage]:
     try:
         row = digests.unsealed(artifacts.from_json(file.read_text(encoding="utf-8")))
         if row is None:
+            distrust(file)
             return [Damage(f"{file} has other contents than were written", "stage 7")]
         if digests.of_file(file.with_suffix(".score")) != row["scores_fingerprint"]:
+            distrust(file.with_suffix(".score"))
             return [Damage(f"{file.with_suffix('.score')} has other contents than were written", "stage 7")]
     except FileNotFoundError:
         return [Damage(f"{file.with_suffix('.score')} is missing", "stage 7")]
     except (ValueError, KeyError, TypeError):
+        distrust(file)
         return [Damage(f"{file} is no row of results", "stage 7")]
     return []
 

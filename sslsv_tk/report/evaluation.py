@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsv_tk import artifacts, digests, layout, logs, provenance
+from sslsv_tk import artifacts, digests, layout, logs, provenance, records
 from sslsv_tk.kaldi import prepared_trials
 from sslsv_tk.kaldi.directories import DataDirectory, find_rows, remove_temporaries
 from sslsv_tk.kaldi.tables import Words, first_words, text
@@ -141,6 +141,7 @@ def evaluate(evaluation: Evaluation) -> dict[str, Any]:
 
 def read_list(data: Path, trials: Path) -> TrialList:
     """A trial list with the data directory that it speaks of; both kinds of trials must be there."""
+    records.require_tables(data)
     directory = DataDirectory.load(data)
     prepared_trials.require_whole(trials)
     listed = read_trials(trials, directory.keys, left_out(data))

@@ -11,6 +11,7 @@ from sslsv_tk.kaldi.directories import remove_temporaries
 from sslsv_tk.kaldi.trials import official_name
 from sslsv_tk.provenance import commit, hardware, versions
 from sslsv_tk.scoring.metrics import EER_CONVENTIONS
+from sslsv_tk.stamps import distrust
 
 Row = dict[str, Any]
 
@@ -73,6 +74,7 @@ def _read_row(path: Path) -> Row:
     try:
         row = unsealed(artifacts.from_json(path.read_text(encoding="utf-8")))
     except ValueError as error:
+        distrust(path)
         raise ValueError(f"{path}: not a row of results ({error}). Remove it and run stage 7 again.") from None
     missing = sorted(_NEEDED.keys() - row.keys()) if isinstance(row, dict) else ["everything"]
     if missing:

@@ -1,5 +1,6 @@
 """What makes a run the one that it is: the settings and inputs that stay while it goes on, also from stage 4 to 5."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from sslsv_tk.records import Made, Record
 from sslsv_tk.systems import assembly
 from sslsv_tk.systems.configuration import FREE, INHERITED, SystemConfig, marked
 from sslsv_tk.systems.on_disk import System
+
+_log = logging.getLogger("train")
 
 
 def claim(system: System, config: SystemConfig, inputs: Mapping[str, str]) -> None:
@@ -81,6 +84,15 @@ def refuse_another_model(base: System, config: SystemConfig) -> None:
                 f"{base.config_file} has another {section}: {changes}. Stage 5 goes on with stage 4's: give it the "
                 "same."
             )
+
+
+def say_what_is_own(config: SystemConfig, base: System) -> None:
+    """A line on each setting that stage 5 may have for itself, as several seeds of one stage 4, and has otherwise."""
+    of_stage_4 = base.config()
+    for name in ("batch_size", "precision", "seed"):
+        before, now = getattr(of_stage_4.training, name), getattr(config.training, name)
+        if before != now:
+            _log.warning("%s was trained with training.%s %s; stage 5 goes on with %s", base.folder, name, before, now)
 
 
 def _inherited_settings(config: SystemConfig) -> dict[str, dict[str, Any]]:

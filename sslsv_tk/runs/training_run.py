@@ -107,6 +107,8 @@ def _prepare(config: SystemConfig, options: RunOptions, force: bool) -> int | No
     system, base = options.system, options.continue_from
     # Stage 4 is looked at before the folder is claimed: what it refuses leaves no trace.
     stage_4 = None if base is None else _last_state(config, base)
+    if base is not None:
+        claim.say_what_is_own(config, base)
     inputs = _inputs(config, options, stage_4)
     if force and not (system.replaced.is_dir() and claim.is_of(system, config, inputs)):
         system.set_training_aside()
@@ -141,6 +143,8 @@ def _refuse_fewer_epochs(system: System, state: dict[str, Any], last_epoch: int)
 def _inputs(config: SystemConfig, options: RunOptions, stage_4: dict[str, Any] | None) -> dict[str, str]:
     """Digests of all that a run reads, by roles: where it lies and how the folders are called does not count."""
     train_set, *others = training_data.folders(config, options.train_set, options.augmentation)
+    if not train_set.is_dir():
+        raise ValueError(f"{train_set} is missing. Run stage 3 first, or give the --dumpdir that it wrote.")
     roles = {"training set": train_set}
     roles |= {folder.name.removeprefix(f"{train_set.name}_"): folder for folder in others}
     existing = {role: folder for role, folder in roles.items() if folder.is_dir()}

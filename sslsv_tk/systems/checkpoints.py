@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from sslsv_tk import artifacts, digests
+from sslsv_tk.stamps import distrust
 from sslsv_tk.systems import listed
 
 if TYPE_CHECKING:
@@ -36,6 +37,11 @@ _log = logging.getLogger("train")
 
 class DamagedCheckpoint(ValueError):
     """A checkpoint that cannot be read, or does not hold what was written."""
+
+
+def _damaged(path: Path, words: str) -> DamagedCheckpoint:
+    distrust(path)
+    return DamagedCheckpoint(f"{path}: {words}")
 
 
 class _Unbroken:
@@ -87,9 +93,9 @@ def read(path: Path, device: torch.device | str = "cpu", mapped: bool = False) -
         raise
     except Exception as error:  # torch raises many kinds for a file that was cut short
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DamagedCheckpoint(f"{path}: not a checkpoint that can be read ({reason}).") from None
+        raise _damaged(path, f"not a checkpoint that can be read ({reason}).") from None
     if not isinstance(state, dict):
-        raise DamagedCheckpoint(f"{path}: expected a table of states, found {type(state).__name__}.")
+        raise _damaged(path, f"expected a table of states, found {type(state).__name__}.")
     return state
 
 
@@ -102,9 +108,9 @@ def refuse_damage(path: Path) -> None:
         raise
     except Exception as error:  # zipfile raises many kinds for a damaged directory
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DamagedCheckpoint(f"{path}: not a checkpoint that can be read ({reason}).") from None
+        raise _damaged(path, f"not a checkpoint that can be read ({reason}).") from None
     if damaged is not None:
-        raise DamagedCheckpoint(f"{path}: damaged: {damaged} in it has another checksum than was written.")
+        raise _damaged(path, f"damaged: {damaged} in it has another checksum than was written.")
 
 
 class CheckpointFolder:
@@ -203,9 +209,9 @@ class CheckpointFolder:
         for part in state["samplers"]:
             path = self.folder / part["file"]
             if not path.exists():
-                raise DamagedCheckpoint(f"{path}: not found, although the checkpoint of step {state['step']} names it.")
+                raise _damaged(path, f"not found, although the checkpoint of step {state['step']} names it.")
             if digests.of_file(path) != part["digest"]:
-                raise DamagedCheckpoint(f"{path}: not the sampler state of step {state['step']} (another checksum).")
+                raise _damaged(path, f"not the sampler state of step {state['step']} (another checksum).")
 
     def save_epoch(self, epoch: int, model: Mapping[str, Tensor]) -> None:
         """Write <epoch>epoch.pt, then remove those no longer wanted."""

@@ -68,6 +68,21 @@ def test_a_file_is_read_whole_and_refused_wherever_it_is_cut(tmp_path, kind, sub
         assert isinstance(found, UnreadableAudio), "taken where nobody read its header before"
 
 
+@pytest.mark.parametrize(("kind", "subtype", "order"), [found for found in KINDS if found[0] not in ("OGG", "MP3")])
+def test_bytes_behind_the_samples_are_never_samples(tmp_path, kind, subtype, order):
+    """libsndfile takes them for samples in Wave64 and SPHERE: those files are refused, as is RIFF with such bytes."""
+    path = tmp_path / "a"
+    soundfile.write(path, sound(), RATE, format=kind, subtype=subtype, endian=order)
+    whole = read(path)
+    with open(path, "ab") as stream:
+        stream.write(bytes(range(200, 255)) * 20)
+    if kind in ("WAV", "WAVEX", "W64", "NIST"):
+        with pytest.raises(UnreadableAudio, match=r"1100 bytes (follow its samples|that belong to nothing)"):
+            read(path)
+    else:
+        np.testing.assert_array_equal(read(path), whole)
+
+
 def test_a_kind_of_file_that_does_not_tell_whether_it_is_whole_is_refused(tmp_path):
     soundfile.write(tmp_path / "a", sound(), RATE, format="PAF", subtype="PCM_16")
     with pytest.raises(UnreadableAudio, match="a PAF file, of which nothing tells that it is whole: convert it"):

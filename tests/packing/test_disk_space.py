@@ -42,6 +42,8 @@ def test_the_estimate_is_what_stage_3_writes(tmp_path, data):
     written = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     assert 0.999 * written < estimated < 1.01 * written
     assert disk_space._missing_bytes(data, out / "train", 32_000) == 0
+    (out / "train/made.json").write_text("{")  # stage 3, which comes next, joins the parts anew
+    assert 0 < disk_space._missing_bytes(data, out / "train", 32_000) < 0.01 * estimated
 
 
 def test_what_is_packed_already_is_not_counted_again(tmp_path, data):

@@ -10,6 +10,7 @@ import pytest
 from sslsv_tk.bin import completed as command
 from sslsv_tk.recipes import completed
 from sslsv_tk.recipes.completed import Run
+from sslsv_tk.stamps import stamp_in, stamp_of
 
 
 @pytest.fixture
@@ -128,3 +129,15 @@ def test_the_command_prints_what_is_complete_and_nothing_where_all_is_made_anew(
 def test_torch_is_not_loaded():
     code = "import sys; sys.modules['torch'] = None; import sslsv_tk.bin.completed, sslsv_tk.bin.verify"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("name", "stages"), [("embeddings/test/xvector.scp", {6, 7}), ("scores/a.json", {7})])
+def test_results_are_compared_by_contents_and_lose_their_stamp_where_they_differ(run, tmp_path, name, stages):
+    note_all(run)
+    path = tmp_path / "exp/ssl" / name
+    before = path.stat()
+    path.write_text("y")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert stamp_of(path) == stamp_in(before)
+    assert completed.complete(run)[0] == set(completed.STAGES) - stages
+    assert stamp_of(path) != stamp_in(before)

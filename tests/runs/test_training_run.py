@@ -241,6 +241,20 @@ def test_stage_5_refuses_another_model(workspace, stage4, setting):
     assert not (workspace.systems / "five").exists()
 
 
+def test_a_training_set_that_is_not_there_is_no_other_input(workspace, stage4, tmp_path):
+    words = workspace.options("five", base=stage4)
+    words[words.index("--train-set") + 1] = str(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"nowhere is missing\. Run stage 3 first"):
+        train.main(words)
+    assert not (workspace.systems / "five").exists()
+
+
+def test_a_setting_that_stage_5_has_for_itself_is_said(workspace, stage4, caplog):
+    train.main(workspace.options("five", "training.seed=7", "training.continued_epochs=1", base=stage4))
+    assert f"{stage4} was trained with training.seed 0; stage 5 goes on with 7" in caplog.text
+    assert sum("stage 5 goes on with" in line for line in caplog.text.splitlines()) == 1
+
+
 _COSINE = ("optimisation.schedule=cosine", "optimisation.final_learning_rate=0", "training.epochs=1")
 
 

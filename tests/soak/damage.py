@@ -1,4 +1,4 @@
-"""Damages one file of the tiny recipe between two stages, lets the recipe go on, and judges what comes out.
+"""Damages one file of a small recipe between two stages, lets the recipe go on, and judges what comes out.
 
     python3 tests/soak/damage.py --folder /tmp/damage --kinds flip rot artifact --cases 100 --minutes 60
 

@@ -20,7 +20,7 @@ from judge import EQUAL, REFUSED, Bench, described, get_parser, try_all
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from small_disk import mounted, resize, used  # of the tests around this folder
 
-WORDS = ("No space left", "disk is full", "free", "space")
+WORDS = ("No space left", "is full", "free", "space")
 ROOM = 512 * 2**20
 
 

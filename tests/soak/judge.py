@@ -1,7 +1,8 @@
 """Runs the recipe into one folder, keeps its state after each stage, and judges what comes out.
 
 It knows the package by its commands and its files alone and imports nothing of it: what the package believes about its
-own files is not believed here.
+own files is not believed here. The recipe is all of run.sh on a corpus of 20 utterances, which the mini recipe's
+generator makes once: every kind of file, and seconds of work.
 """
 
 import argparse
@@ -17,16 +18,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from states import State
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 LONGEST_RUN = 600.0
 """Seconds after which a run of the tiny recipe counts as one that hangs."""
 EQUAL = "the same bytes"
 REFUSED = "refused, the file named"
+SILENT = "other results"
 FAULTS = (
-    *("other results", "wrong without a word", "not named", "traceback"),
+    *(SILENT, "wrong without a word", "not named", "traceback"),
     *("no end", "dead end", "no line", "left over"),
 )
 """Verdicts that do not hold."""
+CORPUS = (
+    *("training_speakers=3", "training_recordings=[2,2]", "test_speakers=2", "test_recordings=[2,2]"),
+    *("noise_files=2", "music_files=2", "speech_files=1", "augmentation_seconds=[4.0,5.0]", "rooms=1"),
+)
+"""Options of the generator, beside those of its smallest corpus."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +65,22 @@ class Bench:
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
+    def corpus(self) -> Path:
+        """The user's audio and lists."""
+        return self.folder / "corpus"
+
+    @property
     def work(self) -> Path:
         """Where the recipe runs: data, dump, exp."""
         return self.folder / "work"
 
     def kept(self, stage: int) -> Path:
-        """The state after a stage of the run that nobody disturbed."""
+        """The state after a stage of the run that nobody disturbed, as a copy."""
         return self.folder / f"after_{stage}"
 
     def run(self, first: int, last: int = 7, *more: str, limit: float = LONGEST_RUN) -> Outcome:
         """The recipe from one stage to another."""
-        words = tiny_recipe(*(self.work / name for name in ("data", "dump", "exp")))
+        words = small_recipe(self.corpus, *(self.work / name for name in ("data", "dump", "exp")))
         words += ["--stage", str(first), "--stop-stage", str(last)]
         began = time.monotonic()
         process = subprocess.Popen(
@@ -95,19 +109,20 @@ class Bench:
         expected = self.folder / "expected.json"
         if not expected.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
+            make_corpus(self.corpus)
             shutil.rmtree(self.work, ignore_errors=True)
             for stage in range(1, 8):
                 if (outcome := self.run(stage, stage)).status != 0:
                     raise SystemExit(f"the undisturbed run failed in stage {stage}: {outcome.said[-3000:]}")
-                copy(self.work, self.kept(stage))
+                State(self.kept(stage)).keep(self.work)
             if not self.results():
                 raise SystemExit(f"{self.work}: no embeddings and scores to compare with")
             expected.write_text(json.dumps(self.results(), indent=1))
         return dict(json.loads(expected.read_text()))
 
     def restore(self, stage: int) -> None:
-        """The state after a stage, at the same paths, times and all."""
-        copy(self.kept(stage), self.work)
+        """The state after a stage, at the same paths, times, inodes and all."""
+        State(self.kept(stage)).restore(self.work)
 
     def verdict(self, outcome: Outcome, names: Sequence[str], expected: dict[str, str]) -> str:
         """Does it hold? `names`: words of which the output of a run that failed must hold one."""
@@ -144,20 +159,26 @@ def results_of(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
-def tiny_recipe(data: Path, dump: Path, exp: Path) -> list[str]:
+def make_corpus(folder: Path) -> None:
+    """Generate the user's audio, unless it is there."""
+    made = [word for option in CORPUS for word in ("--set", option)]
+    script = '. ./path.sh && exec python3 local/make_mini_corpus.py "$@"'
+    words = ["bash", "-c", script, "bash", "--out", str(folder), "--tiny", "true", "--jobs", "1", *made]
+    subprocess.run(words, cwd=REPOSITORY / "egs/voxceleb", check=True, stderr=subprocess.DEVNULL)
+
+
+def small_recipe(corpus: Path, data: Path, dump: Path, exp: Path) -> list[str]:
     """The words that call the recipe that is tried, with its output in these folders."""
-    words = [
+    return [
         str(REPOSITORY / "egs/voxceleb/run.sh"),
-        "--tiny",
-        "true",
-        "--ngpu",
-        "0",
-        "--nj",
-        "2",
-        "--num-threads",
-        "1",
+        *("--scale", "tiny", "--set", "training.batch_size=4"),
+        *("--positives", "ssps_kmeans:clusters=4,neighbours=1,queue_size=8"),
+        *("--train-audio", str(corpus / "voxceleb2"), "--test-audio", f"voxceleb1_test={corpus / 'voxceleb1'}"),
+        *("--trials", str(corpus / "voxceleb1/veri_test2.txt")),
+        *("--musan", str(corpus / "musan"), "--rirs", str(corpus / "rirs")),
+        *("--ngpu", "0", "--nj", "2", "--num-threads", "1"),
+        *("--datadir", str(data), "--dumpdir", str(dump), "--expdir", str(exp)),
     ]
-    return [*words, "--datadir", str(data), "--dumpdir", str(dump), "--expdir", str(exp)]
 
 
 def get_parser(description: str | None, cases: int) -> argparse.ArgumentParser:
@@ -177,21 +198,16 @@ def described(outcome: Outcome, verdict: str, **about: object) -> dict[str, obje
     return {**about, **ended}
 
 
-def copy(source: Path, target: Path) -> None:
-    """All of a folder, with times; what was in the target is gone. Logs are not state and are left out."""
-    shutil.rmtree(target, ignore_errors=True)
-    subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(target)], check=True)
-
-
 def artifacts_of(work: Path) -> list[Path]:
-    """The files that the recipe made: not the generated corpus, which is the user's, no logs and no locks."""
+    """The files that the recipe made and may read again: no logs."""
     found = [path for name in ("data", "dump", "exp") for path in (work / name).rglob("*") if path.is_file()]
     return sorted(
         path
         for path in found
         if not path.is_symlink()
-        and not {"log", "corpus", "tensorboard"} & set(path.relative_to(work).parts)
-        and path.name not in ("lock", "RESULTS.md", "train.log")
+        and "tensorboard" not in path.relative_to(work).parts
+        and path.suffix != ".log"
+        and path.name not in ("lock", "RESULTS.md")
         and path.stat().st_size > 0
     )
 

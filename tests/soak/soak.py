@@ -5,7 +5,7 @@
     sudo tools/start_test_slurm.sh start; export SLURM_CONF=...     # or on two nodes, training on both
     python3 tests/soak/soak.py --folder /tmp/soak --backend slurm --num-nodes 2
 
-The recipe is `run.sh --tiny true`. A kill comes at a random moment after the beginning of a random stage; then the
+The recipe is the small one of judge.py. A kill comes at a random moment after the beginning of a random stage; then the
 recipe is let go on, or is started again where it stopped. When it is complete its embeddings and scores must have the
 same bytes as those of the undisturbed run, and it begins anew while kills are left. Prints a table of what was killed,
 when, and what came of it, and writes it to FOLDER/cases.jsonl; exit status 1 where anything differs, or where the
@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,12 +25,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from judge import REPOSITORY, results_of, tiny_recipe
+from judge import EQUAL, REPOSITORY, SILENT, make_corpus, results_of, small_recipe
 
 NODES = ("n1", "n2")
 PAUSE = 0.2
-LONGEST_DELAY = 6.0
-"""Seconds between the beginning of a stage and a kill, at most."""
 LONGEST_RUN = 1800.0
 """Seconds that one start of the recipe may take."""
 
@@ -44,6 +43,8 @@ class Soak:
     slurm_folder: Path
     chance: random.Random
     options: Sequence[str] = ()
+    stages: Sequence[int] = tuple(range(1, 8))
+    delay: float = 3.0
     rows: list[tuple[str, ...]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -60,7 +61,7 @@ class Recipe:
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / "run.log"
         self.begins_at = self.log.stat().st_size if self.log.exists() else 0
-        words = tiny_recipe(soak.folder / "data", folder / "dump", folder / "exp")
+        words = small_recipe(soak.folder / "corpus", *(folder / name for name in ("data", "dump", "exp")))
         words += ["--num-nodes", str(soak.num_nodes), *soak.options]
         with self.log.open("ab") as stream:
             self.process = subprocess.Popen(
@@ -174,7 +175,7 @@ def undisturbed(soak: Soak) -> dict[str, str]:
 
 def disturb(soak: Soak, recipe: Recipe) -> None:
     """One kill at a random moment, if the recipe lives so long, and what comes of it."""
-    stage, extra = soak.chance.randrange(1, 8), soak.chance.uniform(0.0, LONGEST_DELAY)
+    stage, extra = soak.chance.choice(soak.stages), soak.chance.uniform(0.0, soak.delay)
     if recipe.wait(lambda: recipe.stage() >= str(stage)):
         return
     moment = time.monotonic() + extra
@@ -200,26 +201,49 @@ def outcome(recipe: Recipe) -> str:
 
 def soak_until(soak: Soak, kills: int, until: float) -> None:
     """Cycles of the recipe, each disturbed until it is complete."""
+    make_corpus(soak.folder / "corpus")
     expected, cycle = undisturbed(soak), 0
     while len(soak.rows) < kills and time.monotonic() < until:
         cycle += 1
-        name = f"cycle{cycle}"
-        while True:
-            recipe, before = soak.start(name), len(soak.rows)
-            if before < kills and time.monotonic() < until:
-                disturb(soak, recipe)
-            recipe.wait()
-            if recipe.process.returncode == 0:
-                break
-            if len(soak.rows) == before:
-                soak.faults.append(f"{name}: a start that nobody disturbed failed, see {recipe.log}")
-                return
-        if results_of(soak.folder / name) != expected:
-            soak.faults.append(f"{name}: other results than those of the undisturbed run")
-        print(
-            f"{name} complete after {len(soak.rows)} kills: {'differs' if soak.faults else 'the same results'}",
-            flush=True,
-        )
+        name, before = f"cycle{cycle}", len(soak.rows)
+        verdict = one_cycle(soak, name, kills, until, expected)
+        write_down(soak, name, soak.rows[before:], verdict)
+        print(f"{name} complete after {len(soak.rows)} kills: {verdict}", flush=True)
+        if verdict == "dead end":
+            return
+        if verdict == EQUAL:
+            shutil.rmtree(soak.folder / name)
+
+
+def one_cycle(soak: Soak, name: str, kills: int, until: float, expected: dict[str, str]) -> str:
+    """The recipe into a new folder, disturbed until it is complete; the verdict."""
+    while True:
+        recipe, before = soak.start(name), len(soak.rows)
+        if before < kills and time.monotonic() < until:
+            disturb(soak, recipe)
+        recipe.wait()
+        if recipe.process.returncode == 0:
+            break
+        if len(soak.rows) == before:
+            soak.faults.append(f"{name}: a start that nobody disturbed failed, see {recipe.log}")
+            return "dead end"
+    if "Traceback (most recent call last)" in recipe.log.read_text(errors="replace"):
+        soak.faults.append(f"{name}: a traceback, see {recipe.log}")
+        return "traceback"
+    if results_of(soak.folder / name) != expected:
+        soak.faults.append(f"{name}: other results than those of the undisturbed run")
+        return SILENT
+    return EQUAL
+
+
+def write_down(soak: Soak, name: str, rows: Sequence[tuple[str, ...]], verdict: str) -> None:
+    """The kills of a cycle into FOLDER/cases.jsonl."""
+    where = soak.backend + (", fbank" if "fbank" in soak.options else "")
+    with (soak.folder / "cases.jsonl").open("a") as stream:
+        for row in rows:
+            signal_name = "kill -9" if "SIGKILL" in row[1] or "lost" in row[1] else "other signals"
+            about = {"kind": f"{signal_name}, {where}", "damage": row[1], "after": row[2], "said": row[3]}
+            stream.write(json.dumps({"case": f"{name}/{row[0]}", "verdict": verdict, **about}) + "\n")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -230,6 +254,8 @@ def get_parser() -> argparse.ArgumentParser:
     option("--num-nodes", type=int, default=1, help="machines that train together")
     option("--kills", type=int, default=20, help="how many")
     option("--minutes", type=float, default=60.0, help="no new kill after so long")
+    option("--stages", type=int, nargs="+", default=list(range(1, 8)), help="after whose beginning a kill comes")
+    option("--delay", type=float, default=3.0, help="seconds between the beginning of a stage and a kill, at most")
     option("--seed", type=int, default=0, help="of what is killed and when")
     option("--folder", type=Path, required=True, help="an empty folder; it must lie on a disk that all nodes share")
     option("--options", nargs=argparse.REMAINDER, default=[], help="words for run.sh, such as --feats-type fbank; last")
@@ -241,21 +267,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Soak and say what happened."""
     options = get_parser().parse_args(arguments)
     chance = random.Random(options.seed)
-    soak = Soak(
-        options.backend, options.num_nodes, options.folder.resolve(), options.slurm_folder, chance, options.options
-    )
+    folders = (options.folder.resolve(), options.slurm_folder)
+    kinds = (options.options, options.stages, options.delay)
+    soak = Soak(options.backend, options.num_nodes, *folders, chance, *kinds)
     print(
         "| kill | what | stage | what happened | seconds until the end of run.sh |\n| --- | --- | --- | --- | --- |",
         flush=True,
     )
     soak_until(soak, options.kills, time.monotonic() + 60 * options.minutes)
-    with (soak.folder / "cases.jsonl").open("a") as stream:
-        for row in soak.rows:
-            verdict = "other results" if soak.faults else "the same bytes"
-            about = {"damage": row[1], "after": row[2], "said": row[3], "options": list(soak.options)}
-            stream.write(
-                json.dumps({"case": row[0], "kind": f"kill, {soak.backend}", "verdict": verdict, **about}) + "\n"
-            )
     print(f"{len(soak.rows)} kills; " + ("; ".join(soak.faults) or "all results are the same"))
     return 1 if soak.faults else 0
 

@@ -6,6 +6,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sslsv_tk.stamps import stamp_in, stamp_of
 from sslsv_tk.systems import checkpoints, listed
 from sslsv_tk.systems.checkpoints import CheckpointFolder, DamagedCheckpoint
 
@@ -102,6 +103,18 @@ def test_with_both_damaged_the_run_stops_and_names_them(tmp_path):
         os.truncate(folder.folder / name, 7)
     with pytest.raises(DamagedCheckpoint, match=r"latest\.pt.*previous\.pt.*Restore one of the files, or train anew"):
         read_newest(CheckpointFolder(tmp_path))
+
+
+def test_a_damaged_checkpoint_has_another_time_than_its_stamp(tmp_path):
+    checkpoints.write(tmp_path / "x.pt", {"model": torch.arange(100)})
+    before = (tmp_path / "x.pt").stat()
+    with open(tmp_path / "x.pt", "r+b") as stream:
+        stream.seek(before.st_size // 2)
+        stream.write(b"\xff\x00\xff")
+    os.utime(tmp_path / "x.pt", ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(DamagedCheckpoint):
+        checkpoints.read(tmp_path / "x.pt")
+    assert stamp_of(tmp_path / "x.pt") != stamp_in(before)
 
 
 def test_a_first_checkpoint_damaged_is_not_taken_for_a_fresh_start(tmp_path):
