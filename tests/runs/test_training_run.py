@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -71,6 +72,16 @@ def test_a_training_set_that_was_moved_is_the_same(workspace, ssl, tmp_path):
     words[words.index("--train-set") + 1] = str(moved)
     train.main(words)
     assert last(ssl)["epoch"] == 4
+
+
+def test_a_training_set_through_a_link_or_by_a_relative_path_is_the_same(workspace, ssl, tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to(workspace.inputs)
+    monkeypatch.chdir(workspace.inputs)
+    for epochs, folder in ((4, tmp_path / "link/train"), (5, Path("train"))):
+        words = workspace.options("ssl", f"training.epochs={epochs}")
+        words[words.index("--train-set") + 1] = str(folder)
+        train.main(words)
+        assert last(ssl)["epoch"] == epochs
 
 
 def test_other_speakers_of_the_same_audio_are_stale(workspace, ssl, tmp_path):
