@@ -95,7 +95,8 @@ class SSPSKMeans(PositiveSampler):
         if self.config.positive == "centroid":
             drawn_B = self._draws.of(utterance_B)
             cluster_B = self._draws.cluster_N[utterance_B].clamp(min=0)
-            replaced_SBP = put_rows(positives_SBP, self.clusters.centroids_KD[:, None], cluster_B, drawn_B >= 0)
+            centroids_KSD = self.clusters.centroids_KD[:, None].expand(-1, len(positives_SBP), -1)
+            replaced_SBP = put_rows(positives_SBP, centroids_KSD, cluster_B, drawn_B >= 0)
             return replaced_SBP, torch.where(drawn_B >= 0, drawn_B, utterance_B)
         if self.config.candidates == "all":
             drawn_B = self._draws.of(utterance_B)
