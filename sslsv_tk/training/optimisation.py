@@ -20,11 +20,12 @@ def make_optimiser(module: nn.Module, config: OptimisationConfig) -> torch.optim
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    fused = all(p.device.type in ("cpu", "cuda") for p in trained)  # one pass over memory in place of twelve
     if config.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=fused)
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
     if config.optimiser == "lars":
         return LARS(groups, config.learning_rate, config.momentum, config.trust)
+    # One pass over memory in place of twelve. SGD's cannot: it fails where a frozen tensor has no momentum yet.
+    fused = all(p.device.type in ("cpu", "cuda") for p in trained)
     return torch.optim.Adam(groups, lr=config.learning_rate, fused=fused)
 
 

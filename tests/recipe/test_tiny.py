@@ -23,6 +23,7 @@ VARYING = (
     "words",
     "listings.json",
     "environment.txt",
+    ".listed.json",
     "metrics.jsonl",
     "RESULTS.md",
     "lock",

@@ -102,7 +102,7 @@ def whole_in_passes(inputs, stage4, outcome, tmp_path_factory):
     return outcome(system)
 
 
-@pytest.mark.parametrize("events, passed", [(60, 5), (64, 10), (71, 14)])
+@pytest.mark.parametrize("events, passed", [(60, 5), (66, 10), (72, 14)])
 def test_killed_in_the_pass_before_the_second_epoch(
     workspace, stage4, outcome, assert_same, whole_in_passes, events, passed
 ):
