@@ -169,7 +169,7 @@ def build(cls: type[T], table: Mapping[str, Any], prefix: str = "") -> T:
         place = getattr(table, "places", {}).get(key, "") or "configuration"
         if key not in fields:
             near = near_names(key, fields)
-            meant = " or ".join(map(repr, near))
+            meant = " or ".join(repr(prefix + name) for name in near)
             hint = f" Did you mean {meant}?" if near else f" Known: {', '.join(fields) or 'none'}."
             raise ConfigError(f"{place}: unknown key {prefix + key!r}.{hint}")
         values[key] = _convert(hints[key], value, place, prefix + key)

@@ -206,7 +206,7 @@ def test_a_component_with_another_name_replaces_the_settings_below(write: Write)
 
 def test_an_unknown_key_names_the_nearest_and_its_line(write: Write) -> None:
     path = write("title: one\ninner:\n  rate: 2\n  stepz: 3\n")
-    assert refusal(path) == f"{path}:4: unknown key 'inner.stepz'. Did you mean 'steps'?"
+    assert refusal(path) == f"{path}:4: unknown key 'inner.stepz'. Did you mean 'inner.steps'?"
 
 
 def test_an_unknown_key_that_resembles_none_lists_them(write: Write) -> None:

@@ -1,18 +1,42 @@
 """Where the seconds of a training step go, part by part, and what can be done about the largest."""
 
 import time
+from collections.abc import Mapping
 
 import torch
 
+from sslsv_tk.systems.configuration import TrainingConfig
+
 PARTS = {
-    "read": "waiting for audio. Raise training.loader_workers, or copy dump to a faster disk",
-    "front_end": "augmentation and front end. With --feats-type fbank both are done once, in stage 3",
-    "forward": "the forward pass. Set training.precision=bf16 or training.compile=true, or use more GPUs",
-    "sampler": "choosing positives and embedding references. Lower the settings of --positives",
-    "backward": "the backward pass. Set training.precision=bf16 or training.compile=true, or use more GPUs",
-    "optimiser": "the optimiser. Use larger batches",
+    "read": "waiting for audio",
+    "front_end": "augmentation and front end",
+    "forward": "the forward pass",
+    "sampler": "choosing positives and embedding references",
+    "backward": "the backward pass",
+    "optimiser": "the optimiser",
 }
-"""The parts of a step in the order in which they come, and the remedy where one takes the most."""
+"""The parts of a step, in the order in which they come."""
+_CLEARLY = 1.2
+"""A part that is so many times the one that was named last is named anew; less comes and goes with the load."""
+
+
+def remedies(training: TrainingConfig, device: torch.device) -> dict[str, str]:
+    """What can be done about each part, given what is set already."""
+    faster = ["training.precision=bf16"] if training.precision == "fp32" else []
+    keeps_all = not training.recompute and training.encoder_parts == 1
+    faster += ["training.compile=true"] if training.compile == "false" and keeps_all else []
+    faster += ["training.recompute=false"] if training.recompute else []
+    faster += ["training.encoder_parts=1"] if training.encoder_parts > 1 else []
+    machine = "More GPUs share the batch" if device.type == "cuda" else "A GPU is faster"
+    encoder = f"{machine}; so may a new system be (--tag) with {' or '.join(faster)}" if faster else machine
+    return {
+        "read": "Raise training.loader_workers, or copy dump to a faster disk",
+        "front_end": "A new system with --feats-type fbank does both once, in stage 3",
+        "forward": encoder,
+        "sampler": "Lower the settings of --positives",
+        "backward": encoder,
+        "optimiser": "Larger batches have fewer steps",
+    }
 
 
 class StepTimes:
@@ -61,16 +85,22 @@ class StepTimes:
 
 
 class Bottleneck:
-    """Says which part of a step takes the most, when it becomes another one."""
+    """Says which part of a step takes the most, when it becomes clearly another one."""
 
-    def __init__(self) -> None:
-        self._said = ""
+    def __init__(self, advice: Mapping[str, str], skipped: int = 0) -> None:
+        """`advice`: what can be done about each part; `skipped`: lines in which a compiler is at work."""
+        self._advice, self._skipped = advice, skipped
+        self._said: str | None = None
 
-    def sentence(self, means: dict[str, float]) -> str | None:
+    def sentence(self, means: Mapping[str, float]) -> str | None:
         """Of the means of `StepTimes.take`; None where that was said already, or where nothing was measured."""
-        part = max(PARTS, key=lambda name: means[f"{name}_seconds"])
-        most, whole = means[f"{part}_seconds"], sum(means[f"{name}_seconds"] for name in PARTS)
-        if part == self._said or most == 0:
+        seconds = {part: means[f"{part}_seconds"] for part in PARTS}
+        part = max(seconds, key=lambda name: seconds[name])
+        self._skipped -= 1
+        if self._skipped >= 0 or seconds[part] == 0:
+            return None
+        if self._said is not None and seconds[part] < _CLEARLY * seconds[self._said]:
             return None
         self._said = part
-        return f"{most / whole:.0%} of a step's {whole:.3g} s is {PARTS[part]}."
+        whole = sum(seconds.values())
+        return f"{seconds[part] / whole:.0%} of a step's {whole:.3g} s is {PARTS[part]}. {self._advice[part]}."

@@ -81,7 +81,7 @@ def _need(variable: str, option: str, folder: str) -> None:
     if not folder:
         raise ValueError(f"the folder of {variable} is not known. {advice}")
     if not os.path.isdir(folder):
-        raise ValueError(f"{variable}: there is no folder {folder}. {advice}")
+        raise ValueError(f"{option} or {variable}: there is no folder {folder}. {advice}")
 
 
 def _refuse_what_ffmpeg_alone_reads(folders: list[str]) -> None:

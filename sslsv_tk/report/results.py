@@ -31,7 +31,7 @@ COLUMNS = (
 )
 CONVENTION = (
     f"EER: {EER_CONVENTIONS['interpolated']}; interval: paired bootstrap over speakers; "
-    "at chance: the interval holds 50. "
+    "at chance: the interval holds 50; no interval: fewer than 5 speakers. "
     f"Nearest-point EER, as the SSPS authors take it: {EER_CONVENTIONS['nearest']}. "
     f"ROCCH-EER: {EER_CONVENTIONS['rocch']}. "
     "minDCF(p): prior p of a target trial, both costs 1, normalised. Scores: cosine of full-length embeddings."

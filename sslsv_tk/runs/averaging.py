@@ -17,12 +17,13 @@ def write_average(system: System, epochs: int | None = None) -> None:
     """averaged.pt: the mean of the last `epochs` epoch files (fewer: all of them), unless it is there already.
 
     None means as many as the system's configuration says for its stage: training.average_epochs, or
-    training.continued_average_epochs. A damaged file of the last epoch is made
-    anew of latest.pt, which has the same weights; any other one is an error that says what can be done.
+    training.continued_average_epochs. A file of the last epoch that is damaged or gone is made anew of latest.pt, which
+    has the same weights; any other one is an error that says what can be done.
     """
     config = system.config()
     folder = system.checkpoints
     directories.remove_temporaries(folder.folder, "averaged.pt")
+    _restore_last(folder)
     trained = [epoch for epoch in folder.epochs() if epoch > 0]
     if not trained:
         raise ValueError(f"{system.folder}: no epoch file to average. Let at least one epoch of training end.")
@@ -47,6 +48,21 @@ def write_average(system: System, epochs: int | None = None) -> None:
     checkpoints.write(path, {"epochs": chosen, "inputs": inputs, "model": checkpoints.average(models)})
     listed.add(folder.folder, path.name)
     _log.info("%s: mean of epochs %s", path, ", ".join(map(str, chosen)))
+
+
+def _restore_last(folder: CheckpointFolder) -> None:
+    """Write the file of the last epoch where it is gone and latest.pt is of the very end of that epoch."""
+    there = folder.epochs()
+    state = _state_at_the_end_of(_last_epoch(folder.folder / "latest.pt", -1), folder) if there else None
+    if state is None or state["epoch"] in there:
+        return
+    try:
+        names = checkpoints.read(folder.path_of(str(there[-1])), mapped=True)["model"]
+    except DamagedCheckpoint:
+        return
+    path = folder.folder / f"{state['epoch']}epoch.pt"
+    checkpoints.write(path, {"epoch": state["epoch"], "model": {name: state["model"][name] for name in names}})
+    _log.warning("%s was gone. Its weights stand in latest.pt as well: it was written anew.", path)
 
 
 def _read_all(folder: CheckpointFolder, chosen: list[int]) -> list[Any]:

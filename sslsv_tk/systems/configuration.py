@@ -129,8 +129,9 @@ class TrainingConfig:
 
     @property
     def arithmetic(self) -> str:
-        """In what it trains, for a person: `bf16, compiled`."""
-        return f"{self.precision}, compiled" if self.compile == "true" else self.precision
+        """In what it trains, for a person: `bf16, compiled`; what changes no number is left out."""
+        words = [self.precision, *(["compiled"] if self.compile == "true" else [])]
+        return ", ".join([*words, *([f"encoder in {self.encoder_parts} parts"] if self.encoder_parts > 1 else [])])
 
     @property
     def span(self) -> int:

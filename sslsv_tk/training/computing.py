@@ -124,6 +124,8 @@ def prepare_encoders(module: nn.Module, training: TrainingConfig, rows: int) -> 
             recompute(blocks_of(part))
         if training.compile == "true":
             part.compile()
+    if training.compile == "true":
+        _log.info("the encoder is compiled in the first steps, which takes a minute or more")
 
 
 def blocks_of(encoder: Encoder) -> list[nn.Module]:

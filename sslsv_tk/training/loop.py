@@ -13,6 +13,7 @@ from sslsv_tk.distributed.processes import any_of
 from sslsv_tk.loading.ahead import on_device
 from sslsv_tk.loading.datasets import Batch
 from sslsv_tk.loading.loader import Loader
+from sslsv_tk.monitoring.step_times import Bottleneck, remedies
 from sslsv_tk.positives.base import Pass
 from sslsv_tk.schedules import Progress
 from sslsv_tk.systems.configuration import SystemConfig
@@ -40,6 +41,7 @@ class Trainer:
         self.optimiser = make_optimiser(self.method, config.optimisation)
         self.log = EpochLog(device, parts.diagnostics, self.method.collapse_remedies)
         parts.step.times = self.log.times
+        self.log.bottleneck = Bottleneck(remedies(config.training, device), int(config.training.compile == "true"))
         self.state = RunState(parts.step, self.optimiser, self.log, config.training, system)
         self.loader = _make_loader(config, parts, device, lambda: self._meet(has_batch=False))
 

@@ -282,7 +282,7 @@ def test_checkpoints_cut_short(inputs, run):
         (["training.batch_size=19"], None, "A batch of 19 utterances does not fit a training set of 18"),
         (["positives.clusters=19"], "ssps_kmeans", "19 clusters need at least as many utterances, found 18"),
         (["training.lerning_rate=1"], None, "unknown key 'training.lerning_rate'"),
-        (["optimisation.learning_rte=1"], None, "Did you mean 'learning_rate'"),
+        (["optimisation.learning_rte=1"], None, "Did you mean 'optimisation.learning_rate'"),
         (["optimisation.learning_rate=fast"], None, "optimisation.learning_rate takes a value of type float"),
         (["optimisation.learning_rate=-1"], None, "must be above 0"),
         (["method.name=simclrr"], None, "simclr"),
