@@ -243,7 +243,7 @@ def test_parts_of_an_earlier_number_of_jobs_go(root):
         ("too short", "has 256 samples; the front end needs more than 256"),
         ("job 3 of 2", "--job 3 of --num-jobs 2: expected 1 to 2"),
         ("no jobs", "--num-jobs 0: expected at least 1"),
-        ("typo", "unknown key 'frontend.band'. Did you mean 'bands'"),
+        ("typo", "unknown key 'frontend.band'. Did you mean 'frontend.bands'"),
     ],
 )
 def test_what_cannot_be_computed_is_one_line(root, caplog, fault, message):
