@@ -69,10 +69,10 @@ tiny=false             # true: as mini, but seconds of audio and --scale tiny: a
 corpus_seed=0          # of the generated corpus
 # End of options
 
-call="$0 $*"
+printf -v call '%q ' "$0" "$@" # so that it may be pasted
 . "$recipe/../../utils/parse_options.sh"
 [ $# -eq 0 ] || fail "unexpected argument '$1': only options are taken (--help shows them)" 2
-"$dry_run" || log "$call"
+"$dry_run" || log "${call% }"
 resolve_plugins
 cd "$recipe"
 export PYTHON=$python

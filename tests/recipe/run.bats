@@ -41,6 +41,11 @@ called() { # called COUNT WORD: how many calls contain WORD
     [ "$found" -eq "$1" ] || { echo "expected $1 calls with '$2', found $found:" && cat "$calls" && return 1; }
 }
 
+@test "the first line is the call, so quoted that it may be pasted" {
+    run ./run.sh --stop-stage 1 --train-audio "a b" --positives "same_utterance ssps_25k_1"
+    [[ "$output" == *"run.sh --stop-stage 1 --train-audio a\\ b --positives same_utterance\\ ssps_25k_1"* ]]
+}
+
 @test "--help shows the options block and needs no environment" {
     SSLSV_VENV=/nowhere PYTHON=/nowhere run ./run.sh --help
     expect 0 "stop_stage=7           # last stage to run, inclusive"
