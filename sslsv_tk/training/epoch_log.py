@@ -13,7 +13,7 @@ from sslsv_tk.distributed.processes import is_first
 from sslsv_tk.monitoring.diagnostics import PositiveDiagnostics
 from sslsv_tk.monitoring.health import Health, still_alike
 from sslsv_tk.monitoring.records import NoRecords, RunningMeans, RunRecords, line
-from sslsv_tk.monitoring.step_times import PARTS, Bottleneck, StepTimes
+from sslsv_tk.monitoring.step_times import Bottleneck, StepTimes
 from sslsv_tk.training.position import Position
 
 _log = logging.getLogger("train")
@@ -27,11 +27,13 @@ class EpochLog:
     written. All processes call it alike, since means are taken over them; the first one writes.
     """
 
-    def __init__(self, device: torch.device, diagnostics: PositiveDiagnostics, remedies: str) -> None:
+    def __init__(
+        self, device: torch.device, diagnostics: PositiveDiagnostics, remedies: str, bottleneck: Bottleneck
+    ) -> None:
         """`remedies`: what the method itself says may help against a collapse."""
         self.diagnostics, self.health = diagnostics, Health(remedies)
         self._window, self._epoch = RunningMeans(device), RunningMeans(device)
-        self.times, self.bottleneck = StepTimes(device), Bottleneck(dict.fromkeys(PARTS, "See docs/speed.md"))
+        self.times, self._bottleneck = StepTimes(device), bottleneck
         self._started = time.monotonic()
         self._records: NoRecords = NoRecords()
         self._bytes_kept = 0
@@ -73,7 +75,7 @@ class EpochLog:
         numbers = {**self._window.means(), "learning_rate": learning_rate, **times}
         self._write("step", numbers, position.epoch + 1, position.step)
         self._warn_of_collapse(numbers, position.epoch + 1, position.step)
-        if (sentence := self.bottleneck.sentence(times)) is not None:
+        if (sentence := self._bottleneck.sentence(times)) is not None:
             _log.info("%s", sentence)
         self._window.clear()
 

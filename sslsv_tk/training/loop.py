@@ -39,9 +39,9 @@ class Trainer:
         self.method, self.sampler = parts.step.method, parts.step.sampler
         self.step = over_processes(parts.step, device)
         self.optimiser = make_optimiser(self.method, config.optimisation)
-        self.log = EpochLog(device, parts.diagnostics, self.method.collapse_remedies)
+        bottleneck = Bottleneck(remedies(config.training, device), int(config.training.compile == "true"))
+        self.log = EpochLog(device, parts.diagnostics, self.method.collapse_remedies, bottleneck)
         parts.step.times = self.log.times
-        self.log.bottleneck = Bottleneck(remedies(config.training, device), int(config.training.compile == "true"))
         self.state = RunState(parts.step, self.optimiser, self.log, config.training, system)
         self.loader = _make_loader(config, parts, device, lambda: self._meet(has_batch=False))
 

@@ -46,7 +46,6 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-@torch.no_grad()
 def update(optimiser: torch.optim.Optimizer, method: Method, config: OptimisationConfig, progress: Progress) -> None:
     """One step along the gradients that are there, and what the method does before and after it."""
     method.after_backward(progress)
@@ -58,6 +57,7 @@ def update(optimiser: torch.optim.Optimizer, method: Method, config: Optimisatio
         average_statistics(method)
 
 
+@torch.no_grad()
 def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> None:
     """Scale each tensor's gradient down to the norm `largest` where it is longer, as DINO does (Caron et al., 2021).
 

@@ -190,7 +190,9 @@ def test_force_trains_anew(workspace, ssl):
 
 def test_a_configuration_says_where_its_unknown_key_is(workspace):
     (workspace.systems / "typo.yaml").write_text("training:\n  bach_size: 3\n")
-    with pytest.raises(ConfigError, match=r"typo.yaml:2: unknown key 'training.bach_size'. Did you mean 'training.batch_size'"):
+    with pytest.raises(
+        ConfigError, match=r"typo.yaml:2: unknown key 'training.bach_size'. Did you mean 'training.batch_size'"
+    ):
         train.main(["--config", str(workspace.systems / "typo.yaml"), *workspace.options("x")[1:]])
     assert not (workspace.systems / "x").exists()
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sslsv_tk.monitoring.diagnostics import PositiveDiagnostics
-from sslsv_tk.monitoring.step_times import PARTS
+from sslsv_tk.monitoring.step_times import PARTS, Bottleneck
 from sslsv_tk.training.epoch_log import EpochLog
 from sslsv_tk.training.position import Position
 
@@ -18,7 +18,7 @@ SPEAKERS = np.array([0, 0, 1, 1], dtype=np.int32)
 
 
 def new_log() -> EpochLog:
-    return EpochLog(CPU, PositiveDiagnostics(CPU, SPEAKERS, None), "say less")
+    return EpochLog(CPU, PositiveDiagnostics(CPU, SPEAKERS, None), "say less", Bottleneck(dict.fromkeys(PARTS, "wait")))
 
 
 def add(log: EpochLog, *losses: float) -> None:
