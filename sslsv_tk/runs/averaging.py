@@ -1,6 +1,7 @@
 """The mean of a system's last epochs, which extraction uses by default."""
 
 import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,16 @@ def _restore_last(folder: CheckpointFolder) -> None:
         names = checkpoints.read(folder.path_of(str(there[-1])), mapped=True)["model"]
     except DamagedCheckpoint:
         return
-    path = folder.folder / f"{state['epoch']}epoch.pt"
-    checkpoints.write(path, {"epoch": state["epoch"], "model": {name: state["model"][name] for name in names}})
+    _write_anew(folder, state, names)
+    path = folder.path_of(str(state["epoch"]))
     _log.warning("%s was gone. Its weights stand in latest.pt as well: it was written anew.", path)
+
+
+def _write_anew(folder: CheckpointFolder, state: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """The file of the epoch at whose end the state was saved, with the tensors that epoch files have; its weights."""
+    model = {name: state["model"][name] for name in names}
+    checkpoints.write(folder.folder / f"{state['epoch']}epoch.pt", {"epoch": state["epoch"], "model": model})
+    return model
 
 
 def _read_all(folder: CheckpointFolder, chosen: list[int]) -> list[Any]:
@@ -81,8 +89,7 @@ def _read_all(folder: CheckpointFolder, chosen: list[int]) -> list[Any]:
                 f"{fault} Restore it, train anew with --force true, or take the mean of fewer epochs: --set"
                 f" training.average_epochs={max(1, chosen[-1] - epoch)}."
             ) from None
-        models[epoch] = {name: state["model"][name] for name in next(iter(models.values()))}
-        checkpoints.write(folder.path_of(str(epoch)), {"epoch": epoch, "model": models[epoch]})
+        models[epoch] = _write_anew(folder, state, next(iter(models.values())))
         _log.warning("%s Its weights stand in latest.pt as well: it was written anew.", fault)
     return [models[epoch] for epoch in chosen]
 
